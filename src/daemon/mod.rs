@@ -1,0 +1,3 @@
+//! Wires the rooms and runs the loops.
+
+pub mod platform;

@@ -1,0 +1,161 @@
+//! One copy of a challenge: whose it is, how far it is, where it answers, until when.
+
+use serde::{Deserialize, Serialize};
+
+use super::challenge::word_enum;
+use super::compose::Transport;
+use super::{ChallengeId, InstanceId, NodeId, Revision, ServiceName, TeamId, Timestamp, TreeId};
+
+/// One instance. The row outlives the containers: a stopped instance is its own archive.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    /// Its id; also the label of everything that belongs to it.
+    pub id: InstanceId,
+    /// What it is a copy of.
+    pub challenge: ChallengeId,
+    /// Whose it is.
+    pub team: TeamId,
+    /// The competition it was started in.
+    pub competition: String,
+    /// Where it runs.
+    pub node: NodeId,
+    /// The commit it was started from; pinned until it ends.
+    pub revision: Revision,
+    /// The challenge's tree at that commit.
+    pub tree: TreeId,
+    /// How far it is.
+    pub phase: InstancePhase,
+    /// Why it failed, for its owner; set once, kept until the end.
+    pub error: Option<String>,
+    /// Why it ended or is ending.
+    pub stop_reason: Option<StopReason>,
+    /// Where players reach it; filled from `Starting` on.
+    pub surface: Vec<Endpoint>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it became ready (the clock of `solve_time_s`); `created_at` until then.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// The lease in seconds, as granted.
+    pub ttl_secs: u32,
+    /// When the lease ends.
+    pub expires_at: Timestamp,
+    /// Times a container was started again after it died.
+    pub n_restarts: u32,
+}
+
+impl Instance {
+    /// What players are told.
+    pub fn status(&self) -> InstanceStatus {
+        self.phase.status(self.error.is_some())
+    }
+}
+
+word_enum!(
+    /// How far an instance is. Leaves in file order; `Removing` can follow any of the live ones.
+    InstancePhase {
+        /// The row is committed; nothing exists in the engine. Left by a free slot.
+        Queued = "queued",
+        /// Networks and volumes are being made.
+        Preparing = "preparing",
+        /// Containers are being created.
+        Creating = "creating",
+        /// Containers are being started, in the order of `depends_on`.
+        Starting = "starting",
+        /// Everything runs; our probe has not passed yet.
+        Probing = "probing",
+        /// Usable by players. Left by stop, lease end, or a repair that fails.
+        Ready = "ready",
+        /// Everything of it is being taken down; with an error set it becomes `Failed`.
+        Removing = "removing",
+        /// Nothing of it is left, and its owner asked for that or the lease ended.
+        Stopped = "stopped",
+        /// Nothing of it is left, because it failed. Kept until its owner stops it or the lease
+        /// ends, so that the error can be read.
+        Failed = "failed",
+    }
+);
+
+impl InstancePhase {
+    /// What players are told in this phase.
+    pub fn status(self, has_error: bool) -> InstanceStatus {
+        match self {
+            Self::Queued | Self::Preparing | Self::Creating | Self::Starting | Self::Probing => {
+                InstanceStatus::Starting
+            }
+            Self::Ready => InstanceStatus::Ready,
+            Self::Failed => InstanceStatus::Error,
+            Self::Removing if has_error => InstanceStatus::Error,
+            Self::Removing | Self::Stopped => InstanceStatus::Stopped,
+        }
+    }
+
+    /// Whether something of it may exist in the engine.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Stopped | Self::Failed)
+    }
+}
+
+word_enum!(
+    /// What players are told.
+    InstanceStatus {
+        /// On its way.
+        Starting = "starting",
+        /// Usable.
+        Ready = "ready",
+        /// Gone.
+        Stopped = "stopped",
+        /// Failed; the error says why.
+        Error = "error",
+    }
+);
+
+word_enum!(
+    /// Why an instance ended.
+    StopReason {
+        /// Its owner asked.
+        User = "user",
+        /// Every question is solved.
+        AutoStopAfterSolve = "auto_stop_after_solve",
+        /// An administrator stopped everything.
+        AdminStopAll = "admin_stop_all",
+        /// The lease ended.
+        TtlExpired = "ttl_expired",
+        /// It could not be started.
+        Error = "error",
+        /// It died and could not be repaired.
+        HealthCheckFailed = "health_check_failed",
+    }
+);
+
+/// Where players reach one port of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The compose service.
+    pub service: ServiceName,
+    /// What to speak.
+    pub kind: EndpointKind,
+    /// Host that players use.
+    pub host: String,
+    /// Port on that host.
+    pub port: u16,
+    /// Port inside the container.
+    pub target: u16,
+    /// Transport.
+    pub transport: Transport,
+}
+
+word_enum!(
+    /// The wire word of an endpoint.
+    EndpointKind {
+        /// A shell.
+        Ssh = "ssh",
+        /// Plain HTTP.
+        Http = "http",
+        /// HTTP over TLS.
+        Https = "https",
+        /// Anything else.
+        Tcp = "tcp",
+    }
+);

@@ -1,0 +1,35 @@
+//! The words everything else is said in: ids, challenges, builds, instances, teams, conditions.
+//!
+//! Plain data without behaviour that needs a clock, a socket or a file. Every id is parsed once at
+//! the door ([`id`]) and trusted afterwards; every state is an enum with a doc line per variant.
+//!
+//! # Not here
+//! How a file becomes a [`Challenge`] (`catalog`), what the engine is asked for (`release::spec`).
+
+pub mod build;
+pub mod challenge;
+pub mod compose;
+pub mod condition;
+pub mod disposition;
+pub mod id;
+pub mod instance;
+pub mod team;
+pub mod time;
+pub mod tree;
+
+pub use build::{Build, BuildState};
+pub use challenge::{
+    AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
+    Metadata, Question, QuestionMode, Topology,
+};
+pub use compose::Compose;
+pub use condition::{Condition, ConditionStatus, ConditionType, Scope};
+pub use disposition::{Disposition, RetryClass};
+pub use id::{
+    BuildKey, ChallengeId, ContextId, IdError, InstallationId, InstanceId, NodeId, ObjectId,
+    QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
+};
+pub use instance::{Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason};
+pub use team::{Caller, Role, Solve, Submission, Team};
+pub use time::{Clock, Timestamp};
+pub use tree::{Entry, EntryKind, MemoryTree, Tree, TreeError};

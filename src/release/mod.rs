@@ -1,0 +1,8 @@
+//! Decides what is live and what exactly will run: identities, specs, the live set.
+//!
+//! Pure. In: a catalog, the versions live so far, the builds. Out: build units with their keys,
+//! engine-neutral specs for instances, and which version of each challenge players get.
+
+pub mod identity;
+pub mod live;
+pub mod spec;

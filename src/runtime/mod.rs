@@ -1,0 +1,371 @@
+//! The only room that talks to a container engine.
+//!
+//! [`Engine`] is what the rest of the house knows of one: a handful of verbs over engine-neutral
+//! specs. [`docker::Docker`] speaks to a real engine, [`fake::FakeEngine`] is driven by tests, and
+//! one suite (`runtime::suite`) runs against both.
+//!
+//! # Invariants
+//! * Everything created bears our installation id; listings return nothing else; removing what is
+//!   not ours is [`EngineError::NotOurs`].
+//! * Removing what is absent succeeds.
+//! * Every call has a deadline and ends as [`EngineError::TimedOut`], never hangs.
+//! * No secret is put into a label, a name or an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+
+use crate::model::compose::HealthTest;
+use crate::model::{BuildKey, ChallengeId, Disposition, InstanceId, RetryClass, ServiceName};
+use crate::release::spec::{ContainerSpec, NetworkSpec};
+
+/// A container engine on one machine.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync {
+    /// What engine this is.
+    async fn info(&self) -> Result<EngineInfo, EngineError>;
+
+    /// Proves that the engine can really create: makes and removes a container (never started)
+    /// from a tiny image of our own. A mere ping answers while containerd hangs (E17).
+    async fn prove(&self) -> Result<(), EngineError>;
+
+    /// The image of this reference or id, if present. Not limited to ours.
+    async fn image(&self, reference: &str) -> Result<Option<ImageSeen>, EngineError>;
+    /// The images that we built.
+    async fn images(&self) -> Result<Vec<ImageSeen>, EngineError>;
+    /// Pulls a reference from its registry.
+    async fn pull(&self, reference: &str) -> Result<ImageSeen, EngineError>;
+    /// Builds one image; each line of output goes to `log` as it appears. Cancel-safe: dropping
+    /// the future ends the build.
+    async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError>;
+    /// Removes an image of ours that no container uses.
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+
+    /// Makes a network; [`EngineError::SubnetTaken`] when the subnet or bridge is in use.
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError>;
+    /// Removes a network of ours by id or name.
+    async fn remove_network(&self, network: &str) -> Result<(), EngineError>;
+    /// Our networks.
+    async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError>;
+
+    /// Makes a named volume for an instance; succeeds when it exists and is that instance's.
+    async fn create_volume(&self, name: &str, instance: InstanceId) -> Result<(), EngineError>;
+    /// Removes a volume of ours.
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+    /// Our named volumes with their instance.
+    async fn volumes(&self) -> Result<Vec<VolumeSeen>, EngineError>;
+
+    /// Makes a container and connects its further networks; does not start it. When the name is
+    /// taken by the same instance and spec hash, returns that one's id (a repeat after a crash).
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError>;
+    /// Unpacks a tar into folder `dir` of a container, created or running.
+    async fn upload(&self, container: &str, dir: &str, tar: Bytes) -> Result<(), EngineError>;
+    /// Starts it; succeeds when it runs. [`EngineError::PortTaken`] when a host port is in use.
+    async fn start(&self, container: &str) -> Result<(), EngineError>;
+    /// Stops it with its stop signal, kills it after `grace`; succeeds when it does not run.
+    async fn stop(&self, container: &str, grace: Duration) -> Result<(), EngineError>;
+    /// Kills and removes it with its anonymous volumes.
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
+    /// One container of ours by id or name, inspected.
+    async fn container(&self, container: &str) -> Result<Option<ContainerSeen>, EngineError>;
+    /// Our containers, inspected; of one instance or all.
+    async fn containers(
+        &self,
+        instance: Option<InstanceId>,
+    ) -> Result<Vec<ContainerSeen>, EngineError>;
+    /// Runs a health command inside, with the container's own user and environment.
+    async fn exec(
+        &self,
+        container: &str,
+        test: &HealthTest,
+        deadline: Duration,
+    ) -> Result<ExecOutcome, EngineError>;
+    /// The last `n_lines` of its output, both streams, lossy UTF-8, at most 256 KiB; hostile text.
+    async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError>;
+
+    /// Hints that something of ours changed. Ends when the connection does; the caller relists
+    /// and subscribes again. Events get lost: never depend on one.
+    async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError>;
+}
+
+/// Where lines of a build's output go.
+pub type LogSink = tokio::sync::mpsc::UnboundedSender<String>;
+
+/// What an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Its own version, e.g. `20.10.24+dfsg1`.
+    pub version: String,
+    /// The API version spoken, e.g. `1.41`.
+    pub api_version: String,
+    /// `overlay2`, ….
+    pub storage_driver: String,
+    /// Where it keeps its data.
+    pub root_dir: String,
+    /// Cores of its machine.
+    pub n_cpus: u32,
+    /// Memory of its machine.
+    pub memory_bytes: u64,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    /// Kernel of its machine.
+    pub kernel: String,
+    /// Whether containers survive a restart of the engine.
+    pub has_live_restore: bool,
+}
+
+/// An image on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSeen {
+    /// `sha256:…`.
+    pub id: String,
+    /// The build key of our label, if it is ours.
+    pub build_key: Option<BuildKey>,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Whether the image itself declares a health command (used when the service has none).
+    pub health: Option<HealthTest>,
+    /// Paths the image declares as volumes; covered with tmpfs (E14).
+    pub volumes: Vec<String>,
+}
+
+/// What to build.
+pub struct BuildRequest {
+    /// Goes into a label.
+    pub key: BuildKey,
+    /// Goes into a label.
+    pub challenge: ChallengeId,
+    /// Goes into a label.
+    pub service: ServiceName,
+    /// The tag to give, e.g. `flagops/web-001-web:0123456789abcdef`.
+    pub tag: String,
+    /// The context, an uncompressed tar.
+    pub context: Bytes,
+    /// The Dockerfile inside the context.
+    pub dockerfile: String,
+    /// Stage to stop at.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Whether `RUN` may use the network.
+    pub network: BuildNetwork,
+    /// How long it may take in all.
+    pub deadline: Duration,
+}
+
+/// Whether `RUN` may use the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildNetwork {
+    /// The engine's default network.
+    Default,
+    /// None but loopback.
+    None,
+}
+
+/// A network of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSeen {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its subnet, if it has an IPv4 one.
+    pub subnet: Option<ipnet::Ipv4Net>,
+    /// No way out.
+    pub is_internal: bool,
+    /// How many containers are on it.
+    pub n_containers: usize,
+}
+
+/// A named volume of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSeen {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub instance: Option<InstanceId>,
+}
+
+/// A container of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSeen {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub instance: Option<InstanceId>,
+    /// The service it runs.
+    pub service: Option<ServiceName>,
+    /// The label.
+    pub spec_hash: String,
+    /// What it does.
+    pub state: ContainerState,
+    /// Its address on each network, by the network's id; empty unless running.
+    pub addresses: BTreeMap<String, Ipv4Addr>,
+    /// The engine's own health verdict: a late signal, we probe ourselves.
+    pub is_unhealthy: bool,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its main process runs.
+    Running,
+    /// Somebody paused it.
+    Paused,
+    /// Its main process ended.
+    Exited {
+        /// Exit code.
+        code: i64,
+        /// Whether the kernel killed it for memory.
+        is_oom: bool,
+    },
+    /// The engine is busy with it, or could not clean it up.
+    Other(String),
+}
+
+/// How a command inside a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutcome {
+    /// Exit code.
+    pub code: i64,
+    /// The end of its output, at most 4 KiB; hostile text.
+    pub output: String,
+}
+
+/// A hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineEvent {
+    /// The instance it is about, if it says.
+    pub instance: Option<InstanceId>,
+    /// `start`, `die`, `destroy`, ….
+    pub action: String,
+}
+
+/// Why an engine did not do it.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// It does not answer at all.
+    #[error("the container engine at `{endpoint}` does not answer ({reason})")]
+    Unavailable {
+        /// The socket.
+        endpoint: String,
+        /// The transport's words.
+        reason: String,
+    },
+    /// It took the call and did not finish it in time.
+    #[error("the container engine did not finish `{what}` within {secs} s")]
+    TimedOut {
+        /// The verb and object.
+        what: String,
+        /// The deadline.
+        secs: u64,
+    },
+    /// The object is not there.
+    #[error("{what} does not exist on the container engine")]
+    NotFound {
+        /// The object.
+        what: String,
+    },
+    /// The name belongs to something that is not the same object.
+    #[error("{what} exists already and is something else")]
+    Conflict {
+        /// The object.
+        what: String,
+    },
+    /// The object does not bear our installation id.
+    #[error("{what} is not ours, so it is left alone")]
+    NotOurs {
+        /// The object.
+        what: String,
+    },
+    /// The subnet or bridge of a network is in use.
+    #[error("the subnet {subnet} is in use on this machine")]
+    SubnetTaken {
+        /// The subnet.
+        subnet: String,
+    },
+    /// A host port is in use.
+    #[error("a host port of {what} is in use ({reason})")]
+    PortTaken {
+        /// The container.
+        what: String,
+        /// The engine's words.
+        reason: String,
+    },
+    /// The engine's disk is full.
+    #[error("the disk of the container engine is full ({reason})")]
+    DiskFull {
+        /// The engine's words.
+        reason: String,
+    },
+    /// It refused, and will refuse again.
+    #[error("the container engine refused `{what}`: {reason}")]
+    Refused {
+        /// The verb and object.
+        what: String,
+        /// The engine's words.
+        reason: String,
+    },
+}
+
+impl EngineError {
+    /// Whether trying again can help, and with which backoff.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::DiskFull { .. } => {
+                Disposition::Retry(RetryClass::Engine)
+            }
+            Self::SubnetTaken { .. } | Self::PortTaken { .. } => {
+                Disposition::Retry(RetryClass::Contention)
+            }
+            Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::NotOurs { .. }
+            | Self::Refused { .. } => Disposition::Terminal,
+        }
+    }
+}
+
+/// Why an image was not built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The Dockerfile or its context is wrong; the same input fails again.
+    #[error("the build failed: {message}")]
+    Failed {
+        /// One line, e.g. the failing instruction and its exit code.
+        message: String,
+    },
+    /// It took too long.
+    #[error("the build did not finish within {secs} s")]
+    TimedOut {
+        /// The deadline.
+        secs: u64,
+    },
+    /// Something around the build failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl BuildError {
+    /// Whether trying the same input again can help.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Failed { .. } | Self::TimedOut { .. } => Disposition::Terminal,
+            Self::Engine(source) => match source.disposition() {
+                Disposition::Terminal => Disposition::Terminal,
+                Disposition::Retry(_) => Disposition::Retry(RetryClass::Build),
+                wait @ Disposition::WaitUntil(_) => wait,
+            },
+        }
+    }
+}
