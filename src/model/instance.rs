@@ -48,7 +48,17 @@ pub struct Instance {
 impl Instance {
     /// What players are told.
     pub fn status(&self) -> InstanceStatus {
-        self.phase.status(self.error.is_some())
+        match self.phase {
+            InstancePhase::Queued
+            | InstancePhase::Preparing
+            | InstancePhase::Creating
+            | InstancePhase::Starting
+            | InstancePhase::Probing => InstanceStatus::Starting,
+            InstancePhase::Ready => InstanceStatus::Ready,
+            InstancePhase::Failed => InstanceStatus::Error,
+            InstancePhase::Removing if self.error.is_some() => InstanceStatus::Error,
+            InstancePhase::Removing | InstancePhase::Stopped => InstanceStatus::Stopped,
+        }
     }
 }
 
@@ -78,19 +88,6 @@ word_enum!(
 );
 
 impl InstancePhase {
-    /// What players are told in this phase.
-    pub fn status(self, has_error: bool) -> InstanceStatus {
-        match self {
-            Self::Queued | Self::Preparing | Self::Creating | Self::Starting | Self::Probing => {
-                InstanceStatus::Starting
-            }
-            Self::Ready => InstanceStatus::Ready,
-            Self::Failed => InstanceStatus::Error,
-            Self::Removing if has_error => InstanceStatus::Error,
-            Self::Removing | Self::Stopped => InstanceStatus::Stopped,
-        }
-    }
-
     /// Whether something of it may exist in the engine.
     pub fn is_live(self) -> bool {
         !matches!(self, Self::Stopped | Self::Failed)

@@ -116,27 +116,20 @@ impl MemoryTree {
         self
     }
 
-    /// A stand-in for git's object id: equal content gives an equal id. FNV-1a, five lanes.
-    fn oid(&self, path: &str, is_dir: bool) -> ObjectId {
+    /// A stand-in for git's object id of a file or folder: equal content gives an equal id.
+    fn oid(&self, path: &str) -> ObjectId {
+        let prefix = format!("{path}/");
+        let below = |name: &&String| name.as_str() == path || name.starts_with(&prefix);
         let mut bytes = [0; 20];
         for (lane, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-            let mut hash = 0x811c_9dc5_u32 ^ u32::try_from(lane).unwrap_or(0);
-            let mut eat = |data: &[u8]| {
-                for byte in data {
-                    hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+            // FNV-1a, five lanes with different offsets.
+            let mut hash = 0x811c_9dc5_u32.wrapping_add(u32::try_from(lane).unwrap_or(0));
+            for name in self.files.keys().filter(below) {
+                let (kind, content) = &self.files[name];
+                let head = format!("{}{kind:?}{}", &name[path.len()..], content.len());
+                for byte in head.bytes().chain(content.iter().copied()) {
+                    hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
                 }
-            };
-            if is_dir {
-                let prefix = format!("{path}/");
-                for (name, (kind, content)) in &self.files {
-                    if let Some(rest) = name.strip_prefix(&prefix) {
-                        eat(rest.as_bytes());
-                        eat(format!("{kind:?}").as_bytes());
-                        eat(content);
-                    }
-                }
-            } else if let Some((_, content)) = self.files.get(path) {
-                eat(content);
             }
             chunk.copy_from_slice(&hash.to_be_bytes());
         }
@@ -160,7 +153,7 @@ impl Tree for MemoryTree {
                 Some((name, _)) => (name, EntryKind::Directory, 0),
                 None => (rest, *kind, content.len() as u64),
             };
-            let oid = self.oid(&format!("{prefix}{name}"), kind == EntryKind::Directory);
+            let oid = self.oid(&format!("{prefix}{name}"));
             entries.insert(
                 name.to_owned(),
                 Entry { name: name.to_owned(), is_utf8: true, kind, oid, size_bytes: size },

@@ -1,1 +1,351 @@
-//! planner
+//! Decides what to do next for one instance, from what is wanted and what is seen.
+//!
+//! [`plan`] is pure: the daemon and the property tests run the very same code. It names every
+//! action whose preconditions hold now; the caller runs them side by side, records what happened
+//! in [`Observed`] and plans again, until nothing is left to do. A crash at any point is only
+//! another observation to start from.
+//!
+//! In:  the stored spec, what is wanted, what the engine and the store show, the time.
+//! Out: a [`Plan`]: actions, the verdict on the instance, and when to look again.
+//!
+//! # Invariants
+//! * The same input gives the same plan, sorted as the spec's services are.
+//! * A converged input gives no action; every action brings the observation closer.
+//! * Nothing is started before its answers are in place and its dependencies have come far enough.
+//!
+//! # Not here
+//! Doing (`daemon::executor`), which version is live (`release::live`), leases (`contest::lease`).
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod container;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::compose::{DependsCondition, Restart};
+use crate::model::{InstancePhase, ServiceName, Timestamp};
+use crate::release::spec::{InstanceSpec, ServiceSpec};
+
+/// How often a service of an instance that was never ready may die before the start has failed.
+const MAX_CRASHES_WHILE_STARTING: u32 = 3;
+
+/// The first pause before a service that died is started again, doubled with each further death.
+const FIRST_BACKOFF_MILLIS: i64 = 500;
+
+/// The longest such pause. A player who crashes a service on purpose gets it back within this.
+const MAX_BACKOFF_MILLIS: i64 = 30_000;
+
+/// What is wanted of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// It runs and is usable.
+    Run,
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// What is seen of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Networks it holds: the name in the file to the engine's id.
+    pub networks: BTreeMap<String, String>,
+    /// Named volumes that exist, by their name in the file.
+    pub volumes: BTreeSet<String>,
+    /// Containers that exist.
+    pub services: BTreeMap<ServiceName, ServiceSeen>,
+    /// Deaths of each service, as far as remembered.
+    pub crashes: BTreeMap<ServiceName, Crashes>,
+    /// Whether it was usable before: then a death is repaired for as long as the lease lasts.
+    pub was_ready: bool,
+}
+
+/// One container of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSeen {
+    /// The engine's id.
+    pub container: String,
+    /// What it does.
+    pub state: ServiceState,
+}
+
+/// What a container of an instance does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceState {
+    /// Made, never started; its answers may be missing.
+    Empty,
+    /// Made, never started, with its answers in place.
+    Filled,
+    /// Its main process runs; nobody proved that it is usable.
+    Running,
+    /// It runs and our probe passed.
+    Usable,
+    /// Its main process ended.
+    Exited {
+        /// Exit code.
+        code: i64,
+        /// Whether the kernel killed it for memory.
+        is_oom: bool,
+    },
+    /// It is not what we made, or stuck: paused, dead, of another spec. It must be made anew.
+    Wrong,
+}
+
+/// How often and when a service died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crashes {
+    /// Deaths in the last ten minutes.
+    pub n_recent: u32,
+    /// The last one.
+    pub last_at: Timestamp,
+}
+
+/// One thing to do. Preconditions held when it was planned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Take a network from the stock, or make one, for this name in the file.
+    ClaimNetwork(String),
+    /// Make the volume of this name in the file.
+    CreateVolume(String),
+    /// Make the container of this service.
+    Create(ServiceName),
+    /// Write the answers into it.
+    Fill(ServiceName),
+    /// Start it, for the first time or again.
+    Start(ServiceName),
+    /// Wait until our probe passes.
+    Probe(ServiceName),
+    /// Wait until it exits by itself.
+    AwaitExit(ServiceName),
+    /// Remove its container.
+    Remove(ServiceName),
+    /// Remove the volume of this name in the file.
+    RemoveVolume(String),
+    /// Give the network of this name in the file back.
+    ReleaseNetwork(String),
+}
+
+/// What [`plan`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Everything that can be done now.
+    pub actions: Vec<Action>,
+    /// Where the instance stands.
+    pub verdict: Verdict,
+    /// When to plan again even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// On its way; the phase is what its owner sees.
+    Progress(InstancePhase),
+    /// Everything it consists of is usable.
+    Usable,
+    /// It cannot become usable; the text is for its owner.
+    Failed(String),
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// Plans the next actions for one instance.
+///
+/// Never fails: what cannot be done yet is left out, what can never be done is the verdict.
+/// O(services × dependencies).
+pub fn plan(spec: &InstanceSpec, want: Want, observed: &Observed, now: Timestamp) -> Plan {
+    match want {
+        Want::Run => plan_run(spec, observed, now),
+        Want::Gone => plan_gone(observed),
+    }
+}
+
+fn plan_run(spec: &InstanceSpec, observed: &Observed, now: Timestamp) -> Plan {
+    let mut plan = Plan { actions: Vec::new(), verdict: Verdict::Usable, wake_at: None };
+    for wish in &spec.networks {
+        if !observed.networks.contains_key(&wish.name) {
+            plan.act(Action::ClaimNetwork(wish.name.clone()), InstancePhase::Preparing);
+        }
+    }
+    for volume in &spec.volumes {
+        if !observed.volumes.contains(volume) {
+            plan.act(Action::CreateVolume(volume.clone()), InstancePhase::Preparing);
+        }
+    }
+    for service in &spec.services {
+        plan_service(&mut plan, spec, service, observed, now);
+    }
+    if matches!(plan.verdict, Verdict::Failed(_)) {
+        plan.actions.clear();
+        plan.wake_at = None;
+    }
+    plan
+}
+
+fn plan_service(
+    plan: &mut Plan,
+    spec: &InstanceSpec,
+    service: &ServiceSpec,
+    observed: &Observed,
+    now: Timestamp,
+) {
+    let name = &service.name;
+    let Some(seen) = observed.services.get(name) else {
+        plan.progress(InstancePhase::Creating);
+        if has_ground(service, observed) {
+            plan.act(Action::Create(name.clone()), InstancePhase::Creating);
+        }
+        return;
+    };
+    match &seen.state {
+        ServiceState::Wrong => plan.act(Action::Remove(name.clone()), InstancePhase::Creating),
+        ServiceState::Empty if !service.answer_ids(spec).is_empty() => {
+            plan.act(Action::Fill(name.clone()), InstancePhase::Creating);
+        }
+        ServiceState::Empty | ServiceState::Filled => {
+            plan.progress(InstancePhase::Starting);
+            if dependencies_are_met(service, observed) {
+                plan.act(Action::Start(name.clone()), InstancePhase::Starting);
+            }
+        }
+        ServiceState::Running if ends_by_itself(spec, service) => {
+            plan.act(Action::AwaitExit(name.clone()), InstancePhase::Starting);
+        }
+        ServiceState::Running => plan.act(Action::Probe(name.clone()), InstancePhase::Probing),
+        ServiceState::Usable => (),
+        ServiceState::Exited { code: 0, .. } if may_end(spec, service) => (),
+        ServiceState::Exited { code, is_oom } => {
+            plan_restart(plan, service, observed, Death { code: *code, is_oom: *is_oom }, now);
+        }
+    }
+}
+
+/// How a container ended.
+#[derive(Clone, Copy)]
+struct Death {
+    code: i64,
+    is_oom: bool,
+}
+
+fn plan_restart(
+    plan: &mut Plan,
+    service: &ServiceSpec,
+    observed: &Observed,
+    death: Death,
+    now: Timestamp,
+) {
+    let name = &service.name;
+    let crashes = observed.crashes.get(name).copied().unwrap_or_default();
+    let is_final = !observed.was_ready
+        && (service.restart == Restart::No || crashes.n_recent >= MAX_CRASHES_WHILE_STARTING);
+    if is_final {
+        plan.verdict = Verdict::Failed(describe_death(name, death));
+        return;
+    }
+    plan.progress(InstancePhase::Starting);
+    let exponent = crashes.n_recent.saturating_sub(1).min(10);
+    let pause = (FIRST_BACKOFF_MILLIS << exponent).min(MAX_BACKOFF_MILLIS);
+    let not_before = crashes.last_at.plus_millis(pause);
+    if crashes.n_recent > 0 && now < not_before {
+        plan.wake(not_before);
+    } else if dependencies_are_met(service, observed) {
+        plan.act(Action::Start(name.clone()), InstancePhase::Starting);
+    }
+}
+
+fn describe_death(name: &ServiceName, death: Death) -> String {
+    if death.is_oom {
+        return format!("service `{name}` was killed because it used more memory than its limit");
+    }
+    match death.code {
+        0 => format!("service `{name}` ended by itself (exit code 0) instead of serving"),
+        code => format!("service `{name}` exited with code {code}"),
+    }
+}
+
+fn plan_gone(observed: &Observed) -> Plan {
+    let mut plan = Plan { actions: Vec::new(), verdict: Verdict::Gone, wake_at: None };
+    for name in observed.services.keys() {
+        plan.act(Action::Remove(name.clone()), InstancePhase::Removing);
+    }
+    if observed.services.is_empty() {
+        // Volumes and networks can go only when no container holds them.
+        for volume in &observed.volumes {
+            plan.act(Action::RemoveVolume(volume.clone()), InstancePhase::Removing);
+        }
+        for wish in observed.networks.keys() {
+            plan.act(Action::ReleaseNetwork(wish.clone()), InstancePhase::Removing);
+        }
+    }
+    plan
+}
+
+/// Whether the networks and volumes that its container needs are there.
+fn has_ground(service: &ServiceSpec, observed: &Observed) -> bool {
+    service.networks.keys().all(|wish| observed.networks.contains_key(wish))
+        && service
+            .volumes
+            .iter()
+            .filter_map(|mount| mount.source.as_ref())
+            .all(|volume| observed.volumes.contains(volume))
+}
+
+fn dependencies_are_met(service: &ServiceSpec, observed: &Observed) -> bool {
+    service.depends_on.iter().all(|(name, condition)| {
+        let state = observed.services.get(name).map(|seen| &seen.state);
+        match (condition, state) {
+            (
+                DependsCondition::Started,
+                Some(
+                    ServiceState::Running
+                    | ServiceState::Usable
+                    | ServiceState::Exited { code: 0, .. },
+                ),
+            )
+            | (DependsCondition::Healthy, Some(ServiceState::Usable))
+            | (DependsCondition::Completed, Some(ServiceState::Exited { code: 0, .. })) => true,
+            (
+                DependsCondition::Started | DependsCondition::Healthy | DependsCondition::Completed,
+                _,
+            ) => false,
+        }
+    })
+}
+
+/// Whether others wait for this service to exit: it is not probed, its exit is awaited.
+fn ends_by_itself(spec: &InstanceSpec, service: &ServiceSpec) -> bool {
+    service.name.as_str() == crate::model::compose::ROTATOR
+        || spec
+            .services
+            .iter()
+            .any(|other| other.depends_on.get(&service.name) == Some(&DependsCondition::Completed))
+}
+
+/// Whether an exit with 0 is fine: it has no port, so nobody misses it.
+fn may_end(spec: &InstanceSpec, service: &ServiceSpec) -> bool {
+    ends_by_itself(spec, service) || service.ports.is_empty()
+}
+
+impl Plan {
+    /// Adds an action; the instance is then at most in `phase`.
+    fn act(&mut self, action: Action, phase: InstancePhase) {
+        self.actions.push(action);
+        self.progress(phase);
+    }
+
+    /// Notes that something is still in `phase`; the earliest phase wins.
+    fn progress(&mut self, phase: InstancePhase) {
+        let is_earlier = match &self.verdict {
+            Verdict::Usable | Verdict::Gone => true,
+            Verdict::Progress(current) => phase < *current,
+            Verdict::Failed(_) => false,
+        };
+        if is_earlier {
+            self.verdict = Verdict::Progress(phase);
+        }
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}

@@ -6,12 +6,168 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::model::compose::{
-    AnswerFiles, AnswerVariable, DependsCondition, Healthcheck, Limits, Restart, Tmpfs, Transport,
-    VolumeMount,
+    AnswerFiles, AnswerVariable, Compose, DependsCondition, Healthcheck, Limits, NetworkDecl,
+    Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
 };
-use crate::model::{AnswerFormat, ChallengeId, EndpointKind, InstanceId, ServiceName};
+use crate::model::{
+    AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, QuestionMode, ServiceName,
+    Topology,
+};
+
+/// The version of [`InstanceSpec`] that this binary writes.
+const SCHEMA: u32 = 1;
+
+/// The network every service without `networks` is on.
+const DEFAULT_NETWORK: &str = "default";
+
+/// Added for services that have ports and only internal networks. Not a name an author can write.
+const INGRESS_NETWORK: &str = "_ingress";
+
+/// Why a challenge cannot become an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// An image is not on the node.
+    #[error("the image of service `{service}` is not built yet")]
+    MissingImage {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Players would have to come through a VPN gateway.
+    #[error(
+        "challenge `{challenge}` has the topology `engagement`, which needs the VPN gateway that this version does not have yet"
+    )]
+    NeedsGateway {
+        /// The challenge.
+        challenge: ChallengeId,
+    },
+}
+
+/// What an instance of `challenge` consists of. `images` maps each service to the engine's id of
+/// its image.
+///
+/// # Errors
+/// When an image is missing, or the topology cannot be run.
+pub fn instance_spec(
+    challenge: &Challenge,
+    images: &BTreeMap<ServiceName, String>,
+) -> Result<InstanceSpec, SpecError> {
+    let runs_behind_gateway =
+        challenge.metadata.topology == Topology::Engagement && challenge.compose.is_some();
+    if runs_behind_gateway {
+        return Err(SpecError::NeedsGateway { challenge: challenge.id.clone() });
+    }
+    let empty = Compose { services: Vec::new(), networks: BTreeMap::new(), volumes: Vec::new() };
+    let compose = challenge.compose.as_ref().unwrap_or(&empty);
+    let services = compose
+        .services
+        .iter()
+        .map(|service| service_spec(service, &compose.networks, images))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut networks: Vec<NetworkWish> = Vec::new();
+    for name in services.iter().flat_map(|service| service.networks.keys()) {
+        if networks.iter().all(|wish| wish.name != *name) {
+            let is_internal = compose.networks.get(name).is_some_and(|decl| decl.is_internal);
+            networks.push(NetworkWish { name: name.clone(), is_internal });
+        }
+    }
+    networks.sort_by_key(|wish| (wish.name != DEFAULT_NETWORK, wish.name.clone()));
+    let answers = challenge
+        .metadata
+        .questions
+        .iter()
+        .filter_map(|question| match question.mode {
+            QuestionMode::Dynamic { format } => Some((question.id.to_string(), format)),
+            QuestionMode::Static { .. }
+            | QuestionMode::SingleSelect { .. }
+            | QuestionMode::MultiSelect { .. } => None,
+        })
+        .collect();
+    Ok(InstanceSpec {
+        schema: SCHEMA,
+        challenge: challenge.id.clone(),
+        services,
+        networks,
+        volumes: compose.volumes.clone(),
+        answers,
+    })
+}
+
+fn service_spec(
+    service: &Service,
+    decls: &BTreeMap<String, NetworkDecl>,
+    images: &BTreeMap<ServiceName, String>,
+) -> Result<ServiceSpec, SpecError> {
+    let image = images
+        .get(&service.name)
+        .ok_or_else(|| SpecError::MissingImage { service: service.name.clone() })?;
+    let mut networks: BTreeMap<String, Vec<String>> =
+        service.networks.iter().map(|(name, how)| (name.clone(), how.aliases.clone())).collect();
+    if networks.is_empty() {
+        networks.insert(DEFAULT_NETWORK.to_owned(), Vec::new());
+    }
+    let is_shut_in = networks.keys().all(|name| decls.get(name).is_some_and(|d| d.is_internal));
+    if is_shut_in && !service.ports.is_empty() {
+        // An engine publishes nothing on an internal network (E1): the ports get a way in.
+        networks.insert(INGRESS_NETWORK.to_owned(), Vec::new());
+    }
+    let ports = service
+        .ports
+        .iter()
+        .map(|port| PortSpec {
+            target: port.target,
+            transport: port.transport,
+            kind: endpoint_kind(service.protocol, port.transport, port.target),
+        })
+        .collect();
+    Ok(ServiceSpec {
+        name: service.name.clone(),
+        image: image.clone(),
+        command: service.command.clone(),
+        entrypoint: service.entrypoint.clone(),
+        environment: service.environment.clone(),
+        answer_environment: service.answer_environment.clone(),
+        answers: service.answers.clone(),
+        ports,
+        depends_on: service.depends_on.clone(),
+        healthcheck: service.healthcheck.clone(),
+        networks,
+        volumes: service.volumes.clone(),
+        tmpfs: service.tmpfs.clone(),
+        limits: service.limits.clone(),
+        user: service.user.clone(),
+        working_dir: service.working_dir.clone(),
+        hostname: service.hostname.clone(),
+        capabilities: service.capabilities.clone(),
+        is_read_only: service.is_read_only,
+        stop_signal: service.stop_signal.clone(),
+        stop_grace_millis: service.stop_grace_millis,
+        restart: service.restart,
+    })
+}
+
+/// The wire word of a port (`contract/challenges.md` §4.4 point 5).
+fn endpoint_kind(protocol: ServiceProtocol, transport: Transport, target: u16) -> EndpointKind {
+    match (protocol, transport, target) {
+        (ServiceProtocol::Tcp, _, _) | (_, Transport::Udp, _) => EndpointKind::Tcp,
+        (ServiceProtocol::Http, Transport::Tcp, 443) => EndpointKind::Https,
+        (ServiceProtocol::Http, Transport::Tcp, _) => EndpointKind::Http,
+    }
+}
+
+impl ServiceSpec {
+    /// The dynamic questions whose answers it finds under `/answers/`.
+    pub fn answer_ids<'a>(&'a self, spec: &'a InstanceSpec) -> Vec<&'a str> {
+        match &self.answers {
+            AnswerFiles::All => spec.answers.keys().map(String::as_str).collect(),
+            AnswerFiles::Only(ids) => {
+                ids.iter().map(String::as_str).filter(|id| spec.answers.contains_key(*id)).collect()
+            }
+        }
+    }
+}
 
 /// Everything that determines the containers of one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

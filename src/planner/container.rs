@@ -1,0 +1,124 @@
+//! Turns one service of a spec into what the engine is asked for: names, networks, ports.
+//!
+//! Names are deterministic, so that what a crash left behind is found again and a repeated create
+//! is the same create.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Observed;
+use crate::model::{Endpoint, InstallationId, InstanceId, ServiceName, SpecHash};
+use crate::release::spec::{ContainerSpec, InstanceSpec, NetworkEnd, Published, ServiceSpec};
+
+/// What all containers of one instance share.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// Ours.
+    pub installation: &'a InstallationId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// What it was started from.
+    pub spec: &'a InstanceSpec,
+    /// The hash of `spec`.
+    pub spec_hash: &'a SpecHash,
+    /// Where its ports are published: the endpoints with their allocated host ports.
+    pub surface: &'a [Endpoint],
+    /// The host address ports are bound to.
+    pub publish_address: IpAddr,
+    /// Minted answers by question. Secret.
+    pub answers: &'a BTreeMap<String, String>,
+}
+
+/// The name of a container: `fo-<installation8>-<instance>-<service>`.
+pub fn container_name(
+    installation: &InstallationId,
+    instance: InstanceId,
+    service: &ServiceName,
+) -> String {
+    format!("fo-{}-{instance}-{service}", installation.short())
+}
+
+/// The name of a volume: `fo-<installation8>-<instance>-v-<volume>`.
+pub fn volume_name(installation: &InstallationId, instance: InstanceId, volume: &str) -> String {
+    format!("fo-{}-{instance}-v-{volume}", installation.short())
+}
+
+/// What the engine is asked for to make the container of `service`.
+///
+/// `None` when a network it needs is not in `observed`: then nothing was planned either.
+pub fn container_spec(
+    ground: &Ground<'_>,
+    service: &ServiceSpec,
+    observed: &Observed,
+) -> Option<ContainerSpec> {
+    let mut ends = network_ends(ground.spec, service, observed)?.into_iter();
+    let network = ends.next()?;
+    let volume_names = service
+        .volumes
+        .iter()
+        .filter_map(|mount| mount.source.as_ref())
+        .map(|name| (name.clone(), volume_name(ground.installation, ground.instance, name)))
+        .collect();
+    Some(ContainerSpec {
+        name: container_name(ground.installation, ground.instance, &service.name),
+        instance: ground.instance,
+        service: service.clone(),
+        challenge: ground.spec.challenge.clone(),
+        spec_hash: ground.spec_hash.to_string(),
+        network,
+        more_networks: ends.collect(),
+        volume_names,
+        published: published(ground, service),
+        answer_values: answer_values(ground, service),
+        has_answers: !service.answer_ids(ground.spec).is_empty(),
+    })
+}
+
+/// Its ends on networks; first one that is not internal, which can publish ports.
+fn network_ends(
+    spec: &InstanceSpec,
+    service: &ServiceSpec,
+    observed: &Observed,
+) -> Option<Vec<NetworkEnd>> {
+    let mut wishes: Vec<_> =
+        spec.networks.iter().filter(|wish| service.networks.contains_key(&wish.name)).collect();
+    wishes.sort_by_key(|wish| wish.is_internal);
+    wishes
+        .into_iter()
+        .map(|wish| {
+            let mut aliases = vec![service.name.to_string()];
+            aliases.extend(service.networks[&wish.name].iter().cloned());
+            aliases.dedup();
+            let network = observed.networks.get(&wish.name)?.clone();
+            Some(NetworkEnd { network, aliases })
+        })
+        .collect()
+}
+
+fn published(ground: &Ground<'_>, service: &ServiceSpec) -> Vec<Published> {
+    service
+        .ports
+        .iter()
+        .filter_map(|port| {
+            let endpoint = ground.surface.iter().find(|endpoint| {
+                endpoint.service == service.name
+                    && endpoint.target == port.target
+                    && endpoint.transport == port.transport
+            })?;
+            Some(Published {
+                address: ground.publish_address,
+                port: endpoint.port,
+                target: port.target,
+                transport: port.transport,
+            })
+        })
+        .collect()
+}
+
+fn answer_values(ground: &Ground<'_>, service: &ServiceSpec) -> Vec<String> {
+    service
+        .answer_environment
+        .iter()
+        .map(|variable| ground.answers.get(&variable.question).cloned().unwrap_or_default())
+        .collect()
+}
