@@ -1,0 +1,348 @@
+//! Every setting: its type, its default, and what it is for. One struct per section.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use super::layers::{Layers, Setting};
+use super::secrets::mask_credentials;
+
+/// The settings of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where everything is kept; made with mode 0700 (default `./flagops-data`).
+    pub data_dir: PathBuf,
+    /// Where the API listens (default `127.0.0.1:8100`).
+    pub listen: SocketAddr,
+    /// The challenge repository.
+    pub source: SourceConfig,
+    /// The container engine.
+    pub engine: EngineConfig,
+    /// Addresses and ports of instances.
+    pub network: NetworkConfig,
+    /// How images are built.
+    pub builder: BuilderConfig,
+    /// How much may run, and for how long.
+    pub limits: LimitsConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// `[source]`: the challenge repository.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// URL or path. The only setting without a default.
+    pub repo: String,
+    /// The branch to follow; `None` is the remote's own default branch.
+    pub branch: Option<String>,
+    /// Seconds between two looks at the remote (default 30, at least 1).
+    pub poll_secs: u32,
+    /// Private key for `ssh` remotes; a file.
+    pub ssh_key: Option<PathBuf>,
+    /// Host keys of `ssh` remotes in the format of OpenSSH.
+    pub known_hosts: Option<PathBuf>,
+    /// A file with the token for `https` remotes.
+    pub token_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceConfig")
+            .field("repo", &mask_credentials(&self.repo))
+            .field("branch", &self.branch)
+            .field("poll_secs", &self.poll_secs)
+            .field("ssh_key", &self.ssh_key)
+            .field("known_hosts", &self.known_hosts)
+            .field("token_file", &self.token_file)
+            .finish()
+    }
+}
+
+/// `[engine]`: the container engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Its socket (default: `DOCKER_HOST`, else `unix:///var/run/docker.sock`).
+    pub endpoint: String,
+}
+
+/// `[network]`: addresses and ports of instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// All networks of instances come from here (default `10.80.0.0/15`).
+    pub pool: Ipv4Net,
+    /// Size of one network (default 28: 13 containers).
+    pub prefix_len: u8,
+    /// Networks made ahead, because making one takes 75 ms (default 4).
+    pub n_ready: u32,
+    /// Host address that ports are published on (default `127.0.0.1`).
+    pub publish_address: IpAddr,
+    /// Host name or address that players are told (default `127.0.0.1`).
+    pub public_host: String,
+    /// First published port (default 20000).
+    pub first_port: u16,
+    /// Last published port (default 29999).
+    pub last_port: u16,
+    /// Packet filter between instances and the host (default `auto`).
+    pub wall: Wall,
+}
+
+/// `[builder]`: how images are built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuilderConfig {
+    /// Builds at a time (default 2).
+    pub n_slots: u32,
+    /// Longest build in seconds (default 1200).
+    pub deadline_secs: u32,
+    /// Whether `RUN` may use the network (default `default`).
+    pub network: BuildNetworkChoice,
+}
+
+/// `[limits]`: how much may run, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Live instances of one team (default 100).
+    pub instances_per_team: u32,
+    /// Live instances in all (default 500).
+    pub instances_per_node: u32,
+    /// Starts at a time; the engine gains nothing from more (default 4).
+    pub n_start_slots: u32,
+    /// How long a start may take, in seconds (default 300).
+    pub start_deadline_secs: u32,
+    /// Lease of an instance whose challenge and player name none, in seconds (default 86400).
+    pub default_ttl_secs: u32,
+    /// Longest lease in seconds (default 86400).
+    pub max_ttl_secs: u32,
+    /// Largest memory of one service in MiB (default 4096).
+    pub max_memory_mib: u32,
+    /// Largest CPU of one service in thousandths of a core (default 4000).
+    pub max_cpu_millis: u32,
+    /// Most processes of one service (default 4096).
+    pub max_pids: u32,
+    /// Most services of one challenge (default 20).
+    pub max_services: u32,
+    /// Wrong answers per question, by its mode.
+    pub attempt_caps: AttemptCaps,
+}
+
+/// `[limits.attempt_caps]`: wrong answers that a question allows. Dynamic ones are uncapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptCaps {
+    /// One of several choices (default 3).
+    pub single_select: u32,
+    /// A set of choices (default 10).
+    pub multi_select: u32,
+    /// One fixed text (default 10).
+    pub r#static: u32,
+}
+
+/// `[log]`: what is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For people or for machines (default `text`).
+    pub format: LogFormat,
+    /// Level, or levels by target as in `info,flagops::git=debug` (default `info`).
+    pub filter: String,
+}
+
+/// An enum of words in the file.
+macro_rules! word_setting {
+    ($(#[$doc:meta])* $name:ident, $wanted:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant),+
+        }
+
+        impl Setting for $name {
+            const WANTED: &'static str = $wanted;
+            fn from_text(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(String::new()),
+                }
+            }
+        }
+    };
+}
+
+word_setting!(
+    /// Packet filter between instances and the host.
+    Wall, "\"auto\" or \"off\"" {
+        /// Rules where we may set them, a condition where not.
+        Auto = "auto",
+        /// No rules of ours.
+        Off = "off",
+    }
+);
+
+word_setting!(
+    /// Whether `RUN` may use the network.
+    BuildNetworkChoice, "\"default\" or \"none\"" {
+        /// The engine's default network.
+        Default = "default",
+        /// None but loopback.
+        None = "none",
+    }
+);
+
+word_setting!(
+    /// How a log line looks.
+    LogFormat, "\"text\" or \"json\"" {
+        /// For people.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
+);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./flagops-data"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8100)),
+            source: SourceConfig {
+                repo: String::new(),
+                branch: None,
+                poll_secs: 30,
+                ssh_key: None,
+                known_hosts: None,
+                token_file: None,
+            },
+            engine: EngineConfig { endpoint: "unix:///var/run/docker.sock".to_owned() },
+            network: NetworkConfig {
+                pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 80, 0, 0), 15),
+                prefix_len: 28,
+                n_ready: 4,
+                publish_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                public_host: "127.0.0.1".to_owned(),
+                first_port: 20_000,
+                last_port: 29_999,
+                wall: Wall::Auto,
+            },
+            builder: BuilderConfig {
+                n_slots: 2,
+                deadline_secs: 1200,
+                network: BuildNetworkChoice::Default,
+            },
+            limits: LimitsConfig {
+                instances_per_team: 100,
+                instances_per_node: 500,
+                n_start_slots: 4,
+                start_deadline_secs: 300,
+                default_ttl_secs: 86_400,
+                max_ttl_secs: 86_400,
+                max_memory_mib: 4096,
+                max_cpu_millis: 4000,
+                max_pids: 4096,
+                max_services: 20,
+                attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
+            },
+            log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
+        }
+    }
+}
+
+/// Longest of everything that is counted in seconds: a year.
+const YEAR_SECS: u32 = 366 * 86_400;
+
+/// Takes every setting out of `layers`.
+pub(super) fn take(layers: &mut Layers) -> Config {
+    let default = Config::default();
+    Config {
+        data_dir: layers.take("data_dir", default.data_dir),
+        listen: layers.take("listen", default.listen),
+        source: take_source(layers, default.source),
+        engine: EngineConfig { endpoint: layers.take("engine.endpoint", default.engine.endpoint) },
+        network: take_network(layers, default.network),
+        builder: BuilderConfig {
+            n_slots: layers.take_in("builder.n_slots", default.builder.n_slots, 1..=64),
+            deadline_secs: layers.take_in(
+                "builder.deadline_secs",
+                default.builder.deadline_secs,
+                1..=86_400,
+            ),
+            network: layers.take("builder.network", default.builder.network),
+        },
+        limits: take_limits(layers, &default.limits),
+        log: LogConfig {
+            format: layers.take("log.format", default.log.format),
+            filter: layers.take("log.filter", default.log.filter),
+        },
+    }
+}
+
+fn take_source(layers: &mut Layers, default: SourceConfig) -> SourceConfig {
+    SourceConfig {
+        repo: layers.take("source.repo", default.repo),
+        branch: layers.take_optional("source.branch"),
+        poll_secs: layers.take_in("source.poll_secs", default.poll_secs, 1..=86_400),
+        ssh_key: layers.take_optional("source.ssh_key"),
+        known_hosts: layers.take_optional("source.known_hosts"),
+        token_file: layers.take_optional("source.token_file"),
+    }
+}
+
+fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
+    NetworkConfig {
+        pool: layers.take("network.pool", default.pool),
+        prefix_len: layers.take("network.prefix_len", default.prefix_len),
+        n_ready: layers.take_in("network.n_ready", default.n_ready, 0..=256),
+        publish_address: layers.take("network.publish_address", default.publish_address),
+        public_host: layers.take("network.public_host", default.public_host),
+        first_port: layers.take("network.first_port", default.first_port),
+        last_port: layers.take("network.last_port", default.last_port),
+        wall: layers.take("network.wall", default.wall),
+    }
+}
+
+fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
+    let mut number = |key, value, range| layers.take_in(key, value, range);
+    LimitsConfig {
+        instances_per_team: number(
+            "limits.instances_per_team",
+            default.instances_per_team,
+            1..=100_000,
+        ),
+        instances_per_node: number(
+            "limits.instances_per_node",
+            default.instances_per_node,
+            1..=100_000,
+        ),
+        n_start_slots: number("limits.n_start_slots", default.n_start_slots, 1..=64),
+        start_deadline_secs: number(
+            "limits.start_deadline_secs",
+            default.start_deadline_secs,
+            1..=3600,
+        ),
+        default_ttl_secs: number(
+            "limits.default_ttl_secs",
+            default.default_ttl_secs,
+            1..=YEAR_SECS,
+        ),
+        max_ttl_secs: number("limits.max_ttl_secs", default.max_ttl_secs, 1..=YEAR_SECS),
+        // Docker refuses less than 6 MiB.
+        max_memory_mib: number("limits.max_memory_mib", default.max_memory_mib, 6..=1 << 24),
+        max_cpu_millis: number("limits.max_cpu_millis", default.max_cpu_millis, 10..=1_024_000),
+        max_pids: number("limits.max_pids", default.max_pids, 1..=4_194_304),
+        max_services: number("limits.max_services", default.max_services, 1..=1000),
+        attempt_caps: AttemptCaps {
+            single_select: number(
+                "limits.attempt_caps.single_select",
+                default.attempt_caps.single_select,
+                1..=1_000_000,
+            ),
+            multi_select: number(
+                "limits.attempt_caps.multi_select",
+                default.attempt_caps.multi_select,
+                1..=1_000_000,
+            ),
+            r#static: number(
+                "limits.attempt_caps.static",
+                default.attempt_caps.r#static,
+                1..=1_000_000,
+            ),
+        },
+    }
+}
