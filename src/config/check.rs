@@ -33,7 +33,7 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
 }
 
 fn check_source(layers: &mut Layers, config: &Config, need: Need) {
-    if config.source.repo.is_empty() && need == Need::Daemon {
+    if need == Need::Daemon && !layers.is_set("source.repo") {
         layers.refuse(
             "source.repo",
             "names no challenge repository",

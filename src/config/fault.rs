@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Where a setting was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A line of the file.
     File {
@@ -62,7 +62,7 @@ impl fmt::Display for Fault {
 /// Every fault of one load; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct ConfigErrors {
-    /// In the order of the file, then of the settings.
+    /// In the order of the file, then variables, then flags.
     pub faults: Vec<Fault>,
 }
 

@@ -145,7 +145,13 @@ impl Layers {
         default
     }
 
-    /// Every fault, with one for each thing set that nobody took.
+    /// Whether anything set `key`, rightly or wrongly.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.known.get(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// Every fault, with one for each thing set that nobody took; in the order of the file, then
+    /// variables, then flags.
     pub(super) fn finish(mut self) -> Vec<Fault> {
         let leaves = std::mem::take(&mut self.leaves);
         for (key, (_, origin)) in leaves {
@@ -158,6 +164,7 @@ impl Layers {
                 self.faults.push(fault);
             }
         }
+        self.faults.sort_by(|left, right| left.origin.cmp(&right.origin));
         self.faults
     }
 

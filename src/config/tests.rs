@@ -43,20 +43,19 @@ static = "ten"
         &[("FLAGOPS_BUILDER__N_SLOT", "4"), ("FLAGOPS_LIMITS__MAX_PIDS", "many")],
     );
     insta::assert_snapshot!(shown, @r#"
-    the configuration has 13 faults:
+    the configuration has 12 faults:
       flagops.toml:2: `listen` is wrong; it must be an address with a port, e.g. "127.0.0.1:8100"
-      flagops.toml:5: `source.repo` is a number; it must be a text that is not empty
-      flagops.toml:9: `network.first_port` is wrong; it must be a whole number from 0 to 65535
-      flagops.toml:8: `network.wall` is wrong; it must be "auto" or "off"
-      variable `FLAGOPS_LIMITS__MAX_PIDS`: `limits.max_pids` is wrong; it must be a whole number from 0 to 4294967295
-      flagops.toml:11: `limits.max_services` is 0, out of range; give a number from 1 to 1000
-      flagops.toml:15: `limits.attempt_caps.static` is a string; it must be a whole number from 0 to 4294967295
-      flagops.toml:5: `source.repo` names no challenge repository; give `--repo PATH_OR_URL`, or `repo = "…"` below `[source]`
-      flagops.toml:7: `network.pool` is 10.80.0.1/15, an address inside of a network; did you mean `10.80.0.0/15`?
-      flagops.toml:12: `limits.default_ttl_secs` is 90000, longer than `limits.max_ttl_secs` (86400); lower it, or raise the other
-      variable `FLAGOPS_BUILDER__N_SLOT`: `builder.n_slot` is not a setting; did you mean `FLAGOPS_BUILDER__N_SLOTS`?
       flagops.toml:4: `source.pol_secs` is not a setting; did you mean `source.poll_secs`?
+      flagops.toml:5: `source.repo` is a number; it must be a text that is not empty
+      flagops.toml:7: `network.pool` is 10.80.0.1/15, an address inside of a network; did you mean `10.80.0.0/15`?
+      flagops.toml:8: `network.wall` is wrong; it must be "auto" or "off"
+      flagops.toml:9: `network.first_port` is wrong; it must be a whole number from 0 to 65535
+      flagops.toml:11: `limits.max_services` is 0, out of range; give a number from 1 to 1000
+      flagops.toml:12: `limits.default_ttl_secs` is 90000, longer than `limits.max_ttl_secs` (86400); lower it, or raise the other
       flagops.toml:13: `nodes` is not a setting; remove it; `flagops.example.toml` lists every setting
+      flagops.toml:15: `limits.attempt_caps.static` is a string; it must be a whole number from 0 to 4294967295
+      variable `FLAGOPS_BUILDER__N_SLOT`: `builder.n_slot` is not a setting; did you mean `FLAGOPS_BUILDER__N_SLOTS`?
+      variable `FLAGOPS_LIMITS__MAX_PIDS`: `limits.max_pids` is wrong; it must be a whole number from 0 to 4294967295
     "#);
 }
 
@@ -148,7 +147,10 @@ fn contradictions_between_settings_are_faults() {
     for (settings, expected) in [
         ("listen = \"0.0.0.0:20500\"", "`listen` uses port 20500, which instances may publish"),
         ("network.first_port = 30000", "`network.last_port` is 29999, below"),
-        ("network.first_port = 80", "`network.first_port` is 80, a privileged port"),
+        (
+            "network.first_port = 80\nlisten = \"127.0.0.1:79\"",
+            "`network.first_port` is 80, a privileged port",
+        ),
         ("network.prefix_len = 15", "does not cut `network.pool`"),
         ("network.prefix_len = 31", "does not cut `network.pool`"),
         ("network.pool = \"10.0.0.0/24\"", "has room for 16 networks of /28"),

@@ -1,0 +1,37 @@
+//! The only place that asks the system for the time; everybody else takes a [`Clock`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::{Clock, Timestamp};
+
+/// The wall clock of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    /// The time now. A clock before 1970 gives negative times; one outside of `i64` milliseconds
+    /// is clamped.
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that others are handed")]
+        let now = SystemTime::now();
+        let millis =
+            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(match now.duration_since(UNIX_EPOCH) {
+            Ok(after) => millis(after),
+            Err(before) => -millis(before.duration()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_runs_forward_and_is_after_this_was_written() {
+        let first = SystemClock.now();
+        let second = SystemClock.now();
+        assert!(second >= first);
+        assert!(first > Timestamp::parse_rfc3339("2020-01-01T00:00:00Z").unwrap(), "{first}");
+    }
+}
