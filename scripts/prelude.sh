@@ -4,7 +4,9 @@
 REPO_DIR=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # Everything that is made at run time lives here and is ignored by git.
 RUN_DIR=${FLAGOPS_RUN_DIR:-$REPO_DIR/.run}
-export REPO_DIR RUN_DIR
+# debootstrap and dockerd live in sbin, which an ordinary user's PATH may lack.
+PATH=$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+export REPO_DIR RUN_DIR PATH
 
 # One plain sentence about what happens now.
 say() { printf '==> %s\n' "$*" >&2; }
@@ -31,13 +33,5 @@ as_root() {
     fi
 }
 
-# Docker as whoever may speak to its socket; `docker info` is the only honest question.
-engine_answers() { timeout 20 docker info >/dev/null 2>&1 || as_root timeout 20 docker info >/dev/null 2>&1; }
-
-run_docker() {
-    if [ -w "${DOCKER_SOCKET:-/var/run/docker.sock}" ] || [ -n "${DOCKER_HOST:-}" ]; then
-        docker "$@"
-    else
-        as_root docker "$@"
-    fi
-}
+# Whether an engine answers a real question. A socket alone proves nothing.
+engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
