@@ -1,1 +1,22 @@
-//! contest
+//! What counts: how an answer is graded, how often one may be wrong, how long an instance lives.
+//!
+//! Pure: the daemon hands in the clock, the minted answer and what the team did so far, and stores
+//! what comes out.
+//!
+//! In:  a challenge, an [`Answer`], a team's [`Progress`].
+//! Out: a [`Decision`]: what to record, or why not.
+//!
+//! # Invariants
+//! * Secrets are compared in constant time.
+//! * The same progress and answer give the same decision; a refused attempt is never graded.
+//!
+//! # Not here
+//! Minting (`render::answers`), counting and ranking in one transaction (`store::submissions`).
+
+pub mod grading;
+pub mod lease;
+pub mod policy;
+
+pub use grading::{Answer, grade};
+pub use lease::LeaseBounds;
+pub use policy::{AttemptCaps, Decision, Progress, Refusal};

@@ -87,14 +87,7 @@ pub struct Graded {
     pub attempts_remaining: Option<u32>,
 }
 
-/// An answer as sent: one text or a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// One text.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
+pub use crate::contest::Answer;
 
 /// Numbers for `/health`, `/meta` and `/metrics`.
 #[derive(Debug, Clone, Default)]

@@ -1,1 +1,12 @@
-//! render
+//! Turns what an instance was started from into the bytes that are put into its containers.
+//!
+//! Pure: the same key, instance and question give the same bytes, so nothing secret is stored.
+//!
+//! In:  the installation's answer key, an instance id, the dynamic questions.
+//! Out: minted answers, and the archive that is unpacked at `/answers`.
+//!
+//! # Not here
+//! Where the key is kept (`store::datadir`), how bytes reach a container (`runtime`), how a claimed
+//! answer is judged (`contest::grading`).
+
+pub mod answers;

@@ -1,0 +1,37 @@
+# Sourced by every script here: where the repository is, how we speak, how we become root.
+# shellcheck shell=bash
+
+REPO_DIR=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# Everything that is made at run time lives here and is ignored by git.
+RUN_DIR=${FLAGOPS_RUN_DIR:-$REPO_DIR/.run}
+# debootstrap and dockerd live in sbin, which an ordinary user's PATH may lack.
+PATH=$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+export REPO_DIR RUN_DIR PATH
+
+# One plain sentence about what happens now.
+say() { printf '==> %s\n' "$*" >&2; }
+
+# What went wrong, and what to do about it.
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    local line
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root: directly, or through sudo where we are somebody else.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo "$@"
+    else
+        die "this step needs root: $*" "Run it as root, or install sudo."
+    fi
+}
+
+# Whether an engine answers a real question. A socket alone proves nothing.
+engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }

@@ -1,0 +1,1 @@
+"""What challenge authors import: see :mod:`ctfy.challenge.exploit`."""
