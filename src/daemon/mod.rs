@@ -1,3 +1,163 @@
-//! Wires the rooms and runs the loops.
+//! The loops: follow the repository, build, keep every instance what it should be.
+//!
+//! [`Daemon::start`] opens everything, sorts out what an unclean stop left, and spawns the tasks;
+//! [`Daemon::stop`] ends them and leaves instances running. The API talks to [`Platform`] only.
+//!
+//! Both loops have one shape, observe → plan (pure) → act → record; they are woken by events and
+//! never depend on them.
+//!
+//! # Invariants
+//! * What the tasks need from the database is committed before anything is done in the engine.
+//! * A start needs no network: live versions are read from the mirror's pinned commits.
 
+mod builds;
+mod executor;
+mod instances;
+mod leases;
+mod observe;
 pub mod platform;
+mod shared;
+mod source;
+mod stock;
+pub mod tasks;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::builder::{BuildPolicy, Builder};
+use crate::catalog;
+use crate::config::Config;
+use crate::git::{Mirror, MirrorError};
+use crate::model::Clock;
+use crate::runtime::{Engine, EngineError};
+use crate::store::{DataDir, DataDirError, LiveRow, Store, StoreError};
+
+pub use platform::Platform;
+use platform::{LiveChallenge, LiveSet};
+use shared::Shared;
+
+/// How long a stop waits for engine calls that are under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the daemon could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used, or another daemon uses it.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mirror cannot be used.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The configured endpoint is not one.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    shared: Arc<Shared>,
+}
+
+/// The rooms' handles that the wiring has opened.
+pub struct Parts {
+    /// The whole configuration, checked.
+    pub config: Config,
+    /// The real clock, or a test's.
+    pub clock: Arc<dyn Clock>,
+    /// The locked data directory.
+    pub data: DataDir,
+    /// The database in it.
+    pub store: Store,
+    /// The engine, which may be down.
+    pub engine: Arc<dyn Engine>,
+    /// The mirror, which may be empty.
+    pub mirror: Mirror,
+}
+
+impl Daemon {
+    /// Starts every loop. Returns as soon as what was live is live again; the engine may still be
+    /// down and the remote unreachable.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts { config, clock, data, store, engine, mirror } = parts;
+        let (report, reports) = mpsc::unbounded_channel();
+        let policy = BuildPolicy {
+            n_slots: config.builder.n_slots as usize,
+            deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
+            network: config.builder.network.into(),
+        };
+        let builder = Builder::new(Arc::clone(&engine), policy, Arc::clone(&clock), report);
+        let (looks_in, looks) = mpsc::channel(64);
+        let shared =
+            Arc::new(Shared::new(config, clock, data, store, engine, mirror, builder, looks_in));
+        builds::recover(&shared).await?;
+        restore_live(&shared).await?;
+        let tasks = &shared.tasks;
+        tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
+        tasks.spawn("builds", builds::collect(Arc::clone(&shared), reports));
+        tasks.spawn("engine", watch::prove(Arc::clone(&shared)));
+        tasks.spawn("events", watch::listen(Arc::clone(&shared)));
+        tasks.spawn("relist", watch::tick(Arc::clone(&shared)));
+        tasks.spawn("stock", stock::keep(Arc::clone(&shared)));
+        tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// What the API talks to.
+    pub fn platform(&self) -> Platform {
+        Platform::new(Arc::clone(&self.shared))
+    }
+
+    /// Ends every loop after the engine calls that are under way. Instances keep running.
+    pub async fn stop(self) {
+        self.shared.builder.stop();
+        self.shared.tasks.join(STOP_PATIENCE).await;
+    }
+}
+
+/// Makes live what was live at the last stop, from the mirror, without the remote.
+async fn restore_live(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let rows = shared.store.live().await?;
+    let mirror = Arc::clone(&shared.mirror);
+    let policy = shared.policy();
+    let read = move || {
+        let mut live = LiveSet::new();
+        for row in rows {
+            match restore_one(&mirror, &policy, &row) {
+                Some(challenge) => {
+                    live.insert(row.challenge.clone(), challenge);
+                }
+                None => tracing::error!(
+                    challenge.id = %row.challenge, revision = %row.revision,
+                    "challenge {} was live and cannot be read from the mirror any more; it comes back with the next look at the remote",
+                    row.challenge
+                ),
+            }
+        }
+        live
+    };
+    if let Ok(live) = tokio::task::spawn_blocking(read).await {
+        shared.live.store(live);
+    }
+    Ok(())
+}
+
+fn restore_one(
+    mirror: &Mirror,
+    policy: &catalog::Policy,
+    row: &LiveRow,
+) -> Option<LiveChallenge> {
+    let tree = mirror.tree(row.revision).ok()?;
+    let folder = catalog::load_one(&tree, &row.path, policy).ok()?;
+    let challenge = folder.challenge?;
+    Some(LiveChallenge { challenge, revision: row.revision, since: row.since })
+}

@@ -1,0 +1,310 @@
+//! Keeps the images of the newest revision built, and lets what is built go live.
+//!
+//! Builds start at a push, never at a player's click. The row says what is wanted before the
+//! builder is asked; a crash takes a running build back to `unbuilt`, and the image of a build
+//! that finished unrecorded is found again by its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::platform::{LiveChallenge, LiveSet};
+use super::shared::{Shared, Statement};
+use crate::builder::{BuildJob, BuildReport, BuildSource};
+use crate::model::compose::ImageSource;
+use crate::model::{
+    Build, BuildKey, BuildState, Challenge, ChallengeId, ConditionStatus, ConditionType,
+    RetryClass, Revision, Scope,
+};
+use crate::release::identity::{BuildUnit, build_units};
+use crate::release::live::{self, HoldReason, LiveVersion};
+use crate::store::{BuildOutcome, LiveRow, StoreError};
+
+/// Tries of a build that failed for a reason that may pass, before a person must ask.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Takes in finished builds until the daemon stops.
+pub(crate) async fn collect(shared: Arc<Shared>, mut reports: mpsc::UnboundedReceiver<BuildReport>) {
+    loop {
+        let report = tokio::select! {
+            report = reports.recv() => report,
+            () = shared.tasks.stopping().cancelled() => None,
+        };
+        let Some(report) = report else { return };
+        if let Err(error) = record(&shared, report).await {
+            tracing::error!(
+                error = %crate::telemetry::chain::Chain(&error),
+                "could not record a finished build; it is found again at the next start"
+            );
+        }
+    }
+}
+
+async fn record(shared: &Arc<Shared>, report: BuildReport) -> Result<(), StoreError> {
+    let key = report.key;
+    let duration_ms = report.finished_at.millis_since(report.started_at);
+    let outcome = match report.result {
+        Ok(image) => {
+            tracing::info!(build.key = %key.short(), duration_ms, "built an image");
+            BuildOutcome::Built { image: image.id }
+        }
+        Err(failure) => {
+            tracing::warn!(
+                build.key = %key.short(), duration_ms, is_retryable = failure.is_retryable,
+                "could not build an image: {}", failure.error
+            );
+            BuildOutcome::Failed { error: failure.error, is_retryable: failure.is_retryable }
+        }
+    };
+    crate::telemetry::metrics::build_finished(duration_ms);
+    shared.store.finish_build(key, outcome, report.log_tail, shared.now()).await?;
+    release(shared).await;
+    retry_later(shared, key).await
+}
+
+/// Asks again for a build that may pass, after its backoff.
+async fn retry_later(shared: &Arc<Shared>, key: BuildKey) -> Result<(), StoreError> {
+    let Some(build) = shared.store.build(key).await? else { return Ok(()) };
+    let may_pass = build.state == BuildState::Failed && build.is_retryable;
+    if !may_pass || build.n_attempts >= MAX_ATTEMPTS {
+        return Ok(());
+    }
+    let pause = Duration::from_millis(RetryClass::Build.backoff_millis(build.n_attempts));
+    let again = Arc::clone(shared);
+    shared.tasks.spawn("build retry", async move {
+        if again.tasks.sleep(pause).await {
+            if let Err(error) = again.store.requeue_build(key, again.now()).await {
+                tracing::warn!(error = %error, "could not ask for a build again");
+            }
+            want(&again).await;
+        }
+    });
+    Ok(())
+}
+
+/// Asks for every image of the newest revision that is not there, then lets what is built go live.
+pub(crate) async fn want(shared: &Arc<Shared>) {
+    let head = shared.head.load();
+    let challenges = head.catalog.folders.values().filter_map(|folder| folder.challenge.clone());
+    for challenge in challenges {
+        for unit in build_units(&challenge) {
+            if let Err(error) = want_one(shared, head.revision, &challenge, unit).await {
+                tracing::error!(
+                    error = %crate::telemetry::chain::Chain(&error), challenge.id = %challenge.id,
+                    "could not ask for an image"
+                );
+            }
+        }
+    }
+    release(shared).await;
+}
+
+async fn want_one(
+    shared: &Arc<Shared>,
+    revision: Option<Revision>,
+    challenge: &Arc<Challenge>,
+    unit: BuildUnit,
+) -> Result<(), StoreError> {
+    let build = shared
+        .store
+        .want_build(unit.key, challenge.id.clone(), unit.service.clone(), shared.now())
+        .await?;
+    if build.state != BuildState::Unbuilt {
+        return Ok(());
+    }
+    let Some(revision) = revision else { return Ok(()) };
+    shared.store.begin_build(unit.key, shared.now()).await?;
+    let mirror = Arc::clone(&shared.mirror);
+    let path = challenge.path.clone();
+    let source = match unit.source {
+        ImageSource::Reference(reference) => BuildSource::Reference(reference),
+        ImageSource::Build(spec) => BuildSource::Dockerfile {
+            context: {
+                let spec = spec.clone();
+                Arc::new(move || {
+                    let tree = mirror.tree(revision)?;
+                    crate::builder::context_tar(&tree, &path, &spec)
+                })
+            },
+            spec,
+        },
+    };
+    shared.builder.submit(BuildJob {
+        key: unit.key,
+        challenge: challenge.id.clone(),
+        service: unit.service,
+        source,
+    });
+    Ok(())
+}
+
+/// Lets every version that is valid and built go live, and takes away what authors removed.
+pub(crate) async fn release(shared: &Arc<Shared>) {
+    if let Err(error) = try_release(shared).await {
+        tracing::error!(
+            error = %crate::telemetry::chain::Chain(&error),
+            "could not change what is live; players keep what they have"
+        );
+    }
+}
+
+async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let head = shared.head.load();
+    let Some(revision) = head.revision else { return Ok(()) };
+    let builds: BTreeMap<BuildKey, BuildState> =
+        shared.store.all_builds().await?.into_iter().map(|b| (b.key, b.state)).collect();
+    let live = shared.live.load();
+    let versions = live
+        .iter()
+        .map(|(id, live)| {
+            let version =
+                LiveVersion { path: live.challenge.path.clone(), tree: live.challenge.tree };
+            (id.clone(), version)
+        })
+        .collect();
+    let change = live::plan(&head.catalog, &versions, &builds);
+    state_held(shared, change.held).await;
+    if change.promote.is_empty() && change.drop.is_empty() {
+        return Ok(());
+    }
+    let mut next: LiveSet = (*live).clone();
+    let mut rows = Vec::new();
+    for id in &change.promote {
+        let Some(challenge) = head.catalog.folders[id].challenge.clone() else { continue };
+        rows.push(LiveRow {
+            challenge: id.clone(),
+            path: challenge.path.clone(),
+            revision,
+            tree: challenge.tree,
+            since: shared.now(),
+        });
+        next.insert(id.clone(), LiveChallenge { challenge, revision, since: shared.now() });
+    }
+    for id in &change.drop {
+        next.remove(id);
+    }
+    pin(shared, &next).await;
+    shared.store.set_live(rows, change.drop.clone()).await?;
+    shared.live.store(next);
+    for id in &change.promote {
+        state_released(shared, id, revision).await;
+    }
+    for id in &change.drop {
+        tracing::info!(challenge.id = %id, "challenge {id} is no longer in the repository and was taken away");
+    }
+    Ok(())
+}
+
+/// Keeps the objects of every live version and running instance in the mirror.
+pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
+    let mut wanted: BTreeSet<Revision> = live.values().map(|live| live.revision).collect();
+    match shared.store.pinned_revisions().await {
+        Ok(revisions) => wanted.extend(revisions),
+        Err(error) => {
+            tracing::warn!(error = %error, "could not read which revisions are in use");
+            return;
+        }
+    }
+    let mirror = Arc::clone(&shared.mirror);
+    let work = move || {
+        let present = mirror.pins()?;
+        for revision in &wanted {
+            let name = revision.to_string();
+            if !present.contains_key(&name) {
+                mirror.pin(&name, *revision)?;
+            }
+        }
+        for name in present.keys() {
+            let is_wanted = name.parse().is_ok_and(|revision: Revision| wanted.contains(&revision));
+            if !is_wanted {
+                mirror.unpin(name)?;
+            }
+        }
+        Ok::<_, crate::git::MirrorError>(())
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(
+            error = %crate::telemetry::chain::Chain(&error),
+            "could not pin the revisions in use; a force-push could take their files away"
+        ),
+        Err(_) => {}
+    }
+}
+
+async fn state_held(shared: &Shared, held: Option<HoldReason>) {
+    let Some(HoldReason::AllWouldBeRemoved) = held else { return };
+    shared
+        .state(Statement {
+            scope: Scope::Repo,
+            kind: ConditionType::PruneHeld,
+            status: ConditionStatus::True,
+            reason: "AllWouldBeRemoved",
+            message: "the newest revision has none of the live challenges, so nothing is taken away; push one with challenges in it".to_owned(),
+            revision: shared.head.load().revision,
+        })
+        .await;
+}
+
+async fn state_released(shared: &Shared, id: &ChallengeId, revision: Revision) {
+    shared
+        .state(Statement {
+            scope: Scope::Challenge(id.clone()),
+            kind: ConditionType::Released,
+            status: ConditionStatus::True,
+            reason: "Live",
+            message: "players can start it".to_owned(),
+            revision: Some(revision),
+        })
+        .await;
+}
+
+/// What the rows say about the images of a challenge, in file order.
+pub(crate) async fn of_challenge(
+    shared: &Shared,
+    challenge: &Challenge,
+) -> Result<Vec<Build>, StoreError> {
+    let units = build_units(challenge);
+    let rows = shared.store.builds(units.iter().map(|unit| unit.key).collect()).await?;
+    let mut seen = BTreeSet::new();
+    let builds = units.iter().filter(|unit| seen.insert(unit.key));
+    Ok(builds.filter_map(|unit| rows.get(&unit.key).cloned()).collect())
+}
+
+/// At the start: what was being built is wanted again, and what the engine lost is built anew.
+pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let interrupted = shared.store.reset_building().await?;
+    if !interrupted.is_empty() {
+        tracing::info!(build.n = interrupted.len(), "builds were interrupted and are wanted again");
+    }
+    Ok(())
+}
+
+/// Asks again for images that were built and that the engine no longer has.
+pub(crate) async fn heal(shared: &Arc<Shared>) -> Result<(), super::executor::Fault> {
+    let built: Vec<Build> = shared
+        .store
+        .all_builds()
+        .await?
+        .into_iter()
+        .filter(|build| build.state == BuildState::Built)
+        .collect();
+    if built.is_empty() {
+        return Ok(());
+    }
+    let mut n_lost = 0;
+    for build in built {
+        let Some(image) = &build.image else { continue };
+        if shared.engine.image(image).await?.is_none() {
+            n_lost += 1;
+            shared.store.requeue_build(build.key, shared.now()).await?;
+        }
+    }
+    if n_lost > 0 {
+        tracing::warn!(build.n = n_lost, "images are gone from the engine and are built again");
+        want(shared).await;
+    }
+    Ok(())
+}

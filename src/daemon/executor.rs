@@ -1,0 +1,442 @@
+//! Does one planned action: one engine call (or one wait), then says what changed.
+//!
+//! There are no choices left here. What is worth another try at once (a taken port, a lost
+//! network) changes the store and asks for a new plan; everything else is a [`Fault`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::shared::Shared;
+use super::stock;
+use crate::model::{
+    Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp,
+};
+use crate::planner::container::{Ground, container_spec, volume_name};
+use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want};
+use crate::release::identity::spec_hash;
+use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
+use crate::render::answers;
+use crate::runtime::probe::{self, ProbeTarget};
+use crate::runtime::{ContainerState, EngineError};
+use crate::store::StoreError;
+
+/// Where answers are found inside a container.
+const ANSWERS_DIR: &str = "/answers";
+
+/// How much of a container's last output goes into the operators' condition.
+const LAST_WORDS_BYTES: usize = 1500;
+
+/// One pass over one instance.
+pub(crate) struct Job {
+    pub(crate) shared: Arc<Shared>,
+    /// The row as last read.
+    pub(crate) instance: Instance,
+    pub(crate) spec: Arc<InstanceSpec>,
+    pub(crate) spec_hash: SpecHash,
+    /// When the pass has failed if the instance is not usable.
+    pub(crate) deadline: Timestamp,
+    /// Cancelled when probes and waits should end.
+    pub(crate) turn_around: CancellationToken,
+}
+
+impl Job {
+    pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, spec: InstanceSpec) -> Self {
+        let patience = i64::from(shared.config.limits.start_deadline_secs);
+        let is_first = instance.started_at == instance.created_at;
+        let begin = if is_first { instance.created_at } else { shared.now() };
+        Self {
+            shared: Arc::clone(shared),
+            spec_hash: spec_hash(&spec),
+            spec: Arc::new(spec),
+            deadline: begin.plus_secs(patience),
+            turn_around: shared.tasks.stopping().child_token(),
+            instance,
+        }
+    }
+
+    /// What the row asks for.
+    pub(crate) fn want(&self) -> Want {
+        if self.instance.phase == InstancePhase::Removing { Want::Gone } else { Want::Run }
+    }
+
+    /// Whether it was never usable.
+    pub(crate) fn is_first_start(&self) -> bool {
+        self.instance.started_at == self.instance.created_at
+    }
+
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.want() == Want::Run && now >= self.deadline
+    }
+
+    pub(crate) fn time_left(&self, now: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.deadline.millis_since(now)).unwrap_or(0))
+    }
+
+    /// Why it failed when nothing else is known than the time.
+    pub(crate) fn too_late(&self) -> String {
+        format!(
+            "the instance was not usable within {} s",
+            self.shared.config.limits.start_deadline_secs
+        )
+    }
+
+    fn service(&self, name: &ServiceName) -> Option<&ServiceSpec> {
+        self.spec.services.iter().find(|service| service.name == *name)
+    }
+
+    fn wish(&self, name: &str) -> Option<&NetworkWish> {
+        self.spec.networks.iter().find(|wish| wish.name == name)
+    }
+
+    /// The minted answers. Secret.
+    fn answers(&self) -> BTreeMap<String, String> {
+        let mint = |(id, format): (&String, &crate::model::AnswerFormat)| {
+            let question: QuestionId = id.parse().ok()?;
+            let key = self.shared.data.answer_key();
+            Some((id.clone(), answers::mint(key, self.instance.id, &question, *format)))
+        };
+        self.spec.answers.iter().filter_map(mint).collect()
+    }
+}
+
+/// What an action changed.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// A network is claimed.
+    Network { wish: String, id: String },
+    /// A volume exists.
+    Volume(String),
+    /// A service's container is now like this.
+    Service { name: ServiceName, container: String, state: ServiceState },
+    /// A service has no container any more.
+    Removed(ServiceName),
+    /// A volume is gone.
+    VolumeGone(String),
+    /// A network is given back.
+    NetworkGone(String),
+}
+
+/// Why an action did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The ground changed; observe and plan again at once.
+    #[error("the plan is out of date")]
+    Again,
+    /// The instance can never become usable; the text is for its owner.
+    #[error("{0}")]
+    Hopeless(String),
+    /// The engine failed in a way that passes.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Records an effect in what is observed.
+pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
+    match effect {
+        Effect::Network { wish, id } => {
+            observed.networks.insert(wish, id);
+        }
+        Effect::Volume(name) => {
+            observed.volumes.insert(name);
+        }
+        Effect::Service { name, container, state } => {
+            observed.services.insert(name, ServiceSeen { container, state });
+        }
+        Effect::Removed(name) => {
+            observed.services.remove(&name);
+        }
+        Effect::VolumeGone(name) => {
+            observed.volumes.remove(&name);
+        }
+        Effect::NetworkGone(wish) => {
+            observed.networks.remove(&wish);
+        }
+    }
+}
+
+/// Starts doing `action`. The future owns what it needs; it must be awaited to its end, except
+/// that probes and waits end by themselves once the job's `turn_around` is cancelled.
+pub(crate) fn execute(
+    job: &Job,
+    observed: &Observed,
+    action: Action,
+) -> BoxFuture<'static, (Action, Result<Effect, Fault>)> {
+    let shared = Arc::clone(&job.shared);
+    let container = |name: &ServiceName| {
+        observed.services.get(name).map(|seen| seen.container.clone()).unwrap_or_default()
+    };
+    let id = job.instance.id;
+    let work: BoxFuture<'static, Result<Effect, Fault>> = match &action {
+        Action::ClaimNetwork(name) => claim_network(job, name),
+        Action::CreateVolume(name) => {
+            let (name, full) = (name.clone(), volume_name(shared.data.installation(), id, name));
+            Box::pin(async move {
+                shared.engine.create_volume(&full, id).await?;
+                Ok(Effect::Volume(name))
+            })
+        }
+        Action::Create(name) => create(job, observed, name),
+        Action::Fill(name) => fill(job, name, container(name)),
+        Action::Start(name) => start(job, name, container(name)),
+        Action::Probe(name) => prove_usable(job, name, container(name)),
+        Action::AwaitExit(name) => await_exit(job, name, container(name)),
+        Action::Remove(name) => remove(job, name, container(name)),
+        Action::RemoveVolume(name) => {
+            let (name, full) = (name.clone(), volume_name(shared.data.installation(), id, name));
+            Box::pin(async move {
+                shared.engine.remove_volume(&full).await?;
+                Ok(Effect::VolumeGone(name))
+            })
+        }
+        Action::ReleaseNetwork(wish) => {
+            let wish = wish.clone();
+            Box::pin(async move {
+                stock::release(&shared, id, &wish).await?;
+                Ok(Effect::NetworkGone(wish))
+            })
+        }
+    };
+    Box::pin(async move { (action, work.await) })
+}
+
+type Work = BoxFuture<'static, Result<Effect, Fault>>;
+
+fn claim_network(job: &Job, name: &str) -> Work {
+    let Some(wish) = job.wish(name).cloned() else {
+        return Box::pin(std::future::ready(Err(Fault::Again)));
+    };
+    let (shared, id) = (Arc::clone(&job.shared), job.instance.id);
+    Box::pin(async move {
+        let network = stock::claim(&shared, id, &wish).await?;
+        Ok(Effect::Network { wish: wish.name, id: network })
+    })
+}
+
+fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
+    let answers = job.answers();
+    let ground = Ground {
+        installation: job.shared.data.installation(),
+        instance: job.instance.id,
+        spec: &job.spec,
+        spec_hash: &job.spec_hash,
+        surface: &job.instance.surface,
+        publish_address: job.shared.config.network.publish_address,
+        answers: &answers,
+    };
+    let spec = job.service(name).and_then(|service| container_spec(&ground, service, observed));
+    let Some(spec) = spec else { return Box::pin(std::future::ready(Err(Fault::Again))) };
+    let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    Box::pin(async move {
+        let _slot = shared.start_slots.acquire().await;
+        match shared.engine.create_container(&spec).await {
+            Ok(container) => {
+                Ok(Effect::Service { name, container, state: ServiceState::Empty })
+            }
+            Err(EngineError::NotFound { what }) => {
+                lost_ground(&shared, &spec.service.image, &name, what).await
+            }
+            Err(EngineError::Conflict { .. }) => {
+                // An older container of ours by that name: another spec, or half removed.
+                shared.engine.remove_container(&spec.name).await?;
+                Err(Fault::Again)
+            }
+            Err(error) => Err(hopeless_or(error, &name)),
+        }
+    })
+}
+
+/// The network or the image vanished between plan and act.
+async fn lost_ground(
+    shared: &Shared,
+    image: &str,
+    name: &ServiceName,
+    what: String,
+) -> Result<Effect, Fault> {
+    if shared.engine.image(image).await?.is_none() {
+        return Err(Fault::Hopeless(format!(
+            "the image of service `{name}` is gone from the node; it is being built again, start once more in a moment"
+        )));
+    }
+    tracing::debug!(missing = what, "the ground of a container vanished");
+    Err(Fault::Again)
+}
+
+fn fill(job: &Job, name: &ServiceName, container: String) -> Work {
+    let answers = job.answers();
+    let files: BTreeMap<String, String> = job
+        .service(name)
+        .map(|service| service.answer_ids(&job.spec))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|id| Some((id.to_owned(), answers.get(id)?.clone())))
+        .collect();
+    let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    Box::pin(async move {
+        let tar = Bytes::from(answers::answers_tar(&files));
+        match shared.engine.upload(&container, ANSWERS_DIR, tar).await {
+            Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Filled }),
+            Err(EngineError::NotFound { .. }) => Err(Fault::Again),
+            Err(error) => Err(hopeless_or(error, &name)),
+        }
+    })
+}
+
+fn start(job: &Job, name: &ServiceName, container: String) -> Work {
+    let (shared, name, id) = (Arc::clone(&job.shared), name.clone(), job.instance.id);
+    let ports: Vec<u16> = job
+        .instance
+        .surface
+        .iter()
+        .filter(|endpoint| endpoint.service == name)
+        .map(|endpoint| endpoint.port)
+        .collect();
+    Box::pin(async move {
+        let _slot = shared.start_slots.acquire().await;
+        match shared.engine.start(&container).await {
+            Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Running }),
+            Err(EngineError::NotFound { .. }) => Err(Fault::Again),
+            Err(EngineError::PortTaken { reason, .. }) => {
+                tracing::warn!(instance.id = %id, service.name = %name, reason, "a host port is taken by a stranger, taking others");
+                let range = (shared.config.network.first_port, shared.config.network.last_port);
+                stock::reassign_ports(&shared, id, ports, range).await?;
+                shared.engine.remove_container(&container).await?;
+                Err(Fault::Again)
+            }
+            Err(error) => Err(hopeless_or(error, &name)),
+        }
+    })
+}
+
+fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
+    let Some(service) = job.service(name).cloned() else {
+        return Box::pin(std::future::ready(Err(Fault::Again)));
+    };
+    let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    let patience = job.time_left(shared.now());
+    let turn_around = job.turn_around.clone();
+    let is_repair = !job.is_first_start();
+    Box::pin(async move {
+        let image = shared.engine.image(&service.image).await?;
+        let target = ProbeTarget {
+            container: container.clone(),
+            service,
+            image_health: image.and_then(|image| image.health),
+        };
+        let outcome = tokio::select! {
+            outcome = probe::wait_usable(shared.engine.as_ref(), &target, patience) => outcome,
+            () = turn_around.cancelled() => return Err(Fault::Again),
+        };
+        match outcome {
+            Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Usable }),
+            Err(failure) => after_probe(&shared, name, container, failure, is_repair).await,
+        }
+    })
+}
+
+/// A service that died is planned for again; one that runs and stays unusable is hopeless on its
+/// first start, and is started anew when it worked before.
+async fn after_probe(
+    shared: &Shared,
+    name: ServiceName,
+    container: String,
+    failure: probe::ProbeFailure,
+    is_repair: IsRepair,
+) -> Result<Effect, Fault> {
+    match shared.engine.container(&container).await? {
+        None => Err(Fault::Again),
+        Some(seen) => match seen.state {
+            ContainerState::Exited { code, is_oom } => {
+                let state = ServiceState::Exited { code, is_oom };
+                Ok(Effect::Service { name, container, state })
+            }
+            ContainerState::Running if is_repair => {
+                shared.engine.stop(&container, Duration::from_secs(2)).await?;
+                Err(Fault::Again)
+            }
+            ContainerState::Running => {
+                Err(Fault::Hopeless(format!("service `{name}` never became usable: {failure}")))
+            }
+            ContainerState::Created | ContainerState::Paused | ContainerState::Other(_) => {
+                Err(Fault::Again)
+            }
+        },
+    }
+}
+
+/// Whether the instance worked before.
+type IsRepair = bool;
+
+fn await_exit(job: &Job, name: &ServiceName, container: String) -> Work {
+    let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    let turn_around = job.turn_around.clone();
+    Box::pin(async move {
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match shared.engine.container(&container).await? {
+                None => return Err(Fault::Again),
+                Some(seen) => {
+                    if let ContainerState::Exited { code, is_oom } = seen.state {
+                        let state = ServiceState::Exited { code, is_oom };
+                        return Ok(Effect::Service { name, container, state });
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = turn_around.cancelled() => return Err(Fault::Again),
+            }
+            pause = (pause * 3 / 2).min(Duration::from_millis(500));
+        }
+    })
+}
+
+fn remove(job: &Job, name: &ServiceName, container: String) -> Work {
+    let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    let grace = job.service(&name).map_or(0, |service| service.stop_grace_millis);
+    Box::pin(async move {
+        if grace > 0 {
+            shared.engine.stop(&container, Duration::from_millis(u64::from(grace))).await?;
+        }
+        shared.engine.remove_container(&container).await?;
+        Ok(Effect::Removed(name))
+    })
+}
+
+/// A refusal is for the owner to read; everything else passes.
+fn hopeless_or(error: EngineError, name: &ServiceName) -> Fault {
+    match error {
+        EngineError::Refused { reason, .. } => Fault::Hopeless(format!(
+            "service `{name}` cannot be started: {}",
+            reason.chars().take(300).collect::<String>()
+        )),
+        other => Fault::Engine(other),
+    }
+}
+
+/// The ends of the output of containers that are not usable, for operators.
+pub(crate) async fn last_words(shared: &Shared, observed: &Observed) -> String {
+    let mut words = String::new();
+    for (name, seen) in &observed.services {
+        if seen.state == ServiceState::Usable {
+            continue;
+        }
+        let Ok(output) = shared.engine.logs(&seen.container, 20).await else { continue };
+        let tail: String =
+            output.chars().rev().take(LAST_WORDS_BYTES).collect::<Vec<_>>().into_iter().rev().collect();
+        if !tail.trim().is_empty() {
+            words.push_str("\nlast output of `");
+            words.push_str(name.as_str());
+            words.push_str("`:\n");
+            words.push_str(tail.trim_end());
+        }
+    }
+    words
+}

@@ -1,0 +1,427 @@
+//! Keeps each instance what it should be: one worker per instance, newest wish first.
+//!
+//! A trigger carries only an id. The worker reads the row, observes the engine, plans, acts and
+//! plans again until the plan is empty. A trigger that arrives meanwhile is remembered; a changed
+//! wish (a stop during a start) interrupts at the next safe point.
+//!
+//! # Invariants
+//! * At most one worker per instance.
+//! * An engine call that creates or removes is never abandoned half way: the worker waits for it
+//!   (each call has a deadline) before it turns around.
+//!
+//! # Not here
+//! The choice of actions (`planner`), the engine calls (`executor`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
+
+use super::executor::{self, Effect, Fault, Job};
+use super::observe;
+use super::shared::{Shared, Statement};
+use crate::model::{
+    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, Scope, ServiceName,
+    StopReason, Timestamp,
+};
+use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want};
+use crate::store::StoreError;
+
+/// Deaths older than this are forgotten.
+const CRASH_MEMORY_MILLIS: i64 = 600_000;
+
+/// The workers that are busy, by instance.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    workers: Mutex<BTreeMap<InstanceId, Arc<Signal>>>,
+}
+
+/// How a busy worker hears that something changed.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    is_dirty: AtomicBool,
+    bell: Notify,
+}
+
+impl Signal {
+    fn ring(&self) {
+        self.is_dirty.store(true, Ordering::SeqCst);
+        self.bell.notify_one();
+    }
+
+    /// Whether it rang since the last call.
+    fn take(&self) -> bool {
+        self.is_dirty.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Makes sure that a worker looks at instance `id` after this call.
+pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
+    let mut workers = shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(signal) = workers.get(&id) {
+        signal.ring();
+        return;
+    }
+    if shared.tasks.stopping().is_cancelled() {
+        return;
+    }
+    let signal = Arc::new(Signal::default());
+    workers.insert(id, Arc::clone(&signal));
+    let worker = Worker { shared: Arc::clone(shared), id, signal, crashes: BTreeMap::new() };
+    shared.tasks.spawn("instance", worker.run());
+}
+
+/// Whether a worker is busy with it.
+pub(crate) fn is_busy(shared: &Shared, id: InstanceId) -> bool {
+    shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+}
+
+/// What to do after one pass.
+enum Next {
+    /// Nothing until the next trigger.
+    Rest,
+    /// Look again at this time at the latest.
+    WakeAt(Timestamp),
+    /// Look again at once.
+    Again,
+}
+
+/// Why a pass could not be finished.
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    id: InstanceId,
+    signal: Arc<Signal>,
+    crashes: BTreeMap<ServiceName, Crashes>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut n_errors = 0;
+        loop {
+            self.signal.take();
+            let pause = match self.pass().await {
+                Ok(Next::Again) => Duration::ZERO,
+                Ok(Next::WakeAt(at)) => self.until(at),
+                Ok(Next::Rest) => {
+                    n_errors = 0;
+                    if self.retire() {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    n_errors += 1;
+                    self.after_error(&error, n_errors).await
+                }
+            };
+            let keeps_going = tokio::select! {
+                is_on = self.shared.tasks.sleep(pause) => is_on,
+                () = self.signal.bell.notified(), if !pause.is_zero() => true,
+            };
+            if !keeps_going {
+                return;
+            }
+        }
+    }
+
+    /// Leaves the table of workers, unless a trigger came in meanwhile.
+    fn retire(&self) -> bool {
+        let mut workers =
+            self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.signal.take() {
+            return false;
+        }
+        workers.remove(&self.id);
+        true
+    }
+
+    fn until(&self, at: Timestamp) -> Duration {
+        let millis = at.millis_since(self.shared.now()).max(1);
+        Duration::from_millis(millis.unsigned_abs())
+    }
+
+    async fn after_error(&self, error: &PassError, n_errors: u32) -> Duration {
+        let text = crate::telemetry::chain::Chain(error).to_string();
+        if n_errors == 1 {
+            tracing::warn!(instance.id = %self.id, "instance {} waits: {text}", self.id);
+        }
+        self.shared.set_progress(self.id, Some("waiting for the container engine".to_owned()));
+        self.shared.engine_doubt.notify_one();
+        let class = crate::model::RetryClass::Engine;
+        Duration::from_millis(class.backoff_millis(n_errors))
+    }
+
+    /// One pass: read, observe, then plan and act until the plan is empty.
+    async fn pass(&mut self) -> Result<Next, PassError> {
+        let Some(instance) = self.shared.store.instance(self.id).await? else {
+            return Ok(Next::Rest);
+        };
+        if !instance.phase.is_live() {
+            return Ok(Next::Rest);
+        }
+        let Some(spec) = self.shared.store.instance_spec(self.id).await? else {
+            return Ok(Next::Rest);
+        };
+        let mut job = Job::new(&self.shared, instance, spec);
+        let mut observed = if job.instance.phase == InstancePhase::Queued {
+            Observed::default() // The row is older than anything that could exist.
+        } else {
+            observe::instance(&self.shared, &job).await?
+        };
+        observed.crashes = self.recent_crashes();
+        self.drive(&mut job, observed).await
+    }
+
+    fn recent_crashes(&mut self) -> BTreeMap<ServiceName, Crashes> {
+        let horizon = self.shared.now().plus_millis(-CRASH_MEMORY_MILLIS);
+        self.crashes.retain(|_, crashes| crashes.last_at > horizon);
+        self.crashes.clone()
+    }
+
+    async fn drive(&mut self, job: &mut Job, mut observed: Observed) -> Result<Next, PassError> {
+        let mut running = Running::new();
+        let mut busy = BTreeSet::new();
+        loop {
+            let want = job.want();
+            let plan = planner::plan(&job.spec, want, &observed, self.shared.now());
+            if let Verdict::Progress(phase) = plan.verdict {
+                self.show(job, phase).await?;
+                if job.want() != want {
+                    continue;
+                }
+            }
+            if let Verdict::Failed(reason) = &plan.verdict {
+                settle(job, &mut running).await;
+                return self.fail(job, &observed, reason.clone()).await;
+            }
+            for action in plan.actions {
+                if busy.insert(action.clone()) {
+                    self.note_restart(&action, &mut observed).await?;
+                    running.push(executor::execute(job, &observed, action));
+                }
+            }
+            if running.is_empty() {
+                return match plan.verdict {
+                    Verdict::Usable => self.ready(job).await,
+                    Verdict::Gone => self.gone(job).await,
+                    Verdict::Progress(_) | Verdict::Failed(_) if job.is_late(self.shared.now()) => {
+                        self.fail(job, &observed, job.too_late()).await
+                    }
+                    Verdict::Progress(_) | Verdict::Failed(_) => {
+                        Ok(Next::WakeAt(plan.wake_at.unwrap_or(job.deadline).min(job.deadline)))
+                    }
+                };
+            }
+            // Cancel-safe: `next` and `notified` lose nothing when the other wins.
+            tokio::select! {
+                Some((action, result)) = running.next() => {
+                    busy.remove(&action);
+                    let effect = match result {
+                        Ok(effect) => effect,
+                        Err(fault) => {
+                            settle(job, &mut running).await;
+                            return self.after_fault(job, &observed, fault).await;
+                        }
+                    };
+                    executor::apply(&mut observed, job, effect);
+                }
+                () = self.signal.bell.notified() => {
+                    if self.wish_changed(job).await? {
+                        settle(job, &mut running).await;
+                        return Ok(Next::Again);
+                    }
+                }
+                () = tokio::time::sleep(job.time_left(self.shared.now())), if want == Want::Run => {
+                    settle(job, &mut running).await;
+                    return self.fail(job, &observed, job.too_late()).await;
+                }
+                () = self.shared.tasks.stopping().cancelled() => {
+                    settle(job, &mut running).await;
+                    return Ok(Next::Rest);
+                }
+            }
+        }
+    }
+
+    /// Re-reads the row: whether somebody wants something else now.
+    async fn wish_changed(&self, job: &mut Job) -> Result<bool, StoreError> {
+        let Some(instance) = self.shared.store.instance(self.id).await? else { return Ok(true) };
+        let before = job.want();
+        job.instance = instance;
+        Ok(job.want() != before || !job.instance.phase.is_live())
+    }
+
+    /// Remembers that a service which died is started again.
+    async fn note_restart(
+        &mut self,
+        action: &Action,
+        observed: &mut Observed,
+    ) -> Result<(), StoreError> {
+        let Action::Start(name) = action else { return Ok(()) };
+        let is_dead = observed
+            .services
+            .get(name)
+            .is_some_and(|seen| matches!(seen.state, ServiceState::Exited { .. }));
+        if !is_dead {
+            return Ok(());
+        }
+        let crashes = self.crashes.entry(name.clone()).or_default();
+        *crashes = Crashes { n_recent: crashes.n_recent + 1, last_at: self.shared.now() };
+        observed.crashes.insert(name.clone(), *crashes);
+        tracing::info!(
+            instance.id = %self.id, service.name = %name, restart.n = crashes.n_recent,
+            "service `{name}` of instance {} died and is started again", self.id
+        );
+        self.shared.store.change_instance(self.id, |row| row.n_restarts += 1).await?;
+        Ok(())
+    }
+
+    /// Records the phase, unless somebody wants the instance gone meanwhile.
+    async fn show(&self, job: &mut Job, phase: InstancePhase) -> Result<(), StoreError> {
+        if job.instance.phase == phase || phase == InstancePhase::Removing {
+            return Ok(());
+        }
+        let change = move |row: &mut Instance| {
+            if !matches!(
+                row.phase,
+                InstancePhase::Removing | InstancePhase::Stopped | InstancePhase::Failed
+            ) {
+                row.phase = phase;
+            }
+        };
+        if let Some((instance, ())) = self.shared.store.change_instance(self.id, change).await? {
+            job.instance = instance;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self, job: &Job) -> Result<Next, PassError> {
+        let now = self.shared.now();
+        let change = move |row: &mut Instance| {
+            if matches!(row.phase, InstancePhase::Removing | InstancePhase::Ready)
+                || !row.phase.is_live()
+            {
+                return false;
+            }
+            row.phase = InstancePhase::Ready;
+            if row.started_at == row.created_at {
+                // The lease counts from the moment the instance is usable.
+                row.started_at = now;
+                row.expires_at = now.plus_secs(i64::from(row.ttl_secs));
+            }
+            true
+        };
+        let changed = self.shared.store.change_instance(self.id, change).await?;
+        if let Some((instance, true)) = changed {
+            let took_ms = now.millis_since(instance.created_at);
+            tracing::info!(
+                instance.id = %self.id, challenge.id = %instance.challenge, duration_ms = took_ms,
+                "instance {} of {} is ready", self.id, instance.challenge
+            );
+            self.shared.set_progress(self.id, None);
+            if job.is_first_start() {
+                crate::telemetry::metrics::instance_started(took_ms);
+            }
+        }
+        Ok(Next::Rest)
+    }
+
+    async fn gone(&self, job: &Job) -> Result<Next, PassError> {
+        let now = self.shared.now();
+        let change = move |row: &mut Instance| {
+            if row.phase == InstancePhase::Removing {
+                row.phase = if row.error.is_some() {
+                    InstancePhase::Failed
+                } else {
+                    InstancePhase::Stopped
+                };
+                row.stopped_at = Some(now);
+            }
+        };
+        self.shared.store.change_instance(self.id, change).await?;
+        self.shared.set_progress(self.id, None);
+        self.shared.stock_low.notify_one();
+        tracing::info!(
+            instance.id = %self.id, challenge.id = %job.instance.challenge,
+            "instance {} is gone", self.id
+        );
+        Ok(Next::Rest)
+    }
+
+    /// Gives up on the instance: its owner reads why, operators also read the containers' words.
+    async fn fail(
+        &self,
+        job: &Job,
+        observed: &Observed,
+        reason: String,
+    ) -> Result<Next, PassError> {
+        let detail = executor::last_words(&self.shared, observed).await;
+        let why = reason.clone();
+        let was_ready = !job.is_first_start();
+        let change = move |row: &mut Instance| {
+            if row.phase != InstancePhase::Removing && row.phase.is_live() {
+                row.phase = InstancePhase::Removing;
+                row.error = Some(why);
+                row.stop_reason = Some(if was_ready {
+                    StopReason::HealthCheckFailed
+                } else {
+                    StopReason::Error
+                });
+            }
+        };
+        self.shared.store.change_instance(self.id, change).await?;
+        self.shared.set_progress(self.id, None);
+        self.shared
+            .state(Statement {
+                scope: Scope::Instance(self.id),
+                kind: ConditionType::Healthy,
+                status: ConditionStatus::False,
+                reason: "Failing",
+                message: format!("{reason}{detail}"),
+                revision: Some(job.instance.revision),
+            })
+            .await;
+        Ok(Next::Again)
+    }
+
+    async fn after_fault(
+        &self,
+        job: &mut Job,
+        observed: &Observed,
+        fault: Fault,
+    ) -> Result<Next, PassError> {
+        if self.wish_changed(job).await? {
+            return Ok(Next::Again);
+        }
+        match fault {
+            Fault::Again => Ok(Next::Again),
+            Fault::Hopeless(reason) if job.want() == Want::Run => {
+                self.fail(job, observed, reason).await
+            }
+            // Removal is never given up: nothing may be left behind.
+            other => Err(other.into()),
+        }
+    }
+}
+
+/// The engine calls of one pass that have not come back yet.
+type Running = FuturesUnordered<BoxFuture<'static, (Action, Result<Effect, Fault>)>>;
+
+/// Ends probes and waits, and waits for the calls that must not be abandoned.
+async fn settle(job: &Job, running: &mut Running) {
+    job.turn_around.cancel();
+    while running.next().await.is_some() {}
+}

@@ -1,0 +1,106 @@
+//! Turns what the engine and the store show into the planner's [`Observed`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::executor::{Fault, Job};
+use super::shared::Shared;
+use crate::model::{Instance, InstancePhase, SpecHash};
+use crate::planner::{Observed, ServiceSeen, ServiceState, container::volume_name};
+use crate::runtime::{ContainerSeen, ContainerState, NetworkSeen, VolumeSeen};
+use crate::store::NetworkRow;
+
+/// Looks at everything of one instance.
+///
+/// # Errors
+/// When the engine or the store could not be asked; that says nothing about what exists.
+pub(crate) async fn instance(shared: &Shared, job: &Job) -> Result<Observed, Fault> {
+    let (containers, networks, volumes, rows) = tokio::join!(
+        shared.engine.containers(Some(job.instance.id)),
+        shared.engine.networks(),
+        shared.engine.volumes(),
+        shared.store.networks(),
+    );
+    let volumes = volumes?;
+    let view = View {
+        containers: &containers?,
+        networks: &networks?,
+        volumes: &volumes,
+        rows: &rows?,
+    };
+    Ok(view.of(shared, &job.instance, &job.spec_hash, &job.spec.volumes))
+}
+
+/// One listing of everything, to be read for many instances.
+pub(crate) struct View<'a> {
+    pub(crate) containers: &'a [ContainerSeen],
+    pub(crate) networks: &'a [NetworkSeen],
+    pub(crate) volumes: &'a [VolumeSeen],
+    pub(crate) rows: &'a [NetworkRow],
+}
+
+impl View<'_> {
+    /// What is seen of one instance.
+    pub(crate) fn of(
+        &self,
+        shared: &Shared,
+        instance: &Instance,
+        spec_hash: &SpecHash,
+        declared_volumes: &[String],
+    ) -> Observed {
+        let services = self
+            .containers
+            .iter()
+            .filter(|seen| seen.instance == Some(instance.id))
+            .filter_map(|seen| {
+                let state = service_state(seen, instance.phase, spec_hash);
+                Some((seen.service.clone()?, ServiceSeen { container: seen.id.clone(), state }))
+            })
+            .collect();
+        let mut volumes = BTreeSet::new();
+        for name in declared_volumes {
+            let wanted = volume_name(shared.data.installation(), instance.id, name);
+            if self.volumes.iter().any(|seen| seen.name == wanted) {
+                volumes.insert(name.clone());
+            }
+        }
+        Observed {
+            networks: self.networks_of(instance),
+            volumes,
+            services,
+            crashes: BTreeMap::new(),
+            was_ready: instance.started_at != instance.created_at,
+        }
+    }
+
+    /// The networks that the store says are its own and that the engine still has.
+    fn networks_of(&self, instance: &Instance) -> BTreeMap<String, String> {
+        self.rows
+            .iter()
+            .filter_map(|row| {
+                let (owner, wish) = row.owner.as_ref()?;
+                let id = row.engine_id.as_ref()?;
+                let exists = self.networks.iter().any(|seen| seen.id == *id);
+                (*owner == instance.id && (exists || instance.phase == InstancePhase::Removing))
+                    .then(|| (wish.clone(), id.clone()))
+            })
+            .collect()
+    }
+}
+
+fn service_state(seen: &ContainerSeen, phase: InstancePhase, spec_hash: &SpecHash) -> ServiceState {
+    if seen.spec_hash != spec_hash.as_str() {
+        return ServiceState::Wrong;
+    }
+    match &seen.state {
+        ContainerState::Created => ServiceState::Empty,
+        // A ready instance was probed; only the engine's own verdict casts doubt on it.
+        ContainerState::Running if phase == InstancePhase::Ready && !seen.is_unhealthy => {
+            ServiceState::Usable
+        }
+        ContainerState::Running => ServiceState::Running,
+        ContainerState::Exited { code, is_oom } => {
+            ServiceState::Exited { code: *code, is_oom: *is_oom }
+        }
+        ContainerState::Paused | ContainerState::Other(_) => ServiceState::Wrong,
+    }
+}

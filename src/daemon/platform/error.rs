@@ -1,0 +1,126 @@
+//! Why the platform did not do it: one variant per situation of a caller.
+
+use thiserror::Error;
+
+use crate::contest::Refusal;
+use crate::model::{ChallengeId, InstanceId, QuestionId};
+use crate::store::StoreError;
+
+/// Why the platform did not do it.
+#[derive(Debug, Error)]
+pub enum PlatformError {
+    /// No such instance.
+    #[error("Instance {id} not found")]
+    InstanceNotFound {
+        /// As sent.
+        id: String,
+    },
+    /// No such challenge, or not visible.
+    #[error("Challenge {id} not found")]
+    ChallengeNotFound {
+        /// As sent.
+        id: String,
+    },
+    /// The instance is another team's.
+    #[error("Not your instance")]
+    NotYours,
+    /// The caller plays for no team.
+    #[error("You are not registered in competition {competition}")]
+    NotRegistered {
+        /// The competition.
+        competition: String,
+    },
+    /// Too many instances.
+    #[error("{message}")]
+    Capacity {
+        /// Which limit.
+        message: String,
+    },
+    /// The instance is ending or has failed, so it cannot be renewed.
+    #[error("Instance {id} is {status}")]
+    NotRunning {
+        /// The instance.
+        id: InstanceId,
+        /// Its status.
+        status: &'static str,
+    },
+    /// The challenge has no such question.
+    #[error("unknown question `{question}`")]
+    UnknownQuestion {
+        /// As sent.
+        question: String,
+        /// What there is.
+        known: Vec<QuestionId>,
+    },
+    /// Questions it requires are not solved yet.
+    #[error("question `{question}` is locked: solve {} first", .requires.iter().map(QuestionId::as_str).collect::<Vec<_>>().join(", "))]
+    QuestionLocked {
+        /// The question.
+        question: QuestionId,
+        /// What is missing.
+        requires: Vec<QuestionId>,
+    },
+    /// No wrong answers left.
+    #[error("no attempts left for this question ({cap} wrong answers)")]
+    AttemptCap {
+        /// Wire word of the mode.
+        mode: &'static str,
+        /// Wrong answers so far.
+        wrong_attempts: u32,
+        /// The cap.
+        cap: u32,
+    },
+    /// Not a quiz.
+    #[error("Challenge {id} is not a quiz")]
+    NotAQuiz {
+        /// The challenge.
+        id: ChallengeId,
+    },
+    /// No such file.
+    #[error("attachment not found")]
+    AttachmentNotFound,
+    /// The token is unknown or revoked.
+    #[error("Invalid or revoked token")]
+    BadToken,
+    /// The engine does not answer; the reason is in a condition.
+    #[error("the container engine is not available, try again in a moment")]
+    EngineUnavailable,
+    /// No image of it is there yet, so it cannot start.
+    #[error("Challenge {id} cannot be started: {reason}")]
+    NotStartable {
+        /// The challenge.
+        id: ChallengeId,
+        /// Why.
+        reason: String,
+    },
+    /// The name of a team is not one.
+    #[error("{reason}")]
+    BadTeamName {
+        /// Why.
+        reason: String,
+    },
+    /// Something of ours failed; the cause is logged, not shown to players.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What every method of the platform returns.
+pub type Outcome<T> = Result<T, PlatformError>;
+
+impl From<StoreError> for PlatformError {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(Box::new(error))
+    }
+}
+
+impl From<Refusal> for PlatformError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownQuestion { question, known } => Self::UnknownQuestion { question, known },
+            Refusal::Locked { question, requires } => Self::QuestionLocked { question, requires },
+            Refusal::CapReached { mode, wrong_attempts, cap, .. } => {
+                Self::AttemptCap { mode, wrong_attempts, cap }
+            }
+        }
+    }
+}

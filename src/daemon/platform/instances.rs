@@ -1,0 +1,299 @@
+//! Starting, showing, renewing and stopping instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Outcome, Platform, PlatformError, StartRequest};
+use crate::catalog;
+use crate::contest::{LeaseBounds, lease};
+use crate::daemon::{builds, instances, leases};
+use crate::model::{
+    Build, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId, InstancePhase, NodeId,
+    Role, ServiceName, StopReason, TeamId,
+};
+use crate::release::identity::build_units;
+use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
+use crate::store::{
+    InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
+};
+
+/// The competition that always runs and holds every challenge.
+pub const DEFAULT_COMPETITION: &str = "default";
+
+impl Platform {
+    /// Starts an instance for the caller's team; returns as soon as the intent is committed.
+    ///
+    /// # Errors
+    /// When the caller has no team, the challenge is not live, or a limit is reached.
+    pub async fn start(&self, caller: &Caller, request: StartRequest) -> Outcome<Instance> {
+        let competition = match request.competition.as_str() {
+            "" => DEFAULT_COMPETITION,
+            name => name,
+        };
+        let team = match caller.team() {
+            Some(team) if competition == DEFAULT_COMPETITION => team,
+            _ => {
+                return Err(PlatformError::NotRegistered { competition: competition.to_owned() });
+            }
+        };
+        let unknown = || PlatformError::ChallengeNotFound { id: request.challenge.clone() };
+        let id: ChallengeId = request.challenge.parse().map_err(|_| unknown())?;
+        let live = self.live().get(&id).cloned().ok_or_else(unknown)?;
+        let challenge = live.challenge;
+        let spec = self.spec_of(&challenge).await?;
+        let limits = &self.shared.config.limits;
+        let bounds = self.lease_bounds();
+        let ttl = lease::grant(request.ttl_secs, &challenge.metadata.instance, bounds);
+        let now = self.now();
+        let instance = Instance {
+            id: InstanceId::new(Uuid::new_v4()),
+            challenge: id,
+            team,
+            competition: competition.to_owned(),
+            node: NodeId::local(),
+            revision: live.revision,
+            tree: challenge.tree,
+            phase: InstancePhase::Queued,
+            error: None,
+            stop_reason: None,
+            surface: self.surface(&spec),
+            created_at: now,
+            started_at: now,
+            stopped_at: None,
+            ttl_secs: ttl,
+            expires_at: lease::expires_at(now, ttl),
+            n_restarts: 0,
+        };
+        let network = &self.shared.config.network;
+        let new = NewInstance {
+            instance,
+            spec,
+            limits: InstanceLimits {
+                per_team: limits.instances_per_team,
+                per_node: limits.instances_per_node,
+            },
+            ports: PortRange { first: network.first_port, last: network.last_port },
+        };
+        let instance = self.shared.store.insert_instance(new).await.map_err(refuse)?;
+        instances::trigger(&self.shared, instance.id);
+        Ok(instance)
+    }
+
+    /// What an instance of `challenge` consists of, with the images that are on the node.
+    async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
+        let units = build_units(challenge);
+        let keys = units.iter().map(|unit| unit.key).collect();
+        let builds = self.shared.store.builds(keys).await?;
+        let images: BTreeMap<ServiceName, String> = units
+            .into_iter()
+            .filter_map(|unit| Some((unit.service, builds.get(&unit.key)?.image.clone()?)))
+            .collect();
+        instance_spec(challenge, &images).map_err(|error| match error {
+            SpecError::MissingImage { .. } | SpecError::NeedsGateway { .. } => {
+                PlatformError::NotStartable {
+                    id: challenge.id.clone(),
+                    reason: error.to_string(),
+                }
+            }
+        })
+    }
+
+    /// Every endpoint in the order of services and ports; the store fills in the host ports.
+    fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
+        let host = &self.shared.config.network.public_host;
+        let endpoints = spec.services.iter().flat_map(|service| {
+            service.ports.iter().map(|port| Endpoint {
+                service: service.name.clone(),
+                kind: port.kind,
+                host: host.clone(),
+                port: 0,
+                target: port.target,
+                transport: port.transport,
+            })
+        });
+        endpoints.collect()
+    }
+
+    fn lease_bounds(&self) -> LeaseBounds {
+        let limits = &self.shared.config.limits;
+        LeaseBounds { default_secs: limits.default_ttl_secs, max_secs: limits.max_ttl_secs }
+    }
+
+    /// One live or failed instance the caller may see: their team's, or any for an administrator.
+    ///
+    /// # Errors
+    /// When there is none, or it is another team's.
+    pub async fn instance(&self, caller: &Caller, id: &str) -> Outcome<Instance> {
+        let unknown = || PlatformError::InstanceNotFound { id: id.chars().take(80).collect() };
+        let parsed: InstanceId = id.parse().map_err(|_| unknown())?;
+        let instance = self.shared.store.instance(parsed).await?.ok_or_else(unknown)?;
+        let is_leaving =
+            instance.phase == InstancePhase::Removing && instance.error.is_none();
+        if is_leaving || instance.phase == InstancePhase::Stopped {
+            return Err(unknown());
+        }
+        match caller.role {
+            Role::Admin => Ok(instance),
+            Role::Player { team } if team == instance.team => Ok(instance),
+            Role::Player { .. } => Err(PlatformError::NotYours),
+        }
+    }
+
+    /// Live and failed instances of the caller's team, or all for an administrator, oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn instances(&self, caller: &Caller) -> Outcome<Vec<Instance>> {
+        let filter = InstanceFilter {
+            team: caller.team(),
+            challenge: None,
+            which: Which::LiveOrFailed,
+        };
+        let mut instances = self.shared.store.instances(filter).await?;
+        instances.retain(|instance| {
+            instance.phase != InstancePhase::Removing || instance.error.is_some()
+        });
+        Ok(instances)
+    }
+
+    /// Where an instance that is on its way stands, in words.
+    pub fn progress(&self, instance: &Instance) -> Option<String> {
+        self.shared.progress_of(instance.id)
+    }
+
+    /// Restarts the lease from now.
+    ///
+    /// # Errors
+    /// When it is not there, not the caller's, or ending.
+    pub async fn renew(
+        &self,
+        caller: &Caller,
+        id: &str,
+        ttl_secs: Option<i64>,
+    ) -> Outcome<Instance> {
+        let instance = self.instance(caller, id).await?;
+        let settings = self.challenge_of(&instance).await.map_or_else(
+            |_| crate::model::InstanceSettings::default(),
+            |challenge| challenge.metadata.instance.clone(),
+        );
+        let ttl = lease::grant(ttl_secs, &settings, self.lease_bounds());
+        let now = self.now();
+        let change = move |row: &mut Instance| {
+            let can_renew = row.phase.is_live() && row.phase != InstancePhase::Removing;
+            if can_renew {
+                row.ttl_secs = ttl;
+                row.expires_at = lease::expires_at(now, ttl);
+            }
+            can_renew
+        };
+        match self.shared.store.change_instance(instance.id, change).await? {
+            Some((renewed, true)) => Ok(renewed),
+            Some((other, false)) => {
+                Err(PlatformError::NotRunning { id: other.id, status: other.status().as_str() })
+            }
+            None => Err(PlatformError::InstanceNotFound { id: id.to_owned() }),
+        }
+    }
+
+    /// Stops an instance; returns when the intent is committed. A stopped one is not found.
+    ///
+    /// # Errors
+    /// When it is not there or not the caller's.
+    pub async fn stop(&self, caller: &Caller, id: &str, reason: StopReason) -> Outcome<Instance> {
+        let instance = self.instance(caller, id).await?;
+        leases::end(&self.shared, instance.id, reason)
+            .await?
+            .ok_or_else(|| PlatformError::InstanceNotFound { id: id.to_owned() })
+    }
+
+    /// The last lines of its containers, by service (administrators).
+    ///
+    /// # Errors
+    /// When it is not there, or the engine does not answer.
+    pub async fn logs(&self, caller: &Caller, id: &str, n_lines: u32) -> Outcome<String> {
+        let instance = self.instance(caller, id).await?;
+        let unavailable = |_| PlatformError::EngineUnavailable;
+        let containers =
+            self.shared.engine.containers(Some(instance.id)).await.map_err(unavailable)?;
+        let mut text = String::new();
+        for container in containers {
+            let lines =
+                self.shared.engine.logs(&container.id, n_lines).await.map_err(unavailable)?;
+            let service = container.service.map(|name| name.to_string()).unwrap_or_default();
+            for line in lines.lines() {
+                text.push_str(&service);
+                text.push_str(" | ");
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+
+    /// The challenge as it was at the revision the instance was started from; it may differ from
+    /// the live version, or be live no more.
+    ///
+    /// # Errors
+    /// When the mirror no longer has that revision.
+    pub async fn challenge_of(&self, instance: &Instance) -> Outcome<Arc<Challenge>> {
+        let live = self.shared.live.load();
+        if let Some(live) = live.get(&instance.challenge)
+            && live.challenge.tree == instance.tree
+        {
+            return Ok(Arc::clone(&live.challenge));
+        }
+        let unknown = || PlatformError::ChallengeNotFound { id: instance.challenge.to_string() };
+        let mirror = Arc::clone(&self.shared.mirror);
+        let policy = self.shared.policy();
+        let (revision, id) = (instance.revision, instance.challenge.clone());
+        let path = self.shared.store.instance_path(instance.id).await?;
+        let read = move || {
+            let tree = mirror.tree(revision).ok()?;
+            match path {
+                Some(path) => catalog::load_one(&tree, &path, &policy).ok()?.challenge,
+                None => {
+                    let catalog = catalog::load(&tree, None, &policy).ok()?;
+                    catalog.folders.get(&id)?.challenge.clone()
+                }
+            }
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten().ok_or_else(unknown)
+    }
+
+    /// How often each challenge was started.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn launches(&self) -> Outcome<BTreeMap<ChallengeId, u32>> {
+        Ok(self.shared.store.launches().await?)
+    }
+
+    /// The challenges a team has a live instance of.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn running(&self, team: TeamId) -> Outcome<BTreeSet<ChallengeId>> {
+        let filter = InstanceFilter { team: Some(team), challenge: None, which: Which::Live };
+        let instances = self.shared.store.instances(filter).await?;
+        Ok(instances.into_iter().map(|instance| instance.challenge).collect())
+    }
+
+    /// The images of a challenge, in file order.
+    pub(super) async fn builds_of(&self, challenge: &Challenge) -> Outcome<Vec<Build>> {
+        Ok(builds::of_challenge(&self.shared, challenge).await?)
+    }
+}
+
+fn refuse(error: InsertError) -> PlatformError {
+    match error {
+        InsertError::TeamLimit { limit } => PlatformError::Capacity {
+            message: format!("Max {limit} concurrent instances per team"),
+        },
+        InsertError::NodeLimit { .. } | InsertError::NoFreePort => {
+            PlatformError::Capacity { message: "Node at capacity".to_owned() }
+        }
+        InsertError::Store(error) => error.into(),
+    }
+}

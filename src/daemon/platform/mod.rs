@@ -1,0 +1,160 @@
+//! What the API may ask of the daemon: one method per wish, typed answers, typed refusals.
+//!
+//! # Invariants
+//! * A method returns when the intent is committed, never when the engine is done.
+//! * A caller sees the instances of their own team; an administrator sees all.
+//!
+//! # Not here
+//! Wire shapes and HTTP statuses (`api`).
+
+mod accounts;
+mod answers;
+mod error;
+mod instances;
+mod repository;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::Finding;
+use crate::model::{
+    Build, BuildState, Challenge, ChallengeId, Revision, Submission, Timestamp, TreeId,
+};
+
+use super::shared::Shared;
+
+pub use crate::contest::Answer;
+pub use error::{Outcome, PlatformError};
+
+/// The daemon as the API sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    shared: Arc<Shared>,
+}
+
+impl Platform {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// What players can start now. One atomic load, unless something waits for its `release_at`.
+    pub fn live(&self) -> Arc<LiveSet> {
+        let live = self.shared.live.load();
+        let now = self.shared.now();
+        let is_due = |live: &LiveChallenge| {
+            live.challenge.metadata.release_at.is_none_or(|release_at| release_at <= now)
+        };
+        if live.values().all(is_due) {
+            return live;
+        }
+        let due = live.iter().filter(|(_, live)| is_due(live));
+        Arc::new(due.map(|(id, live)| (id.clone(), live.clone())).collect())
+    }
+
+    /// Whether the engine answered its last real create.
+    pub fn is_engine_ready(&self) -> bool {
+        self.shared.is_engine_ready()
+    }
+
+    /// Prometheus text.
+    pub fn metrics(&self) -> String {
+        crate::telemetry::metrics::Metrics::install().render()
+    }
+
+    /// When the daemon started, by its clock.
+    pub fn started_at(&self) -> Timestamp {
+        self.shared.started_at
+    }
+
+    /// Now, by the daemon's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+}
+
+/// A challenge that players can start.
+#[derive(Debug, Clone)]
+pub struct LiveChallenge {
+    /// The version that is live.
+    pub challenge: Arc<Challenge>,
+    /// The commit it comes from.
+    pub revision: Revision,
+    /// Since when this version is live.
+    pub since: Timestamp,
+}
+
+/// The challenges that players can start, by id.
+pub type LiveSet = BTreeMap<ChallengeId, LiveChallenge>;
+
+/// A challenge as operators see it: also what is not live, and why.
+#[derive(Debug, Clone)]
+pub struct ChallengeState {
+    /// Its id.
+    pub id: ChallengeId,
+    /// The version players get, if any.
+    pub live: Option<LiveChallenge>,
+    /// The tree at the newest revision; `None` when the folder is gone there.
+    pub head_tree: Option<TreeId>,
+    /// Whether the newest version is valid.
+    pub is_valid: bool,
+    /// Aggregated over the images of the newest valid version.
+    pub build: BuildState,
+    /// Those images.
+    pub builds: Vec<Build>,
+    /// Findings of the newest version.
+    pub findings: Vec<Finding>,
+}
+
+/// The repository as operators see it.
+#[derive(Debug, Clone)]
+pub struct SourceState {
+    /// The remote, credentials masked.
+    pub remote: String,
+    /// The branch that is followed, once known.
+    pub branch: Option<String>,
+    /// The newest revision read.
+    pub revision: Option<Revision>,
+    /// When the remote last answered.
+    pub fetched_at: Option<Timestamp>,
+    /// Findings that belong to no single challenge.
+    pub findings: Vec<Finding>,
+}
+
+/// What a player asks for.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// The challenge.
+    pub challenge: String,
+    /// The competition; empty is the only one there is.
+    pub competition: String,
+    /// Wanted lease in seconds.
+    pub ttl_secs: Option<i64>,
+}
+
+/// The verdict on one answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graded {
+    /// What was recorded.
+    pub submission: Submission,
+    /// Rank of a first right answer; 0 for wrong and repeated ones.
+    pub solve_rank: u32,
+    /// Whether the team now has every question.
+    pub is_fully_solved: bool,
+    /// Wrong answers left; `None` when uncapped.
+    pub attempts_remaining: Option<u32>,
+}
+
+/// Numbers for `/health`, `/meta` and `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Instances that are starting or ready.
+    pub running_instances: u32,
+    /// Starting, ready or failed.
+    pub live_instances: u32,
+    /// The node's limit.
+    pub max_instances: u32,
+    /// Teams.
+    pub teams: u32,
+    /// Solved questions.
+    pub solves: u32,
+}

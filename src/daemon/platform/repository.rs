@@ -1,0 +1,187 @@
+//! The repository, its challenges, their files and images, and what is stated about them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{ChallengeState, Counts, LiveChallenge, Outcome, Platform, PlatformError, SourceState};
+use crate::catalog::Folder;
+use crate::daemon::builds;
+use crate::model::{
+    Build, BuildKey, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision,
+    Tree,
+};
+use crate::release::identity::build_units;
+
+/// Largest attachment that is served.
+const MAX_ATTACHMENT_BYTES: u64 = 100 << 20;
+
+impl Platform {
+    /// Bytes of a static attachment by its public name; templates are never served.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub async fn attachment(&self, challenge: &ChallengeId, name: &str) -> Outcome<Vec<u8>> {
+        let live = self
+            .live()
+            .get(challenge)
+            .cloned()
+            .ok_or_else(|| PlatformError::ChallengeNotFound { id: challenge.to_string() })?;
+        self.file(&live.challenge, live.revision, name).await
+    }
+
+    /// Bytes of a static attachment by its public name, as it was at the instance's revision;
+    /// templates are never served.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub async fn instance_attachment(&self, instance: &Instance, name: &str) -> Outcome<Vec<u8>> {
+        let challenge = self.challenge_of(instance).await?;
+        self.file(&challenge, instance.revision, name).await
+    }
+
+    async fn file(&self, challenge: &Challenge, at: Revision, name: &str) -> Outcome<Vec<u8>> {
+        let is_listed = challenge.attachments.iter().any(|a| !a.is_template && a.name == name);
+        if !is_listed {
+            return Err(PlatformError::AttachmentNotFound);
+        }
+        let path = format!("{}/attachments/{name}", challenge.path);
+        let mirror = Arc::clone(&self.shared.mirror);
+        let read = move || mirror.tree(at)?.read(&path, MAX_ATTACHMENT_BYTES);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(PlatformError::Internal(Box::new(error))),
+            Err(error) => Err(PlatformError::Internal(Box::new(error))),
+        }
+    }
+
+    /// The repository.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn source(&self) -> Outcome<SourceState> {
+        let row = self.shared.store.source().await?;
+        let head = self.shared.head.load();
+        Ok(SourceState {
+            remote: self.shared.mirror.remote().masked(),
+            branch: row.as_ref().map(|row| row.branch.clone()),
+            revision: head.revision.or_else(|| row.as_ref().map(|row| row.revision)),
+            fetched_at: row.map(|row| row.fetched_at),
+            findings: head.catalog.findings.clone(),
+        })
+    }
+
+    /// Every challenge of the newest revision and every live one, by id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn challenge_states(&self) -> Outcome<Vec<ChallengeState>> {
+        let head = self.shared.head.load();
+        let live = self.shared.live.load();
+        let ids: BTreeSet<&ChallengeId> = head.catalog.folders.keys().chain(live.keys()).collect();
+        let mut states = Vec::with_capacity(ids.len());
+        for id in ids {
+            states.push(self.state_of(id, head.catalog.folders.get(id), live.get(id)).await?);
+        }
+        Ok(states)
+    }
+
+    async fn state_of(
+        &self,
+        id: &ChallengeId,
+        folder: Option<&Arc<Folder>>,
+        live: Option<&LiveChallenge>,
+    ) -> Outcome<ChallengeState> {
+        let newest = folder.and_then(|folder| folder.challenge.as_ref());
+        let builds = match newest {
+            Some(challenge) => self.builds_of(challenge).await?,
+            None => Vec::new(),
+        };
+        let n_wanted = newest.map_or(0, |challenge| {
+            build_units(challenge).iter().map(|unit| unit.key).collect::<BTreeSet<_>>().len()
+        });
+        Ok(ChallengeState {
+            id: id.clone(),
+            live: live.cloned(),
+            head_tree: folder.map(|folder| folder.tree),
+            is_valid: newest.is_some(),
+            build: aggregate(&builds, n_wanted),
+            builds,
+            findings: folder.map(|folder| folder.findings.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// The newest output of a build that is running: the step and the end of its log.
+    pub fn build_output(&self, key: &BuildKey) -> Option<(crate::model::build::BuildProgress, String)> {
+        let progress = self.shared.builder.progress(key)?;
+        Some((progress, self.shared.builder.log_tail(key).unwrap_or_default()))
+    }
+
+    /// Asks for the images of a challenge again, also when they failed for good.
+    ///
+    /// # Errors
+    /// When there is no such valid challenge.
+    pub async fn rebuild(&self, challenge: &str) -> Outcome<()> {
+        let unknown = || PlatformError::ChallengeNotFound { id: challenge.chars().take(80).collect() };
+        let id: ChallengeId = challenge.parse().map_err(|_| unknown())?;
+        let head = self.shared.head.load();
+        let folder = head.catalog.folders.get(&id).ok_or_else(unknown)?;
+        let newest = folder.challenge.as_ref().ok_or_else(unknown)?;
+        for build in self.builds_of(newest).await? {
+            if build.state == BuildState::Failed {
+                self.shared.store.requeue_build(build.key, self.now()).await?;
+            }
+        }
+        builds::want(&self.shared).await;
+        Ok(())
+    }
+
+    /// Every condition.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn conditions(&self) -> Outcome<Vec<Condition>> {
+        Ok(self.shared.store.conditions().await?)
+    }
+
+    /// Looks at the remote at once and returns when that look is done.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn reconcile_now(&self) -> Outcome<SourceState> {
+        let (done, looked) = oneshot::channel();
+        let stopping = |_| PlatformError::EngineUnavailable;
+        self.shared.looks.send(done).await.map_err(stopping)?;
+        looked.await.map_err(|_| PlatformError::EngineUnavailable)?;
+        self.source().await
+    }
+
+    /// Numbers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn counts(&self) -> Outcome<Counts> {
+        let store = &self.shared.store;
+        let node = NodeId::local();
+        let instances = store.counts(&node).await?;
+        Ok(Counts {
+            running_instances: instances.running,
+            live_instances: instances.live_or_failed,
+            max_instances: self.shared.config.limits.instances_per_node,
+            teams: u32::try_from(store.teams().await?.len()).unwrap_or(u32::MAX),
+            solves: u32::try_from(store.solves().await?.len()).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// Failed, else building, else unbuilt, else built.
+fn aggregate(builds: &[Build], n_wanted: usize) -> BuildState {
+    let worst = [BuildState::Failed, BuildState::Building, BuildState::Unbuilt];
+    let found = worst.into_iter().find(|state| builds.iter().any(|build| build.state == *state));
+    match found {
+        Some(state) => state,
+        None if builds.len() < n_wanted => BuildState::Unbuilt,
+        None => BuildState::Built,
+    }
+}

@@ -1,0 +1,203 @@
+//! What the daemon's tasks share: the rooms' handles and the few values that change.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use super::instances::Queue;
+use super::platform::LiveSet;
+use super::tasks::Tasks;
+use crate::builder::Builder;
+use crate::catalog::{Catalog, Policy};
+use crate::config::Config;
+use crate::git::Mirror;
+use crate::model::{
+    Clock, Condition, ConditionStatus, ConditionType, InstanceId, Revision, Scope, Timestamp,
+};
+use crate::runtime::Engine;
+use crate::store::{DataDir, Store};
+
+/// Everything the tasks share. One per daemon, behind an [`Arc`].
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) data: DataDir,
+    pub(crate) store: Store,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) builder: Builder,
+    pub(crate) tasks: Tasks,
+    /// What players can start.
+    pub(crate) live: Swap<LiveSet>,
+    /// What the newest revision declares.
+    pub(crate) head: Swap<Head>,
+    /// Instances that are being worked on.
+    pub(crate) queue: Queue,
+    /// Asks the source loop to look at once; answered when that look is done.
+    pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
+    /// Bounds the engine calls that start containers.
+    pub(crate) start_slots: Semaphore,
+    /// Bounds network creation, which the engine serialises anyway (P8).
+    pub(crate) network_slots: Semaphore,
+    /// Rings when a network was taken from the stock.
+    pub(crate) stock_low: Notify,
+    /// Rings when the engine should be proved at once.
+    pub(crate) engine_doubt: Notify,
+    is_engine_ready: AtomicBool,
+    pub(crate) started_at: Timestamp,
+    /// Where instances that are on their way stand, in words for their owner.
+    pub(crate) progress: Mutex<BTreeMap<InstanceId, String>>,
+}
+
+/// The newest revision that was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    /// The commit; `None` before the first look.
+    pub(crate) revision: Option<Revision>,
+    /// What it declares.
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// A value that is replaced as a whole and read without waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Swap<T>(RwLock<Arc<T>>);
+
+impl<T> Swap<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
+    pub(crate) fn load(&self) -> Arc<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn store(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
+}
+
+/// A statement to record; its `since` is the store's business.
+pub(crate) struct Statement {
+    pub(crate) scope: Scope,
+    pub(crate) kind: ConditionType,
+    pub(crate) status: ConditionStatus,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) revision: Option<Revision>,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The organizer's ceilings for the catalog.
+    pub(crate) fn policy(&self) -> Policy {
+        let limits = &self.config.limits;
+        Policy {
+            max_memory_bytes: u64::from(limits.max_memory_mib) << 20,
+            max_cpu_millis: limits.max_cpu_millis,
+            max_pids: limits.max_pids,
+            max_services: limits.max_services as usize,
+            max_ttl_secs: limits.max_ttl_secs,
+        }
+    }
+
+    pub(crate) fn is_engine_ready(&self) -> bool {
+        self.is_engine_ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_engine_ready(&self, value: EngineState) {
+        self.is_engine_ready.store(value == EngineState::Ready, Ordering::Relaxed);
+    }
+
+    /// Records a condition and logs the transition. A store that cannot take it is logged, too:
+    /// nobody upstream could do more.
+    pub(crate) async fn state(&self, statement: Statement) {
+        let Statement { scope, kind, status, reason, message, revision } = statement;
+        let condition = Condition {
+            scope: scope.clone(),
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message: message.clone(),
+            since: self.now(),
+            revision,
+        };
+        match self.store.set_condition(condition, self.now()).await {
+            Ok(true) => tracing::info!(
+                condition.scope = %scope, condition.kind = %kind, condition.status = %status,
+                condition.reason = reason, "{scope} {kind}={status}: {message}"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::error!(
+                error = %crate::telemetry::chain::Chain(&error),
+                "could not record a condition"
+            ),
+        }
+    }
+
+    /// Says where an instance stands, or forgets it.
+    pub(crate) fn set_progress(&self, id: InstanceId, words: Option<String>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match words {
+            Some(words) => progress.insert(id, words),
+            None => progress.remove(&id),
+        };
+    }
+
+    /// Where an instance stands, in words for its owner.
+    pub(crate) fn progress_of(&self, id: InstanceId) -> Option<String> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+/// What the last proof of the engine said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineState {
+    /// It made and removed a container.
+    Ready,
+    /// It did not.
+    Failing,
+}
+
+impl Shared {
+    /// The shared state of a daemon whose engine has not been proved yet.
+    #[expect(clippy::too_many_arguments, reason = "called once, by the wiring")]
+    pub(crate) fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        data: DataDir,
+        store: Store,
+        engine: Arc<dyn Engine>,
+        mirror: Mirror,
+        builder: Builder,
+        looks: mpsc::Sender<oneshot::Sender<()>>,
+    ) -> Self {
+        let started_at = clock.now();
+        let n_slots = config.limits.n_start_slots.max(1) as usize;
+        Self {
+            config,
+            clock,
+            data,
+            store,
+            engine,
+            mirror: Arc::new(mirror),
+            builder,
+            tasks: Tasks::new(),
+            live: Swap::default(),
+            head: Swap::default(),
+            queue: Queue::default(),
+            looks,
+            start_slots: Semaphore::new(n_slots),
+            network_slots: Semaphore::new(2),
+            stock_low: Notify::new(),
+            engine_doubt: Notify::new(),
+            is_engine_ready: AtomicBool::new(false),
+            started_at,
+            progress: Mutex::default(),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Follows the repository: looks, reads the newest revision, and hands on what it declares.
+//!
+//! Whatever fails here changes nothing for players: the last good revision stays in use, and the
+//! conditions of the repository say since when and why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::builds;
+use super::shared::{Head, Shared, Statement};
+use crate::catalog::{self, Catalog};
+use crate::git::{BranchName, Change, FetchError, Fetched, Watch};
+use crate::model::{
+    ConditionStatus, ConditionType, Disposition, Revision, Scope, Timestamp, TreeError,
+};
+use crate::store::SourceRow;
+
+/// Somebody who waits for a look.
+pub(crate) type Looker = oneshot::Sender<()>;
+
+/// Follows the repository until the daemon stops.
+pub(crate) async fn follow(shared: Arc<Shared>, mut looks: mpsc::Receiver<Looker>) {
+    let mut watch = Watch::start(shared.mirror.remote());
+    let mut last_success = shared.now();
+    let mut n_failures: u32 = 0;
+    loop {
+        // Everybody who asked before this look began is answered by it.
+        let mut waiting: Vec<Looker> = Vec::new();
+        while let Ok(looker) = looks.try_recv() {
+            waiting.push(looker);
+        }
+        match look(&shared).await {
+            Ok(()) => {
+                n_failures = 0;
+                last_success = shared.now();
+            }
+            Err(error) => {
+                n_failures += 1;
+                state_failure(&shared, &error, last_success).await;
+            }
+        }
+        for looker in waiting {
+            let _ = looker.send(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(next_look(&shared, n_failures)) => {}
+            () = hint(&mut watch) => {}
+            looker = looks.recv() => match looker {
+                Some(looker) => answer_after_look(&shared, looker, &mut n_failures, &mut last_success).await,
+                None => return,
+            },
+            () = shared.tasks.stopping().cancelled() => return,
+        }
+    }
+}
+
+/// A look that somebody asked for while nothing else was going on.
+async fn answer_after_look(
+    shared: &Arc<Shared>,
+    looker: Looker,
+    n_failures: &mut u32,
+    last_success: &mut Timestamp,
+) {
+    match look(shared).await {
+        Ok(()) => {
+            *n_failures = 0;
+            *last_success = shared.now();
+        }
+        Err(error) => {
+            *n_failures += 1;
+            state_failure(shared, &error, *last_success).await;
+        }
+    }
+    let _ = looker.send(());
+}
+
+/// Waits for a hint of the file system; for ever where there is none.
+async fn hint(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The poll interval ±10 %, or the backoff after failures if that is longer.
+fn next_look(shared: &Shared, n_failures: u32) -> Duration {
+    let interval = u64::from(shared.config.source.poll_secs) * 1000;
+    let backoff = match n_failures {
+        0 => 0,
+        n => crate::model::RetryClass::Network.backoff_millis(n),
+    };
+    Duration::from_millis(jitter(interval.max(backoff)))
+}
+
+fn jitter(millis: u64) -> u64 {
+    let mut byte = [0_u8; 1];
+    // Without randomness the poll is only less spread.
+    let _ = getrandom::fill(&mut byte);
+    millis * (900 + u64::from(byte[0]) * 200 / 255) / 1000
+}
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the newest revision could not be read")]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error("the look was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// One look: fetch, and read what is new.
+async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
+    let begin = std::time::Instant::now();
+    let branch: Option<BranchName> =
+        shared.config.source.branch.as_deref().and_then(|name| name.parse().ok());
+    let mirror = Arc::clone(&shared.mirror);
+    let fetched = tokio::task::spawn_blocking(move || {
+        let result = mirror.fetch(branch.as_ref());
+        if let Err(FetchError::Corrupt { .. }) = &result {
+            // Cloned aside and swapped; what is live is pinned and taken along.
+            mirror.repair()?;
+            return mirror.fetch(branch.as_ref());
+        }
+        result
+    })
+    .await??;
+    state_reachable(shared, &fetched).await;
+    let head = shared.head.load();
+    let is_known = head.revision == Some(fetched.revision);
+    if !is_known {
+        let catalog = read(shared, fetched.revision, Arc::clone(&head.catalog)).await?;
+        adopt(shared, fetched.revision, catalog).await;
+    }
+    shared
+        .store
+        .set_source(SourceRow {
+            branch: fetched.branch.clone(),
+            revision: fetched.revision,
+            fetched_at: shared.now(),
+        })
+        .await?;
+    crate::telemetry::metrics::reconciled(begin.elapsed());
+    Ok(())
+}
+
+/// Reads a revision; folders that did not change are taken over from `previous`.
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    revision: Revision,
+    previous: Arc<Catalog>,
+) -> Result<Catalog, ReadError> {
+    let mirror = Arc::clone(&shared.mirror);
+    let policy = shared.policy();
+    let catalog = tokio::task::spawn_blocking(move || {
+        let tree = mirror.tree(revision)?;
+        catalog::load(&tree, Some(&previous), &policy)
+    })
+    .await??;
+    Ok(catalog)
+}
+
+/// Why a revision could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The mirror.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The daemon stops.
+    #[error(transparent)]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl From<ReadError> for LookError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Tree(source) => Self::Tree(source),
+            ReadError::Interrupted(source) => Self::Interrupted(source),
+        }
+    }
+}
+
+/// Makes a revision the newest one: conditions, builds, and what is live.
+pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Catalog) {
+    tracing::info!(
+        revision = %revision, catalog.n_challenges = catalog.folders.len(),
+        "read revision {}: {} challenges", revision.short(), catalog.folders.len()
+    );
+    let previous = shared.head.load();
+    shared.head.store(Head { revision: Some(revision), catalog: Arc::new(catalog) });
+    state_challenges(shared, &previous.catalog).await;
+    builds::want(shared).await;
+}
+
+async fn state_reachable(shared: &Shared, fetched: &Fetched) {
+    let revision = Some(fetched.revision);
+    let statement = |kind, status, reason, message| Statement {
+        scope: Scope::Repo,
+        kind,
+        status,
+        reason,
+        message,
+        revision,
+    };
+    let branch = &fetched.branch;
+    shared
+        .state(statement(
+            ConditionType::SourceReachable,
+            ConditionStatus::True,
+            "Ok",
+            format!("branch `{branch}` of the remote is read"),
+        ))
+        .await;
+    shared
+        .state(statement(
+            ConditionType::SourceStale,
+            ConditionStatus::False,
+            "Ok",
+            "the remote answered the last poll".to_owned(),
+        ))
+        .await;
+    if let Change::Rewritten { was } = fetched.change {
+        shared
+            .state(statement(
+                ConditionType::Held,
+                ConditionStatus::True,
+                "HistoryRewritten",
+                format!(
+                    "branch `{branch}` was force-pushed: {} is no longer part of it; the new tip is followed, running instances keep what they started from",
+                    was.short()
+                ),
+            ))
+            .await;
+    }
+}
+
+async fn state_failure(shared: &Shared, error: &LookError, last_success: Timestamp) {
+    let (reason, is_terminal) = match error {
+        LookError::Fetch(error) => {
+            (error.reason(), error.disposition() == Disposition::Terminal)
+        }
+        LookError::Tree(_) => ("Corrupt", false),
+        LookError::Store(_) | LookError::Interrupted(_) => ("Internal", false),
+    };
+    let text = crate::telemetry::chain::Chain(error).to_string();
+    let next = if is_terminal { "needs a change of yours" } else { "tried again by itself" };
+    shared
+        .state(Statement {
+            scope: Scope::Repo,
+            kind: ConditionType::SourceReachable,
+            status: ConditionStatus::False,
+            reason,
+            message: format!("{text}; the last good revision stays in use; {next}"),
+            revision: shared.head.load().revision,
+        })
+        .await;
+    let patience = (i64::from(shared.config.source.poll_secs) * 3_000).max(120_000);
+    if shared.now().millis_since(last_success) > patience {
+        shared
+            .state(Statement {
+                scope: Scope::Repo,
+                kind: ConditionType::SourceStale,
+                status: ConditionStatus::True,
+                reason: "NoSuccessfulPoll",
+                message: format!("the remote has not been read for a while: {text}"),
+                revision: shared.head.load().revision,
+            })
+            .await;
+    }
+}
+
+/// States for every changed challenge whether its newest version is valid.
+async fn state_challenges(shared: &Shared, previous: &Catalog) {
+    let head = shared.head.load();
+    for (id, folder) in &head.catalog.folders {
+        let is_same = previous.folders.get(id).is_some_and(|old| Arc::ptr_eq(old, folder));
+        if is_same {
+            continue;
+        }
+        let errors: Vec<_> = folder
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == catalog::Severity::Error)
+            .collect();
+        let (status, reason, message) = match (&folder.challenge, errors.first()) {
+            (Some(_), _) => (ConditionStatus::True, "Ok", "every rule passes".to_owned()),
+            (None, Some(first)) => (ConditionStatus::False, "Invalid", first.to_string()),
+            (None, None) => (
+                ConditionStatus::False,
+                "Invalid",
+                "the folder holds no usable challenge".to_owned(),
+            ),
+        };
+        if status == ConditionStatus::False {
+            tracing::warn!(
+                challenge.id = %id, finding.n = errors.len(),
+                "challenge {id} is invalid at the newest revision: {message}"
+            );
+        }
+        shared
+            .state(Statement {
+                scope: Scope::Challenge(id.clone()),
+                kind: ConditionType::Validated,
+                status,
+                reason,
+                message,
+                revision: head.revision,
+            })
+            .await;
+    }
+    for id in previous.folders.keys().filter(|id| !head.catalog.folders.contains_key(*id)) {
+        if let Err(error) = shared.store.clear_conditions(Scope::Challenge(id.clone())).await {
+            tracing::warn!(error = %error, "could not clear the conditions of a challenge that is gone");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Networks made ahead: a start takes one that is ready, an instance that ends gives it back.
+//!
+//! Making a network costs the engine 70 ms and blocks all others meanwhile (P8), so a few empty
+//! ones wait. The row in the store is written before the engine is asked, and the explicit subnet
+//! and bridge name are the lock: two makers cannot both succeed (E16).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::executor::Fault;
+use super::shared::Shared;
+use crate::model::{InstanceId, Timestamp};
+use crate::release::spec::NetworkWish;
+use crate::runtime::{EngineError, NetworkSeen};
+use crate::store::{NetworkKind, NetworkRow, NetworkState, PortRange, StoreError};
+
+/// How long a subnet that a stranger uses is not tried again.
+const STRANGER_MILLIS: i64 = 600_000;
+
+/// A row whose network was never seen for this long belongs to a crash.
+const STALE_INTENT_MILLIS: i64 = 120_000;
+
+/// The network for one wish of an instance: from the stock, or made now.
+pub(crate) async fn claim(
+    shared: &Shared,
+    instance: InstanceId,
+    wish: &NetworkWish,
+) -> Result<String, Fault> {
+    let kind = NetworkKind::from_internal(wish.is_internal);
+    // Another instance can take what we just made, so try as often as there are rivals.
+    for _ in 0..50 {
+        let now = shared.now();
+        let row = shared.store.claim_network(instance, &wish.name, kind, now).await?;
+        if let Some(id) = row.and_then(|row| row.engine_id) {
+            shared.stock_low.notify_one();
+            return Ok(id);
+        }
+        make(shared, kind).await?;
+    }
+    Err(Fault::Again)
+}
+
+/// Gives a network back. One that nobody else could use goes away.
+pub(crate) async fn release(
+    shared: &Shared,
+    instance: InstanceId,
+    wish: &str,
+) -> Result<(), Fault> {
+    let rows = shared.store.networks().await?;
+    let owned = |row: &&NetworkRow| {
+        row.owner.as_ref().is_some_and(|(owner, name)| *owner == instance && name == wish)
+    };
+    if let Some(row) = rows.iter().find(owned) {
+        shared.store.release_network(row.spec.subnet, shared.now()).await?;
+    }
+    Ok(())
+}
+
+/// New host ports for those that strangers use.
+pub(crate) async fn reassign_ports(
+    shared: &Shared,
+    id: InstanceId,
+    taken: Vec<u16>,
+    (first, last): (u16, u16),
+) -> Result<(), StoreError> {
+    shared.store.reassign_ports(id, taken, PortRange { first, last }, shared.now()).await?;
+    Ok(())
+}
+
+/// Makes one network and puts it into the stock.
+async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
+    let _slot = shared.network_slots.acquire().await;
+    let network = &shared.config.network;
+    loop {
+        let now = shared.now();
+        let row = shared
+            .store
+            .reserve_network(
+                network.pool,
+                network.prefix_len,
+                kind,
+                shared.data.installation().clone(),
+                now,
+            )
+            .await?;
+        let Some(row) = row else {
+            return Err(Fault::Hopeless(
+                "no free network is left on the node; stop an instance or enlarge `network.pool`"
+                    .to_owned(),
+            ));
+        };
+        match shared.engine.create_network(&row.spec).await {
+            Ok(id) => {
+                shared.store.network_made(row.spec.subnet, id).await?;
+                return Ok(());
+            }
+            Err(EngineError::SubnetTaken { subnet }) => {
+                tracing::warn!(network.subnet = subnet, "a subnet of our pool is used by a stranger, taking another");
+                let until = now.plus_millis(STRANGER_MILLIS);
+                shared.store.block_subnet(row.spec.subnet, until).await?;
+            }
+            // The row stays as the intent: the next sweep finds out whether it was made.
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Keeps the stock full until the daemon stops.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    loop {
+        if shared.is_engine_ready()
+            && let Err(error) = refill(&shared).await
+        {
+            tracing::debug!(error = %crate::telemetry::chain::Chain(&error), "could not refill the stock of networks");
+        }
+        tokio::select! {
+            () = shared.stock_low.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(30)) => {}
+            () = shared.tasks.stopping().cancelled() => return,
+        }
+    }
+}
+
+async fn refill(shared: &Shared) -> Result<(), Fault> {
+    loop {
+        let rows = shared.store.networks().await?;
+        let ready: Vec<_> = rows
+            .iter()
+            .filter(|row| row.state == NetworkState::Ready && !row.spec.is_internal)
+            .collect();
+        let wanted = shared.config.network.n_ready as usize;
+        if ready.len() >= wanted {
+            // What came back from many instances at once is not kept for ever.
+            for row in ready.iter().skip((wanted * 2).max(8)) {
+                retire(shared, row).await?;
+            }
+            return Ok(());
+        }
+        make(shared, NetworkKind::Routed).await?;
+        if shared.tasks.stopping().is_cancelled() {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes one network of the stock: the row first says that nobody may take it.
+async fn retire(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
+    if shared.store.retire_network(row.spec.subnet, shared.now()).await? {
+        shared.engine.remove_network(&row.spec.name).await?;
+        shared.store.forget_network(row.spec.subnet).await?;
+    }
+    Ok(())
+}
+
+/// Brings rows and engine together after a crash or a hand: adopts what was made, forgets what is
+/// gone, removes what no row knows. `looked_at` is from before `seen` was listed: a row touched
+/// since then is newer than the listing and is left alone.
+pub(crate) async fn sweep(
+    shared: &Shared,
+    seen: &[NetworkSeen],
+    looked_at: Timestamp,
+) -> Result<(), Fault> {
+    let now = shared.now();
+    let rows = shared.store.networks().await?;
+    for row in rows.iter().filter(|row| row.touched_at < looked_at) {
+        let found = seen.iter().find(|network| network.name == row.spec.name);
+        match (row.state, found) {
+            (NetworkState::Intent, Some(network)) => {
+                shared.store.network_made(row.spec.subnet, network.id.clone()).await?;
+            }
+            (NetworkState::Intent, None) => {
+                if now.millis_since(row.touched_at) > STALE_INTENT_MILLIS {
+                    shared.store.forget_network(row.spec.subnet).await?;
+                }
+            }
+            (NetworkState::Ready | NetworkState::Used, None) => {
+                shared.store.forget_network(row.spec.subnet).await?;
+            }
+            (NetworkState::Ready, Some(_)) => {}
+            (NetworkState::Used, Some(_)) => release_if_ended(shared, row).await?,
+        }
+    }
+    for network in seen {
+        let is_known = rows.iter().any(|row| row.spec.name == network.name);
+        if !is_known && network.n_containers == 0 {
+            tracing::info!(network.name = network.name, "removing a network of ours that nobody holds");
+            shared.engine.remove_network(&network.id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn release_if_ended(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
+    let Some((owner, _)) = &row.owner else { return Ok(()) };
+    let is_live = match shared.store.instance(*owner).await? {
+        Some(instance) => instance.phase.is_live(),
+        None => false,
+    };
+    if !is_live {
+        shared.store.release_network(row.spec.subnet, shared.now()).await?;
+    }
+    Ok(())
+}
