@@ -1,0 +1,231 @@
+//! An engine with a stopwatch: counts and times each call, and in debug builds can kill the
+//! process between two of them, so that tests see what any crash leaves behind.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::{
+    BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
+    ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+};
+use crate::model::InstanceId;
+use crate::model::compose::HealthTest;
+use crate::release::spec::{ContainerSpec, NetworkSpec};
+use crate::telemetry::metrics;
+
+/// Wraps an engine.
+#[derive(Debug)]
+pub struct Metered {
+    inner: Arc<dyn Engine>,
+    trap: Option<Trap>,
+}
+
+/// Kills the process at the nth call that changes something. Exists in debug builds only.
+#[derive(Debug)]
+struct Trap {
+    at: u64,
+    moment: Moment,
+    n_calls: AtomicU64,
+}
+
+/// On which side of the call the trap closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Before,
+    After,
+}
+
+impl Metered {
+    /// Wraps `inner`. `trap` is `before:N` or `after:N`; a release build ignores it.
+    pub fn new(inner: Arc<dyn Engine>, trap: Option<&str>) -> Self {
+        let trap = if cfg!(debug_assertions) { trap.and_then(Trap::parse) } else { None };
+        Self { inner, trap }
+    }
+
+    async fn read<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let begin = Instant::now();
+        let result = call.await;
+        count(verb, begin, result.as_ref().err());
+        result
+    }
+
+    async fn change<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let nth = self.trap.as_ref().map(Trap::enter);
+        let result = self.read(verb, call).await;
+        if let (Some(trap), Some(nth)) = (&self.trap, nth) {
+            trap.leave(nth);
+        }
+        result
+    }
+}
+
+fn count(verb: &'static str, begin: Instant, error: Option<&EngineError>) {
+    match error {
+        None => metrics::engine_call(verb, begin.elapsed()),
+        Some(error) => metrics::engine_error(verb, error.word()),
+    }
+}
+
+impl Trap {
+    fn parse(text: &str) -> Option<Self> {
+        let (moment, at) = text.split_once(':')?;
+        let moment = match moment {
+            "before" => Moment::Before,
+            "after" => Moment::After,
+            _ => return None,
+        };
+        Some(Self { at: at.parse().ok()?, moment, n_calls: AtomicU64::new(0) })
+    }
+
+    fn enter(&self) -> u64 {
+        let nth = self.n_calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.moment == Moment::Before {
+            self.close(nth);
+        }
+        nth
+    }
+
+    fn leave(&self, nth: u64) {
+        if self.moment == Moment::After {
+            self.close(nth);
+        }
+    }
+
+    /// Ends the process like a power cut: no destructor, no flush.
+    fn close(&self, nth: u64) {
+        if nth == self.at {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for Metered {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        self.read("info", self.inner.info()).await
+    }
+
+    async fn prove(&self) -> Result<(), EngineError> {
+        self.read("prove", self.inner.prove()).await
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageSeen>, EngineError> {
+        self.read("image", self.inner.image(reference)).await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageSeen>, EngineError> {
+        self.read("images", self.inner.images()).await
+    }
+
+    async fn pull(&self, reference: &str) -> Result<ImageSeen, EngineError> {
+        self.change("pull", self.inner.pull(reference)).await
+    }
+
+    async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError> {
+        let nth = self.trap.as_ref().map(Trap::enter);
+        let begin = Instant::now();
+        let result = self.inner.build(request, log).await;
+        match &result {
+            Ok(_) => count("build", begin, None),
+            Err(BuildError::Engine(error)) => count("build", begin, Some(error)),
+            Err(BuildError::Failed { .. }) => metrics::engine_error("build", "failed"),
+            Err(BuildError::TimedOut { .. }) => metrics::engine_error("build", "timed_out"),
+        }
+        if let (Some(trap), Some(nth)) = (&self.trap, nth) {
+            trap.leave(nth);
+        }
+        result
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        self.change("remove_image", self.inner.remove_image(reference)).await
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError> {
+        self.change("create_network", self.inner.create_network(spec)).await
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
+        self.change("remove_network", self.inner.remove_network(network)).await
+    }
+
+    async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
+        self.read("networks", self.inner.networks()).await
+    }
+
+    async fn create_volume(&self, name: &str, instance: InstanceId) -> Result<(), EngineError> {
+        self.change("create_volume", self.inner.create_volume(name, instance)).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.change("remove_volume", self.inner.remove_volume(name)).await
+    }
+
+    async fn volumes(&self) -> Result<Vec<VolumeSeen>, EngineError> {
+        self.read("volumes", self.inner.volumes()).await
+    }
+
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        self.change("create_container", self.inner.create_container(spec)).await
+    }
+
+    async fn upload(&self, container: &str, dir: &str, tar: Bytes) -> Result<(), EngineError> {
+        self.change("upload", self.inner.upload(container, dir, tar)).await
+    }
+
+    async fn start(&self, container: &str) -> Result<(), EngineError> {
+        self.change("start", self.inner.start(container)).await
+    }
+
+    async fn stop(&self, container: &str, grace: Duration) -> Result<(), EngineError> {
+        self.change("stop", self.inner.stop(container, grace)).await
+    }
+
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        self.change("remove_container", self.inner.remove_container(container)).await
+    }
+
+    async fn container(&self, container: &str) -> Result<Option<ContainerSeen>, EngineError> {
+        self.read("container", self.inner.container(container)).await
+    }
+
+    async fn containers(
+        &self,
+        instance: Option<InstanceId>,
+    ) -> Result<Vec<ContainerSeen>, EngineError> {
+        self.read("containers", self.inner.containers(instance)).await
+    }
+
+    async fn exec(
+        &self,
+        container: &str,
+        test: &HealthTest,
+        deadline: Duration,
+    ) -> Result<ExecOutcome, EngineError> {
+        self.change("exec", self.inner.exec(container, test, deadline)).await
+    }
+
+    async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {
+        self.read("logs", self.inner.logs(container, n_lines)).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
+        self.read("events", self.inner.events()).await
+    }
+}
