@@ -4,7 +4,7 @@
 //! builder is asked; a crash takes a running build back to `unbuilt`, and the image of a build
 //! that finished unrecorded is found again by its key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::model::{
 use crate::release::identity::{BuildUnit, build_units};
 use crate::release::live::{self, HoldReason, LiveVersion};
 use crate::store::{BuildOutcome, LiveRow, StoreError};
+use crate::telemetry::metrics;
 
 /// Tries of a build that failed for a reason that may pass, before a person must ask.
 const MAX_ATTEMPTS: u32 = 8;
@@ -45,20 +46,27 @@ pub(crate) async fn collect(shared: Arc<Shared>, mut reports: mpsc::UnboundedRec
 async fn record(shared: &Arc<Shared>, report: BuildReport) -> Result<(), StoreError> {
     let key = report.key;
     let duration_ms = report.finished_at.millis_since(report.started_at);
-    let outcome = match report.result {
+    let report_result = report.result;
+    let outcome = match &report_result {
         Ok(image) => {
             tracing::info!(build.key = %key.short(), duration_ms, "built an image");
-            BuildOutcome::Built { image: image.id }
+            BuildOutcome::Built { image: image.id.clone() }
         }
         Err(failure) => {
             tracing::warn!(
                 build.key = %key.short(), duration_ms, is_retryable = failure.is_retryable,
                 "could not build an image: {}", failure.error
             );
-            BuildOutcome::Failed { error: failure.error, is_retryable: failure.is_retryable }
+            BuildOutcome::Failed {
+                error: failure.error.clone(),
+                is_retryable: failure.is_retryable,
+            }
         }
     };
-    crate::telemetry::metrics::build_finished(duration_ms);
+    metrics::build_finished(
+        metrics::Outcome::of(&report_result),
+        Duration::from_millis(duration_ms.max(0).unsigned_abs()),
+    );
     shared.store.finish_build(key, outcome, report.log_tail, shared.now()).await?;
     release(shared).await;
     retry_later(shared, key).await
@@ -87,9 +95,20 @@ async fn retry_later(shared: &Arc<Shared>, key: BuildKey) -> Result<(), StoreErr
 /// Asks for every image of the newest revision that is not there, then lets what is built go live.
 pub(crate) async fn want(shared: &Arc<Shared>) {
     let head = shared.head.load();
+    let states = match shared.store.build_states().await {
+        Ok(states) => states,
+        Err(error) => {
+            tracing::error!(error = %crate::telemetry::chain::Chain(&error), "could not read which images there are");
+            return;
+        }
+    };
     let challenges = head.catalog.folders.values().filter_map(|folder| folder.challenge.clone());
     for challenge in challenges {
         for unit in build_units(&challenge) {
+            let is_asked_for = states.get(&unit.key).is_some_and(|s| *s != BuildState::Unbuilt);
+            if is_asked_for {
+                continue;
+            }
             if let Err(error) = want_one(shared, head.revision, &challenge, unit).await {
                 tracing::error!(
                     error = %crate::telemetry::chain::Chain(&error), challenge.id = %challenge.id,
@@ -109,7 +128,7 @@ async fn want_one(
 ) -> Result<(), StoreError> {
     let build = shared
         .store
-        .want_build(unit.key, challenge.id.clone(), unit.service.clone(), shared.now())
+        .want_build(unit.key, &challenge.id, &unit.service, shared.now())
         .await?;
     if build.state != BuildState::Unbuilt {
         return Ok(());
@@ -153,8 +172,7 @@ pub(crate) async fn release(shared: &Arc<Shared>) {
 async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let head = shared.head.load();
     let Some(revision) = head.revision else { return Ok(()) };
-    let builds: BTreeMap<BuildKey, BuildState> =
-        shared.store.all_builds().await?.into_iter().map(|b| (b.key, b.state)).collect();
+    let builds = shared.store.build_states().await?;
     let live = shared.live.load();
     let versions = live
         .iter()

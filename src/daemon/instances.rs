@@ -31,6 +31,7 @@ use crate::model::{
 };
 use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want};
 use crate::store::StoreError;
+use crate::telemetry::metrics;
 
 /// Deaths older than this are forgotten.
 const CRASH_MEMORY_MILLIS: i64 = 600_000;
@@ -236,7 +237,7 @@ impl Worker {
                             return self.after_fault(job, &observed, fault).await;
                         }
                     };
-                    executor::apply(&mut observed, job, effect);
+                    executor::apply(&mut observed, effect);
                 }
                 () = self.signal.bell.notified() => {
                     if self.wish_changed(job).await? {
@@ -333,7 +334,10 @@ impl Worker {
             );
             self.shared.set_progress(self.id, None);
             if job.is_first_start() {
-                crate::telemetry::metrics::instance_started(took_ms);
+                metrics::start_finished(
+                    metrics::Outcome::Ok,
+                    Duration::from_millis(took_ms.max(0).unsigned_abs()),
+                );
             }
         }
         Ok(Next::Rest)

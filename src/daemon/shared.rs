@@ -14,10 +14,11 @@ use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
 use crate::git::Mirror;
 use crate::model::{
-    Clock, Condition, ConditionStatus, ConditionType, InstanceId, Revision, Scope, Timestamp,
+    Challenge, ChallengeId, Clock, ConditionStatus, ConditionType, InstanceId, Revision, Scope,
+    Timestamp, TreeId,
 };
 use crate::runtime::Engine;
-use crate::store::{DataDir, Store};
+use crate::store::{DataDir, NewCondition, Store};
 
 /// Everything the tasks share. One per daemon, behind an [`Arc`].
 pub(crate) struct Shared {
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     /// Where instances that are on their way stand, in words for their owner.
     pub(crate) progress: Mutex<BTreeMap<InstanceId, String>>,
+    /// Versions that are live no more but that running instances were started from.
+    pub(crate) pinned: Mutex<BTreeMap<(ChallengeId, TreeId), Arc<Challenge>>>,
 }
 
 /// The newest revision that was read.
@@ -117,13 +120,12 @@ impl Shared {
     /// nobody upstream could do more.
     pub(crate) async fn state(&self, statement: Statement) {
         let Statement { scope, kind, status, reason, message, revision } = statement;
-        let condition = Condition {
+        let condition = NewCondition {
             scope: scope.clone(),
             kind,
             status,
             reason: reason.to_owned(),
             message: message.clone(),
-            since: self.now(),
             revision,
         };
         match self.store.set_condition(condition, self.now()).await {
@@ -198,6 +200,7 @@ impl Shared {
             is_engine_ready: AtomicBool::new(false),
             started_at,
             progress: Mutex::default(),
+            pinned: Mutex::default(),
         }
     }
 }

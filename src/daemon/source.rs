@@ -16,6 +16,7 @@ use crate::model::{
     ConditionStatus, ConditionType, Disposition, Revision, Scope, Timestamp, TreeError,
 };
 use crate::store::SourceRow;
+use crate::telemetry::metrics;
 
 /// Somebody who waits for a look.
 pub(crate) type Looker = oneshot::Sender<()>;
@@ -124,7 +125,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
         let result = mirror.fetch(branch.as_ref());
         if let Err(FetchError::Corrupt { .. }) = &result {
             // Cloned aside and swapped; what is live is pinned and taken along.
-            mirror.repair()?;
+            mirror.repair(branch.as_ref())?;
             return mirror.fetch(branch.as_ref());
         }
         result
@@ -145,7 +146,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
             fetched_at: shared.now(),
         })
         .await?;
-    crate::telemetry::metrics::reconciled(begin.elapsed());
+    metrics::reconcile_finished(metrics::Outcome::Ok, begin.elapsed());
     Ok(())
 }
 
@@ -314,7 +315,7 @@ async fn state_challenges(shared: &Shared, previous: &Catalog) {
             .await;
     }
     for id in previous.folders.keys().filter(|id| !head.catalog.folders.contains_key(*id)) {
-        if let Err(error) = shared.store.clear_conditions(Scope::Challenge(id.clone())).await {
+        if let Err(error) = shared.store.clear_conditions(&Scope::Challenge(id.clone())).await {
             tracing::warn!(error = %error, "could not clear the conditions of a challenge that is gone");
         }
     }

@@ -26,7 +26,7 @@ pub(crate) async fn claim(
     instance: InstanceId,
     wish: &NetworkWish,
 ) -> Result<String, Fault> {
-    let kind = NetworkKind::from_internal(wish.is_internal);
+    let kind = kind_of(wish);
     // Another instance can take what we just made, so try as often as there are rivals.
     for _ in 0..50 {
         let now = shared.now();
@@ -63,7 +63,7 @@ pub(crate) async fn reassign_ports(
     taken: Vec<u16>,
     (first, last): (u16, u16),
 ) -> Result<(), StoreError> {
-    shared.store.reassign_ports(id, taken, PortRange { first, last }, shared.now()).await?;
+    shared.store.reassign_ports(id, taken, PortRange { first, last }).await?;
     Ok(())
 }
 
@@ -79,7 +79,7 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
                 network.pool,
                 network.prefix_len,
                 kind,
-                shared.data.installation().clone(),
+                shared.data.installation(),
                 now,
             )
             .await?;
@@ -91,7 +91,7 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
         };
         match shared.engine.create_network(&row.spec).await {
             Ok(id) => {
-                shared.store.network_made(row.spec.subnet, id).await?;
+                shared.store.network_made(row.spec.subnet, &id).await?;
                 return Ok(());
             }
             Err(EngineError::SubnetTaken { subnet }) => {
@@ -136,7 +136,7 @@ async fn refill(shared: &Shared) -> Result<(), Fault> {
             }
             return Ok(());
         }
-        make(shared, NetworkKind::Routed).await?;
+        make(shared, NetworkKind::Outward).await?;
         if shared.tasks.stopping().is_cancelled() {
             return Ok(());
         }
@@ -145,7 +145,7 @@ async fn refill(shared: &Shared) -> Result<(), Fault> {
 
 /// Removes one network of the stock: the row first says that nobody may take it.
 async fn retire(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
-    if shared.store.retire_network(row.spec.subnet, shared.now()).await? {
+    if shared.store.retire_network(row.spec.subnet).await? {
         shared.engine.remove_network(&row.spec.name).await?;
         shared.store.forget_network(row.spec.subnet).await?;
     }
@@ -162,24 +162,24 @@ pub(crate) async fn sweep(
 ) -> Result<(), Fault> {
     let now = shared.now();
     let rows = shared.store.networks().await?;
+    let mut missing = Vec::new();
     for row in rows.iter().filter(|row| row.touched_at < looked_at) {
         let found = seen.iter().find(|network| network.name == row.spec.name);
         match (row.state, found) {
             (NetworkState::Intent, Some(network)) => {
-                shared.store.network_made(row.spec.subnet, network.id.clone()).await?;
+                shared.store.network_made(row.spec.subnet, &network.id).await?;
             }
             (NetworkState::Intent, None) => {
                 if now.millis_since(row.touched_at) > STALE_INTENT_MILLIS {
                     shared.store.forget_network(row.spec.subnet).await?;
                 }
             }
-            (NetworkState::Ready | NetworkState::Used, None) => {
-                shared.store.forget_network(row.spec.subnet).await?;
-            }
+            (NetworkState::Ready | NetworkState::Used, None) => missing.push(row),
             (NetworkState::Ready, Some(_)) => {}
             (NetworkState::Used, Some(_)) => release_if_ended(shared, row).await?,
         }
     }
+    forget_missing(shared, &missing).await?;
     for network in seen {
         let is_known = rows.iter().any(|row| row.spec.name == network.name);
         if !is_known && network.n_containers == 0 {
@@ -188,6 +188,26 @@ pub(crate) async fn sweep(
         }
     }
     Ok(())
+}
+
+/// Forgets networks that a second look does not show either: the first may have been taken while
+/// one was being made.
+async fn forget_missing(shared: &Shared, missing: &[&NetworkRow]) -> Result<(), Fault> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let again = shared.engine.networks().await?;
+    for row in missing {
+        if again.iter().all(|network| network.name != row.spec.name) {
+            tracing::warn!(network.name = row.spec.name, "a network of ours is gone from the engine");
+            shared.store.forget_network(row.spec.subnet).await?;
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(wish: &NetworkWish) -> NetworkKind {
+    if wish.is_internal { NetworkKind::Internal } else { NetworkKind::Outward }
 }
 
 async fn release_if_ended(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {

@@ -51,7 +51,7 @@ impl Platform {
             )
             .await
             .map_err(|error| match error {
-                crate::store::StoreError::BadTeamName { .. } => {
+                crate::store::StoreError::TeamName(_) => {
                     PlatformError::BadTeamName { reason: error.to_string() }
                 }
                 other => other.into(),

@@ -80,8 +80,10 @@ impl Platform {
         let id = challenge.id.clone();
         let decide =
             move |progress: &_| policy::decide_verify(&challenge, &attempt, progress, &caps);
-        let verdict = self.shared.store.verify(instance.team, id, self.now(), decide).await?;
-        Ok(verdict?)
+        match self.shared.store.submit(instance.team, &id, decide).await?.decision {
+            Decision::Answer(verdict) | Decision::CountWrong(_, verdict) => Ok(verdict?),
+            Decision::Record(submission) => Ok(submission.is_correct),
+        }
     }
 
     fn team_of(&self, caller: &Caller) -> Outcome<TeamId> {
@@ -141,8 +143,13 @@ impl Platform {
         let decide = move |progress: &_| -> Decision<_> {
             policy::decide_submission(&graded_by, &attempt, progress, &caps)
         };
-        let submitted = self.shared.store.submit(team, id.clone(), decide).await?;
-        let submission = submitted.recorded?;
+        let submitted = self.shared.store.submit(team, &id, decide).await?;
+        let submission = match submitted.decision {
+            Decision::Record(submission) => submission,
+            Decision::Answer(refusal) | Decision::CountWrong(_, refusal) => {
+                return Err(PlatformError::from(refusal));
+            }
+        };
         metrics::submission(if submission.is_correct {
             metrics::Verdict::Correct
         } else {
@@ -150,12 +157,11 @@ impl Platform {
         });
         let question = challenge.question(submission.question.as_str());
         let mode = question.map_or("dynamic", |question| question.mode.as_str());
-        let solved = self.shared.store.solved(team, id.clone()).await?;
-        let wrong = self.shared.store.wrong_attempts(team, id).await?;
-        let n_wrong = wrong.get(&submission.question).copied().unwrap_or(0);
+        let progress = submitted.progress;
+        let n_wrong = progress.n_wrong(&submission.question);
         Ok(Graded {
             solve_rank: submitted.solve.map_or(0, |solve| solve.rank),
-            is_fully_solved: submission.is_correct && policy::is_fully_solved(&challenge, &solved),
+            is_fully_solved: submission.is_correct && policy::is_fully_solved(&challenge, &progress.solved),
             attempts_remaining: self.caps().remaining(mode, n_wrong),
             submission,
         })
@@ -189,7 +195,7 @@ impl Platform {
         team: TeamId,
         challenge: &ChallengeId,
     ) -> Outcome<BTreeMap<QuestionId, u32>> {
-        Ok(self.shared.store.wrong_attempts(team, challenge.clone()).await?)
+        Ok(self.shared.store.wrong_attempts(team, challenge).await?)
     }
 
     /// How many attempts each team made, right and wrong.

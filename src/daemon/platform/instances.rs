@@ -1,7 +1,7 @@
 //! Starting, showing, renewing and stopping instances.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::contest::{LeaseBounds, lease};
 use crate::daemon::{builds, instances, leases};
 use crate::model::{
     Build, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId, InstancePhase, NodeId,
-    Role, ServiceName, StopReason, TeamId,
+    Role, ServiceName, StopReason, TeamId, TreeId,
 };
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -21,6 +21,9 @@ use crate::store::{
 
 /// The competition that always runs and holds every challenge.
 pub const DEFAULT_COMPETITION: &str = "default";
+
+/// Old versions kept parsed for running instances.
+const MAX_PINNED: usize = 256;
 
 impl Platform {
     /// Starts an instance for the caller's team; returns as soon as the intent is committed.
@@ -244,22 +247,33 @@ impl Platform {
         {
             return Ok(Arc::clone(&live.challenge));
         }
-        let unknown = || PlatformError::ChallengeNotFound { id: instance.challenge.to_string() };
+        let key = (instance.challenge.clone(), instance.tree);
+        if let Some(challenge) = self.pinned().get(&key) {
+            return Ok(Arc::clone(challenge));
+        }
         let mirror = Arc::clone(&self.shared.mirror);
         let policy = self.shared.policy();
+        let head = Arc::clone(&self.shared.head.load().catalog);
         let (revision, id) = (instance.revision, instance.challenge.clone());
-        let path = self.shared.store.instance_path(instance.id).await?;
         let read = move || {
-            let tree = mirror.tree(revision).ok()?;
-            match path {
-                Some(path) => catalog::load_one(&tree, &path, &policy).ok()?.challenge,
-                None => {
-                    let catalog = catalog::load(&tree, None, &policy).ok()?;
-                    catalog.folders.get(&id)?.challenge.clone()
-                }
-            }
+            // What did not change since is taken over from the newest revision, unread.
+            let catalog = catalog::load(&mirror.tree(revision).ok()?, Some(&head), &policy).ok()?;
+            catalog.folders.get(&id)?.challenge.clone()
         };
-        tokio::task::spawn_blocking(read).await.ok().flatten().ok_or_else(unknown)
+        let found = tokio::task::spawn_blocking(read).await.ok().flatten();
+        let challenge = found.ok_or_else(|| PlatformError::ChallengeNotFound {
+            id: instance.challenge.to_string(),
+        })?;
+        let mut pinned = self.pinned();
+        if pinned.len() >= MAX_PINNED {
+            pinned.clear();
+        }
+        pinned.insert(key, Arc::clone(&challenge));
+        Ok(challenge)
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, BTreeMap<(ChallengeId, TreeId), Arc<Challenge>>> {
+        self.shared.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often each challenge was started.
