@@ -117,6 +117,11 @@ impl Daemon {
         Platform::new(Arc::clone(&self.shared))
     }
 
+    /// The table of tasks, for what the wiring adds.
+    pub fn tasks(&self) -> tasks::Tasks {
+        self.shared.tasks.clone()
+    }
+
     /// Ends every loop after the engine calls that are under way. Instances keep running.
     pub async fn stop(self) {
         self.shared.builder.stop();
