@@ -1,1 +1,121 @@
-//! api
+//! The HTTP API: the wire shapes of `contract/http-api.md`, and our own routes beside them.
+//!
+//! In:  requests, all hostile.
+//! Out: calls of [`Platform`], and its answers as JSON.
+//!
+//! # Invariants
+//! * Handlers extract, call and answer; what is shown is decided by pure functions beside them.
+//! * No answer, token or path of ours leaves through a header, a log line or an error.
+//! * Every refusal has the contract's envelope; only 404 and 405 of the router and 429 of the
+//!   limits are bare, as the contract wants.
+//!
+//! # Not here
+//! What is allowed and what happens (`daemon`); TLS (a reverse proxy).
+
+mod admin;
+mod attachments;
+mod auth;
+mod builds;
+mod catalogue;
+mod challenges;
+mod competitions;
+mod download;
+mod error;
+mod extract;
+mod gitops;
+mod health;
+mod instance_view;
+mod instances;
+mod limits;
+mod me;
+mod openapi;
+mod page;
+mod request;
+mod serve;
+mod standings;
+mod submissions;
+mod teams;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use axum::{Json, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use serve::serve;
+
+use self::limits::Limiter;
+use crate::daemon::platform::Platform;
+
+/// Requests a minute of the limited groups of routes (`contract/http-api.md` §1).
+const PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).expect("600 is not zero");
+
+/// Everything we answer, with its middleware.
+pub fn router(platform: Platform) -> Router {
+    let (routes, document) = routes().split_for_parts();
+    let document = openapi::finish(document);
+    routes
+        .route("/openapi.json", get(|| std::future::ready(Json(document))))
+        .fallback(request::not_found)
+        .method_not_allowed_fallback(request::method_not_allowed)
+        .layer(DefaultBodyLimit::max(extract::MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(request::after_panic))
+        .layer(middleware::from_fn_with_state(platform.clone(), request::finish))
+        .layer(cors())
+        .with_state(platform)
+}
+
+/// Routes and their documentation, in one place.
+fn routes() -> OpenApiRouter<Platform> {
+    let under_v1 = OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(me::routes())
+        .merge(competitions::routes())
+        .merge(teams::routes())
+        .merge(standings::routes().route_layer(limit()))
+        .merge(challenges::routes())
+        .merge(attachments::routes())
+        .merge(instances::routes())
+        .merge(instances::start_routes().route_layer(limit()))
+        .merge(submissions::routes())
+        .merge(submissions::submit_routes().route_layer(limit()))
+        .merge(submissions::verify_routes().route_layer(limit()))
+        .merge(admin::routes())
+        .merge(builds::routes())
+        .merge(gitops::routes());
+    OpenApiRouter::with_openapi(openapi::document())
+        .merge(health::probes())
+        .nest("/api/v1", under_v1)
+}
+
+type LimitLayer = middleware::FromFnLayer<
+    fn(
+        axum::extract::State<std::sync::Arc<Limiter>>,
+        axum::extract::Request,
+        middleware::Next,
+    ) -> futures_util::future::BoxFuture<'static, axum::response::Response>,
+    std::sync::Arc<Limiter>,
+    (axum::extract::State<std::sync::Arc<Limiter>>, axum::extract::Request),
+>;
+
+/// A bucket of its own for one group of routes.
+fn limit() -> LimitLayer {
+    middleware::from_fn_with_state(Limiter::per_minute(PER_MINUTE), |limiter, request, next| {
+        Box::pin(limits::enforce(limiter, request, next))
+    })
+}
+
+/// Any origin may read: the bearer is no cookie, so no browser sends it by itself.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(Any)
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(Any)
+}
