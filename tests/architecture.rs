@@ -244,21 +244,6 @@ fn no_story_is_forgotten() {
     }
 }
 
-// ------------------------------------------------------------------------------ example-repo
-
-#[test]
-fn what_example_players_are_given_is_what_runs() {
-    for (given, runs) in [
-        ("PWN/PWN-001/attachments/guestbook.c", "PWN/PWN-001/services/chal/guestbook.c"),
-        ("PWN/PWN-001/attachments/Makefile", "PWN/PWN-001/services/chal/Makefile"),
-        ("CRYPTO/CRYPTO-001/attachments/notary.py", "CRYPTO/CRYPTO-001/services/notary/notary.py"),
-    ] {
-        let examples = root().join("example-repo");
-        let (theirs, ours) = (read(&examples.join(given)), read(&examples.join(runs)));
-        assert_eq!(theirs, ours, "{given} differs from {runs}");
-    }
-}
-
 // ------------------------------------------------------------------------- the reader's own tests
 
 #[test]
