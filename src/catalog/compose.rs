@@ -214,11 +214,7 @@ fn undeclared(what: &str, name: &str, at: Span, report: &mut Report) {
 }
 
 /// The scalars of a value that may be one text or a list of texts.
-fn one_or_many<'n>(
-    what: &str,
-    node: &'n Node,
-    report: &mut Report,
-) -> Vec<(&'n Node, String)> {
+fn one_or_many<'n>(what: &str, node: &'n Node, report: &mut Report) -> Vec<(&'n Node, String)> {
     let items = node.as_list().unwrap_or(std::slice::from_ref(node));
     items
         .iter()

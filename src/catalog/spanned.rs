@@ -319,12 +319,7 @@ fn syntax_fault(text: &str, error: &granit_parser::ScanError) -> Fault {
 fn convert(text: &str, raw: &RawSpan) -> Span {
     let start = raw.start.byte_offset().unwrap_or(0).min(text.len());
     let end = raw.end.byte_offset().unwrap_or(start).clamp(start, text.len());
-    Span {
-        start,
-        end,
-        line: to_u32(raw.start.line().max(1)),
-        column: to_u32(raw.start.col() + 1),
-    }
+    Span { start, end, line: to_u32(raw.start.line().max(1)), column: to_u32(raw.start.col() + 1) }
 }
 
 /// A collection that is still open.

@@ -88,14 +88,7 @@ fn read_test(node: &Node, report: &mut Report) -> Option<Test> {
     }
 }
 
-fn duration(
-    map: &Map,
-    key: &str,
-    default: u32,
-    min: u64,
-    max: u64,
-    report: &mut Report,
-) -> u32 {
+fn duration(map: &Map, key: &str, default: u32, min: u64, max: u64, report: &mut Report) -> u32 {
     let Some(entry) = map.get(key).filter(|entry| !entry.value.is_null()) else { return default };
     let Some(millis) = read_duration(entry, report) else { return default };
     // Zero means the default for the engine, too.

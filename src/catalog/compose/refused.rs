@@ -109,8 +109,7 @@ pub(super) fn report(table: &[Refusal], place: &str, entry: &Entry, report: &mut
     let Some(refusal) = table.iter().find(|refusal| refusal.key == entry.key) else {
         return false;
     };
-    let message =
-        format!("`{}` is not allowed in {place}: {}", shown(&entry.key), refusal.why);
+    let message = format!("`{}` is not allowed in {place}: {}", shown(&entry.key), refusal.why);
     report.error(refusal.rule, entry.key_span, message, refusal.instead);
     true
 }

@@ -153,9 +153,8 @@ fn scoring(entry: &Entry, report: &mut Report) {
             }
             "function" => {
                 let words: &[&str] = &["static", "linear", "logarithmic"];
-                let parse = |word: &str| {
-                    matches!(word, "static" | "linear" | "logarithmic").then_some(())
-                };
+                let parse =
+                    |word: &str| matches!(word, "static" | "linear" | "logarithmic").then_some(());
                 report.word(rules::META021, &what, &field.value, words, parse);
             }
             _ => (),
