@@ -11,6 +11,8 @@
 //! * Every call has a deadline and ends as [`EngineError::TimedOut`], never hangs.
 //! * No secret is put into a label, a name or an error.
 
+pub mod docker;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
