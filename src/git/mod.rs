@@ -22,6 +22,7 @@ mod known_hosts;
 mod local;
 pub mod mirror;
 pub mod remote;
+pub mod revision;
 mod session;
 pub mod tree;
 pub mod watch;

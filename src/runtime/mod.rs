@@ -13,6 +13,7 @@
 
 pub mod docker;
 mod labels;
+pub mod metered;
 
 use std::collections::BTreeMap;
 use std::fmt;

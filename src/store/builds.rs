@@ -183,6 +183,19 @@ impl Store {
         .await
     }
 
+    /// How far every image is, without its output: cheap for thousands.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn build_states(&self) -> Result<BTreeMap<BuildKey, BuildState>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT key, state FROM builds")?
+                .query_map([], |row| Ok((row::text(row, "key")?, row::word(row, "state", BuildState::from_word)?)))?
+                .collect()
+        })
+        .await
+    }
+
     /// Every image, the one asked for longest ago first.
     ///
     /// # Errors

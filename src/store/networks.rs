@@ -170,6 +170,24 @@ impl Store {
         .await
     }
 
+    /// Takes a ready network out of the stock before it is removed; false when it is in use. After
+    /// a crash the row is an intent again, and the next sweep finds out what there is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retire_network(&self, subnet: Ipv4Net) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            let n_rows = db
+                .prepare_cached(
+                    "UPDATE networks SET state = 'intent', engine_id = NULL
+                     WHERE subnet = ?1 AND state = 'ready'",
+                )?
+                .execute([subnet.to_string()])?;
+            Ok(n_rows > 0)
+        })
+        .await
+    }
+
     /// The network of `subnet` is gone from the engine, or never was: the subnet is free.
     ///
     /// # Errors

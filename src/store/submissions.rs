@@ -73,6 +73,19 @@ impl Store {
         .await
     }
 
+    /// How many attempts each team made, right and wrong.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn attempts(&self) -> Result<BTreeMap<TeamId, u32>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT team, count(*) AS n FROM submissions GROUP BY team")?
+                .query_map([], |row| Ok((row::text(row, "team")?, row.get("n")?)))?
+                .collect()
+        })
+        .await
+    }
+
     /// Every solve, oldest first.
     ///
     /// # Errors
