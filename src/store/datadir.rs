@@ -92,7 +92,18 @@ pub struct DataDir {
     admin_token: String,
     was_created: bool,
     /// The lock lives as long as this handle.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The locked file.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child that is being started still has a copy of the handle
+        // for a moment. If this fails the system unlocks at the latest when we end.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl fmt::Debug for DataDir {
@@ -195,7 +206,7 @@ fn close_directory(path: &Path) -> Result<(), DataDirError> {
 }
 
 /// Takes the lock, or says who has it. The system frees it when the process ends, however it ends.
-fn lock(directory: &Path) -> Result<File, DataDirError> {
+fn lock(directory: &Path) -> Result<Lock, DataDirError> {
     let path = directory.join("lock");
     let failed = |source| failed("lock", &path, source);
     let mut file = private_options()
@@ -219,7 +230,7 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
     }
     file.set_len(0).map_err(failed)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn ensure_installation(path: &Path) -> Result<InstallationId, DataDirError> {

@@ -1,7 +1,7 @@
 //! Instances: their rows, limits and host ports. Rows are never deleted: a stopped instance is its
 //! own archive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -14,6 +14,14 @@ use crate::model::{
     StopReason, TeamId, Timestamp,
 };
 use crate::release::spec::InstanceSpec;
+
+/// The instances that are not in the archive. Through the partial index in any case: left to
+/// itself SQLite reads the whole archive, because that is in the wanted order already.
+macro_rules! not_stopped {
+    () => {
+        "instances INDEXED BY instances_not_stopped WHERE phase <> 'stopped'"
+    };
+}
 
 /// An instance that somebody asks for.
 #[derive(Debug, Clone)]
@@ -167,14 +175,13 @@ impl Store {
     /// When the database does not answer.
     pub async fn instances(&self, filter: InstanceFilter) -> Result<Vec<Instance>, StoreError> {
         self.read(move |db| {
-            // Spelled as in the partial index, so that the archive is not read.
-            let phases = match filter.which {
-                Which::Live => "phase <> 'stopped' AND phase <> 'failed'",
-                Which::LiveOrFailed => "phase <> 'stopped'",
-                Which::All => "TRUE",
+            let rows = match filter.which {
+                Which::Live => concat!(not_stopped!(), " AND phase <> 'failed'"),
+                Which::LiveOrFailed => not_stopped!(),
+                Which::All => "instances WHERE TRUE",
             };
             db.prepare_cached(&format!(
-                "SELECT * FROM instances WHERE {phases}
+                "SELECT * FROM {rows}
                  AND (?1 IS NULL OR team = ?1) AND (?2 IS NULL OR challenge = ?2) ORDER BY seq"
             ))?
             .query_map(
@@ -282,11 +289,11 @@ impl Store {
     /// When the database does not answer.
     pub async fn expired(&self, now: Timestamp) -> Result<Vec<InstanceId>, StoreError> {
         self.read(move |db| {
-            db.prepare_cached(
-                "SELECT id FROM instances
-                 WHERE phase <> 'stopped' AND phase <> 'removing' AND expires_at <= ?1
-                 ORDER BY seq",
-            )?
+            db.prepare_cached(concat!(
+                "SELECT id FROM ",
+                not_stopped!(),
+                " AND phase <> 'removing' AND expires_at <= ?1 ORDER BY seq"
+            ))?
             .query_map([now.as_millis()], |row| row::text(row, "id"))?
             .collect()
         })
@@ -300,11 +307,13 @@ impl Store {
     pub async fn counts(&self, node: &NodeId) -> Result<InstanceCounts, StoreError> {
         let node = node.to_string();
         self.read(move |db| {
-            db.prepare_cached(
+            db.prepare_cached(concat!(
                 "SELECT count(*) FILTER (WHERE phase NOT IN ('failed', 'removing')) AS running,
-                        count(*) AS live_or_failed
-                 FROM instances WHERE phase <> 'stopped' AND node = ?1",
-            )?
+                            count(*) AS live_or_failed
+                     FROM ",
+                not_stopped!(),
+                " AND node = ?1"
+            ))?
             .query_row([node], |row| {
                 Ok(InstanceCounts {
                     running: row.get("running")?,
@@ -315,16 +324,30 @@ impl Store {
         .await
     }
 
+    /// How often each challenge was started.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn launches(&self) -> Result<BTreeMap<ChallengeId, u32>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT challenge, count(*) AS n FROM instances GROUP BY challenge")?
+                .query_map([], |row| Ok((row::text(row, "challenge")?, row.get("n")?)))?
+                .collect()
+        })
+        .await
+    }
+
     /// Revisions that must stay readable: those of live challenges and of live instances.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn pinned_revisions(&self) -> Result<BTreeSet<Revision>, StoreError> {
         self.read(|db| {
-            db.prepare_cached(
-                "SELECT revision FROM live UNION SELECT revision FROM instances
-                 WHERE phase <> 'stopped' AND phase <> 'failed'",
-            )?
+            db.prepare_cached(concat!(
+                "SELECT revision FROM live UNION SELECT revision FROM ",
+                not_stopped!(),
+                " AND phase <> 'failed'"
+            ))?
             .query_map([], |row| row::text(row, "revision"))?
             .collect()
         })
@@ -353,16 +376,17 @@ fn check_limits(
     limits: InstanceLimits,
 ) -> Result<(), InsertError> {
     let of_team: u32 = db
-        .prepare_cached("SELECT count(*) FROM instances WHERE phase <> 'stopped' AND team = ?1")?
+        .prepare_cached(concat!("SELECT count(*) FROM ", not_stopped!(), " AND team = ?1"))?
         .query_row([instance.team.to_string()], |row| row.get(0))?;
     if of_team >= limits.per_team {
         return Err(InsertError::TeamLimit { limit: limits.per_team });
     }
     let on_node: u32 = db
-        .prepare_cached(
-            "SELECT count(*) FROM instances
-             WHERE phase <> 'stopped' AND phase <> 'failed' AND node = ?1",
-        )?
+        .prepare_cached(concat!(
+            "SELECT count(*) FROM ",
+            not_stopped!(),
+            " AND phase <> 'failed' AND node = ?1"
+        ))?
         .query_row([instance.node.as_str()], |row| row.get(0))?;
     if on_node >= limits.per_node {
         return Err(InsertError::NodeLimit { limit: limits.per_node });

@@ -1,7 +1,5 @@
 //! Which version of each challenge players get.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Row, params};
 
 use super::{Store, StoreError, row};
@@ -64,19 +62,6 @@ impl Store {
                 ])?;
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// How often each challenge was started.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn launches(&self) -> Result<BTreeMap<ChallengeId, u32>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT challenge, count(*) AS n FROM instances GROUP BY challenge")?
-                .query_map([], |row| Ok((row::text(row, "challenge")?, row.get("n")?)))?
-                .collect()
         })
         .await
     }

@@ -15,7 +15,15 @@ fn question() -> QuestionId {
     "flag".parse().unwrap()
 }
 
-fn submission(n: u128, of: TeamId, is_correct: bool) -> Submission {
+/// How an attempt is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Right,
+    Wrong,
+}
+use Verdict::{Right, Wrong};
+
+fn submission(n: u128, of: TeamId, verdict: Verdict) -> Submission {
     Submission {
         id: SubmissionId::new(Uuid::from_u128(n)),
         team: of,
@@ -23,7 +31,7 @@ fn submission(n: u128, of: TeamId, is_correct: bool) -> Submission {
         instance: Some(instance_id(n)),
         question: question(),
         claimed: "FLAG{é\"}".to_owned(),
-        is_correct,
+        is_correct: verdict == Right,
         submitted_at: at(i64::try_from(n).unwrap()),
         solve_time_secs: 4.1,
         revision: revision(7),
@@ -31,8 +39,8 @@ fn submission(n: u128, of: TeamId, is_correct: bool) -> Submission {
 }
 
 /// Records attempt `n` whatever was before.
-async fn record(store: &Store, n: u128, of: TeamId, is_correct: bool) -> Submitted<()> {
-    let decide = move |_: &Progress| Decision::Record(submission(n, of, is_correct));
+async fn record(store: &Store, n: u128, of: TeamId, verdict: Verdict) -> Submitted<()> {
+    let decide = move |_: &Progress| Decision::Record(submission(n, of, verdict));
     store.submit(of, &challenge(), decide).await.unwrap()
 }
 
@@ -99,10 +107,10 @@ async fn ranks_follow_the_order_of_first_right_answers() {
     let fixture = Fixture::new();
     let store = &fixture.store;
     let mut ranks = Vec::new();
-    for (n, of, is_correct) in
-        [(1, 1, false), (2, 2, true), (3, 1, true), (4, 2, true), (5, 1, false), (6, 3, true)]
+    for (n, of, verdict) in
+        [(1, 1, Wrong), (2, 2, Right), (3, 1, Right), (4, 2, Right), (5, 1, Wrong), (6, 3, Right)]
     {
-        let submitted = record(store, n, team(of), is_correct).await;
+        let submitted = record(store, n, team(of), verdict).await;
         ranks.push(submitted.solve.map(|solve| solve.rank));
     }
     assert_eq!(ranks, [None, Some(1), Some(2), None, None, Some(3)]);
@@ -117,16 +125,16 @@ async fn ranks_follow_the_order_of_first_right_answers() {
     let solvers: Vec<_> = store.solves().await.unwrap().iter().map(|s| (s.team, s.rank)).collect();
     assert_eq!(solvers, [(team(2), 1), (team(1), 2), (team(3), 3)]);
     let mine = store.submissions(team(1)).await.unwrap();
-    let expected = [(1, false), (3, true), (5, false)];
-    assert_eq!(mine, expected.map(|(n, is_correct)| submission(n, team(1), is_correct)));
+    let expected = [(1, Wrong), (3, Right), (5, Wrong)];
+    assert_eq!(mine, expected.map(|(n, verdict)| submission(n, team(1), verdict)));
 }
 
 #[tokio::test]
 async fn progress_contains_the_attempt_that_was_just_made() {
     let Fixture { store, folder: _folder } = Fixture::new();
-    let wrong = record(&store, 1, team(1), false).await;
+    let wrong = record(&store, 1, team(1), Wrong).await;
     assert_eq!((wrong.progress.n_wrong(&question()), wrong.progress.solved.len()), (1, 0));
-    let right = record(&store, 2, team(1), true).await;
+    let right = record(&store, 2, team(1), Right).await;
     assert_eq!((right.progress.n_wrong(&question()), right.progress.solved.len()), (1, 1));
 }
 
@@ -154,7 +162,7 @@ async fn attempts_at_once_cannot_share_the_last_one_that_is_left() {
             if progress.n_wrong(&question()) >= 3 {
                 Decision::Answer(())
             } else {
-                Decision::Record(submission(n, team(1), false))
+                Decision::Record(submission(n, team(1), Wrong))
             }
         })
     });
@@ -165,7 +173,7 @@ async fn attempts_at_once_cannot_share_the_last_one_that_is_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ranks_of_solves_at_once_have_neither_gaps_nor_doubles() {
     let Fixture { store, folder: _folder } = Fixture::new();
-    let solves = (1..=30_u128).map(|n| record(&store, n, team(n), true));
+    let solves = (1..=30_u128).map(|n| record(&store, n, team(n), Right));
     let mut ranks: Vec<_> = futures_util::future::join_all(solves)
         .await
         .into_iter()

@@ -82,6 +82,21 @@ fn a_second_daemon_is_refused_and_told_who_has_it() {
 }
 
 #[test]
+fn a_closed_directory_is_free_at_once_also_while_children_are_started() {
+    let (_folder, path) = fresh();
+    std::thread::scope(|scope| {
+        let children = scope.spawn(|| {
+            for _ in 0..50 {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        while !children.is_finished() {
+            drop(DataDir::open(&path).expect("nobody else has it"));
+        }
+    });
+}
+
+#[test]
 fn everything_is_its_owners_alone() {
     let (_folder, path) = fresh();
     drop(DataDir::open(&path).unwrap());
