@@ -180,6 +180,14 @@ impl From<PlatformError> for ApiError {
                     "message": format!("{message}: start an instance and use /submissions"),
                 }),
             ),
+            PlatformError::NotStartable { id, .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "challenge_not_startable",
+                json!({"message": message, "challenge_id": id}),
+            ),
+            PlatformError::BadTeamName { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_team_name", message)
+            }
             PlatformError::AttachmentNotFound => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::BadToken => Self::plain(StatusCode::FORBIDDEN, &message),
             PlatformError::EngineUnavailable => {

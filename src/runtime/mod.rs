@@ -14,6 +14,7 @@
 pub mod docker;
 mod labels;
 pub mod metered;
+pub mod probe;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -341,6 +342,21 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// One stable word for the situation, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed_out",
+            Self::NotFound { .. } => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::NotOurs { .. } => "not_ours",
+            Self::SubnetTaken { .. } => "subnet_taken",
+            Self::PortTaken { .. } => "port_taken",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     /// Whether trying again can help, and with which backoff.
     pub fn disposition(&self) -> Disposition {
         match self {
