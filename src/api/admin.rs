@@ -24,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::new()
         .routes(routes!(create_token))
         .routes(routes!(every_instance))
+        .routes(routes!(one_instance))
         .routes(routes!(logs))
 }
 
@@ -116,6 +117,19 @@ async fn every_instance(
     Query((filter, page)): Query<(instances::Filter, PageParams)>,
 ) -> Answer<Json<Page<InstanceInfo>>> {
     Ok(Json(Page::of(instances::rows(&platform, &caller, &filter).await?, page)))
+}
+
+/// One instance of any team.
+#[utoipa::path(get, path = "/admin/instances/{instance_id}", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn one_instance(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Answer<Json<InstanceInfo>> {
+    Ok(Json(instances::show(&platform, &caller, &id).await?))
 }
 
 /// The last lines that an instance's containers wrote, by service.

@@ -163,7 +163,7 @@ fn body_refusal(status: StatusCode) -> ApiError {
 }
 
 /// Reads a JSON object. The content type is not looked at, as no browser sends our bearer by itself.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Box<Issue>> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Box<Issue>> {
     let issue = |kind, location: Vec<String>, message: String, input| {
         let location = [vec!["body".to_owned()], location].concat();
         Box::new(Issue { kind, location, message, input, context: None })

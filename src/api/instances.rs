@@ -165,6 +165,13 @@ async fn view(platform: &Platform, instance: &Instance, tally: &Tally) -> Answer
     Ok(instance_view::info(instance, challenge.as_deref(), &standing, cap_of))
 }
 
+/// The instance `id`, if `caller` may see it.
+pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answer<InstanceInfo> {
+    let instance = platform.instance(caller, id).await?;
+    let tally = Tally::of(&platform.solves().await?);
+    view(platform, &instance, &tally).await
+}
+
 /// The instances that `caller` may see and `filter` admits, oldest first.
 pub(crate) async fn rows(
     platform: &Platform,
@@ -250,9 +257,7 @@ async fn one(
     Signed(caller): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceInfo>> {
-    let instance = platform.instance(&caller, &id).await?;
-    let tally = Tally::of(&platform.solves().await?);
-    Ok(Json(view(&platform, &instance, &tally).await?))
+    Ok(Json(show(&platform, &caller, &id).await?))
 }
 
 /// How far an instance is, and where to attack once it is ready.
@@ -414,4 +419,27 @@ async fn nested_openvpn_config(
     Path(ids): Path<(String, String)>,
 ) -> Answer<Response> {
     openvpn_config(platform, caller, nested(ids)?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_another_competition_there_is_no_instance() {
+        let ids = |competition: &str| (competition.to_owned(), "x".to_owned());
+        assert_eq!(nested(ids("default")).unwrap().0, "x");
+        let refusal = nested(ids("other")).err().unwrap();
+        assert_eq!((refusal.status.as_u16(), &*refusal.code), (404, "instance_not_found"));
+    }
+
+    #[test]
+    fn a_start_needs_a_challenge_and_nothing_else() {
+        let body: StartBody = serde_json::from_str(r#"{"challenge_id":"WEB-001"}"#).unwrap();
+        assert_eq!((body.competition_id.as_str(), body.ttl), ("", None));
+        assert!(serde_json::from_str::<StartBody>(r#"{"ttl":5}"#).is_err());
+        // A path on our host, sent by a player, is ignored like every unknown member.
+        let body = r#"{"challenge_id":"WEB-001","proxy_output_dir":"/etc"}"#;
+        assert!(serde_json::from_str::<StartBody>(body).is_ok());
+    }
 }

@@ -40,10 +40,10 @@ mod tests;
 
 use std::num::NonZeroU32;
 
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::get;
-use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
@@ -60,8 +60,9 @@ const PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).expect("600 is not zero");
 pub fn router(platform: Platform) -> Router {
     let (routes, document) = routes().split_for_parts();
     let document = openapi::finish(document);
+    let serve_document = move || std::future::ready(document.clone());
     routes
-        .route("/openapi.json", get(|| std::future::ready(Json(document))))
+        .route("/openapi.json", get(serve_document))
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(extract::MAX_BODY_BYTES))
@@ -78,14 +79,14 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(me::routes())
         .merge(competitions::routes())
         .merge(teams::routes())
-        .merge(standings::routes().route_layer(limit()))
+        .merge(limited(standings::routes()))
         .merge(challenges::routes())
         .merge(attachments::routes())
         .merge(instances::routes())
-        .merge(instances::start_routes().route_layer(limit()))
+        .merge(limited(instances::start_routes()))
         .merge(submissions::routes())
-        .merge(submissions::submit_routes().route_layer(limit()))
-        .merge(submissions::verify_routes().route_layer(limit()))
+        .merge(limited(submissions::submit_routes()))
+        .merge(limited(submissions::verify_routes()))
         .merge(admin::routes())
         .merge(builds::routes())
         .merge(gitops::routes());
@@ -94,21 +95,10 @@ fn routes() -> OpenApiRouter<Platform> {
         .nest("/api/v1", under_v1)
 }
 
-type LimitLayer = middleware::FromFnLayer<
-    fn(
-        axum::extract::State<std::sync::Arc<Limiter>>,
-        axum::extract::Request,
-        middleware::Next,
-    ) -> futures_util::future::BoxFuture<'static, axum::response::Response>,
-    std::sync::Arc<Limiter>,
-    (axum::extract::State<std::sync::Arc<Limiter>>, axum::extract::Request),
->;
-
-/// A bucket of its own for one group of routes.
-fn limit() -> LimitLayer {
-    middleware::from_fn_with_state(Limiter::per_minute(PER_MINUTE), |limiter, request, next| {
-        Box::pin(limits::enforce(limiter, request, next))
-    })
+/// `routes` with a bucket of their own for every caller.
+fn limited(routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
+    let limiter = Limiter::per_minute(PER_MINUTE);
+    routes.route_layer(middleware::from_fn_with_state(limiter, limits::enforce))
 }
 
 /// Any origin may read: the bearer is no cookie, so no browser sends it by itself.

@@ -1,5 +1,7 @@
 //! Our OpenAPI document: made from the handlers themselves, so it cannot drift from the routes.
 
+use axum::http::{HeaderName, header};
+use bytes::Bytes;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -33,8 +35,8 @@ pub(crate) fn document() -> OpenApi {
     Document::openapi()
 }
 
-/// The document with all routes: adds what the macros cannot say.
-pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
+/// The document with all routes as it is served, written once: adds what the macros cannot say.
+pub(crate) fn finish(mut document: OpenApi) -> ([(HeaderName, &'static str); 1], Bytes) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
@@ -42,5 +44,6 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths =
         paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
-    document
+    let text = document.to_json().expect("the document has text keys only");
+    ([(header::CONTENT_TYPE, "application/json")], Bytes::from(text))
 }

@@ -42,11 +42,12 @@ pub(crate) async fn finish(
     );
     let began = platform.now();
     let answer = tokio::time::timeout(DEADLINE, next.run(request)).instrument(span.clone()).await;
-    let mut response = answer.unwrap_or_else(|_| timed_out().into_response());
-    span.in_scope(|| {
-        response = render(&platform, std::mem::take(&mut response));
+    let answer = answer.unwrap_or_else(|_| timed_out().into_response());
+    let mut response = span.in_scope(|| {
+        let response = render(&platform, answer);
         let duration_ms = platform.now().millis_since(began);
         debug!(http.status = response.status().as_u16(), duration_ms, "answered");
+        response
     });
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

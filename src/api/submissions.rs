@@ -348,10 +348,29 @@ mod tests {
             is_fully_solved: false,
             attempts_remaining: Some(2),
         };
-        let wrong = SubmissionResponse::from(graded(submission("flag", false)));
+        let wrong = SubmissionResponse::from(graded(Submission {
+            is_correct: false,
+            ..submission("flag")
+        }));
         assert_eq!((wrong.question_id, wrong.solve_time_s), (None, 0.0));
-        let right = SubmissionResponse::from(graded(submission("flag", true)));
+        let right = SubmissionResponse::from(graded(submission("flag")));
         assert_eq!((right.question_id.as_deref(), right.solve_time_s), (Some("flag"), 4.1));
+    }
+
+    #[test]
+    fn an_answer_is_a_text_or_a_list_and_a_refused_one_is_not_repeated() {
+        let check = |answer: &str| {
+            let body = format!(r#"{{"instance_id":"x","answer":{answer}}}"#);
+            match super::super::extract::parse::<SubmissionCreate>(body.as_bytes()) {
+                Ok(body) => format!("{} {:?}", body.question_id, Sent::from(body.answer)),
+                Err(issue) => format!("{}: {}", issue.location.join("."), issue.message),
+            }
+        };
+        assert_eq!(check(r#""a""#), r#"flag One("a")"#);
+        assert_eq!(check(r#"["a","b"]"#), r#"flag Many(["a", "b"])"#);
+        let refusal = "body.answer: Input should be a string or a list of strings";
+        assert_eq!(check("4711"), refusal);
+        assert_eq!(check(r#"{"x":"FLAG{secret}"}"#), refusal);
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub(super) fn solve(team_n: u8, challenge: &str, question: &str, secs: i64) -> S
     }
 }
 
-pub(super) fn submission(question: &str, is_correct: bool) -> Submission {
+/// A right answer.
+pub(super) fn submission(question: &str) -> Submission {
     Submission {
         id: SubmissionId::new(Uuid::nil()),
         team: team(1).id,
@@ -100,7 +101,7 @@ pub(super) fn submission(question: &str, is_correct: bool) -> Submission {
         instance: None,
         question: question.parse().unwrap(),
         claimed: "FLAG{x}".to_owned(),
-        is_correct,
+        is_correct: true,
         submitted_at: Timestamp::from_millis(9000),
         solve_time_secs: 4.1,
         revision: Revision(ObjectId::from_bytes([7; 20])),
@@ -187,6 +188,7 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("POST", "/api/v1/admin/challenges/build-all"),
         ("POST", "/api/v1/admin/challenges/rescan"),
         ("GET", "/api/v1/admin/instances"),
+        ("GET", "/api/v1/admin/instances/x"),
         ("GET", "/api/v1/admin/instances/x/logs"),
         ("POST", "/api/v1/admin/tokens"),
         ("POST", "/api/v1/gitops/reconcile"),
