@@ -15,6 +15,7 @@ pub mod docker;
 mod labels;
 pub mod metered;
 pub mod probe;
+pub mod wall;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -353,6 +354,7 @@ impl EngineError {
             Self::SubnetTaken { .. } => "subnet_taken",
             Self::PortTaken { .. } => "port_taken",
             Self::DiskFull { .. } => "disk_full",
+            Self::Registry { .. } => "registry",
             Self::Refused { .. } => "refused",
         }
     }
