@@ -20,7 +20,7 @@ mod tests;
 
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, Span as RawSpan};
+use granit_parser::{ErrorKind, Event, Parser, Span as RawSpan};
 
 use self::builder::Builder;
 
@@ -218,13 +218,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
             return parsed;
         }
     };
-    let aliased = events
-        .iter()
-        .filter_map(|(event, _)| match event {
-            Event::Alias(id) => Some(*id),
-            _ => None,
-        })
-        .collect();
+    let aliased = events.iter().filter_map(|(event, _)| event.alias_id()).collect();
     let mut builder = Builder::new(text, aliased);
     for (event, span) in events {
         if builder.eat(event, span).is_break() {
@@ -312,10 +306,18 @@ fn syntax_fault(text: &str, error: &granit_parser::ScanError) -> Fault {
         column: to_u32(mark.col() + 1),
     };
     let reason = error.info();
-    let hint = match error.kind() {
-        granit_parser::ErrorKind::TabNotAllowed
-        | granit_parser::ErrorKind::TabInBlockIndentation => "indent with spaces",
-        _ => "mend the YAML; what follows is not looked at until then",
+    let is_tab = matches!(
+        error.kind(),
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::TabAtBlockScalarStart
+    );
+    let hint = if is_tab {
+        "indent with spaces"
+    } else {
+        "mend the YAML; what follows is not looked at until then"
     };
     fault(at, format!("this is not YAML: {reason}"), hint)
 }

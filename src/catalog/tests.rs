@@ -5,7 +5,7 @@ mod folders;
 mod metadata;
 mod properties;
 
-use crate::catalog::{Folder, Policy, Severity, load_one};
+use crate::catalog::{Finding, Folder, Policy, Severity, load_one};
 use crate::model::{Challenge, MemoryTree};
 
 /// A `metadata.yaml` without faults: a web challenge with one minted answer.
@@ -49,16 +49,19 @@ fn valid(metadata: &str, compose: &str) -> Challenge {
 
 /// One line per finding: file, place, severity, rule, message.
 fn lines(folder: &Folder) -> String {
-    let mut text = String::new();
-    for finding in &folder.findings {
+    let line = |finding: &Finding| {
         let path = finding.path.strip_prefix("WEB/WEB-001").unwrap_or(&finding.path);
-        let path = path.strip_prefix('/').unwrap_or(path);
-        text += &format!(
-            "{path}:{}:{} {} {} {}\n",
-            finding.line, finding.column, finding.severity, finding.rule, finding.message
-        );
-    }
-    text
+        format!(
+            "{}:{}:{} {} {} {}\n",
+            path.strip_prefix('/').unwrap_or(path),
+            finding.line,
+            finding.column,
+            finding.severity,
+            finding.rule,
+            finding.message
+        )
+    };
+    folder.findings.iter().map(line).collect()
 }
 
 /// `RULE@line` of every finding, errors plain and warnings in parentheses.

@@ -100,7 +100,9 @@ impl<'t> Builder<'t> {
                 self.faults.push(fault(at, message, "define it with `&name` above"));
                 self.place(null(at), 0)
             }
-            _ => Flow::Continue(()),
+            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(..) | _ => {
+                Flow::Continue(())
+            }
         }
     }
 

@@ -122,14 +122,15 @@ fn merge_keys_fill_what_is_not_written() {
 #[test]
 fn bombs_are_refused_at_once() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
-    for level in 1..10 {
+    laughs.extend((1..10).map(|level| {
         let aliases = vec![format!("*a{}", level - 1); 9].join(",");
-        laughs += &format!("a{level}: &a{level} [{aliases}]\n");
-    }
+        format!("a{level}: &a{level} [{aliases}]\n")
+    }));
     let mut merges = "a0: &a0 {k0: 1}\n".to_owned();
-    for level in 1..60 {
-        merges += &format!("a{level}: &a{level} {{<<: *a{}, k{level}: {{}}}}\n", level - 1);
-    }
+    merges.extend(
+        (1..60)
+            .map(|level| format!("a{level}: &a{level} {{<<: *a{}, k{level}: {{}}}}\n", level - 1)),
+    );
     let aliases = format!("a: &a 1\nb: [{}]\n", vec!["*a"; 200].join(","));
     let keys: String = (0..30_000).map(|n| format!("k{n}: 1\n")).collect();
     let items = format!("[{}]", "1,".repeat(60_000));

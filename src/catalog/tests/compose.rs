@@ -8,15 +8,14 @@ use crate::model::compose::{
 
 /// A compose file whose service `web` also has `keys`, from line 4 on.
 fn web_with(keys: &str) -> String {
+    let has = |key: &str| keys.lines().any(|line| line.starts_with(key));
     let mut text =
         "services:\n  web:\n    deploy: {resources: {limits: {cpus: 1, memory: 64m}}}\n".to_owned();
-    for line in keys.lines() {
-        text += &format!("    {line}\n");
-    }
-    if !keys.contains("ports") {
+    text.extend(keys.lines().map(|line| format!("    {line}\n")));
+    if !has("ports") {
         text += "    ports: [80]\n";
     }
-    if !keys.contains("build") && !keys.contains("image") {
+    if !has("build") && !has("image") {
         text += "    image: nginx:1.27\n";
     }
     text + "volumes: {data: {}, answers: {}}\nnetworks: {back: {internal: true}}\n"

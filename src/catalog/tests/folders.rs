@@ -205,6 +205,69 @@ fn load_one_reads_what_load_reads() {
     assert!(matches!(missing, Err(TreeError::NotFound { .. })));
 }
 
+/// A folder of which only names and sizes exist.
+struct Sizes {
+    files: Vec<(String, u64)>,
+    is_endless: bool,
+}
+
+impl Tree for Sizes {
+    fn entries(&self, dir: &str) -> Result<Vec<Entry>, TreeError> {
+        let entry = |(name, size_bytes): &(String, u64), kind| Entry {
+            name: name.clone(),
+            is_utf8: true,
+            kind,
+            oid: ObjectId::from_bytes([1; 20]),
+            size_bytes: *size_bytes,
+        };
+        let directory = |name: &str| entry(&(name.to_owned(), 0), EntryKind::Directory);
+        let file = |file: &(String, u64)| entry(file, EntryKind::File { executable: false });
+        Ok(match dir {
+            "" => vec![directory("WEB")],
+            "WEB" => vec![directory("WEB-001")],
+            "WEB/WEB-001" => self.files.iter().map(file).chain([directory("d")]).collect(),
+            _ if self.is_endless => vec![directory("d")],
+            _ => Vec::new(),
+        })
+    }
+
+    fn read(&self, _path: &str, _limit_bytes: u64) -> Result<Vec<u8>, TreeError> {
+        Ok(QUIZ.as_bytes().to_vec())
+    }
+}
+
+#[test]
+fn folders_over_budget_are_refused_unread() {
+    let check = |files: Vec<(String, u64)>, is_endless, want: &str| {
+        let mut tree = Sizes { files, is_endless };
+        tree.files.push(("metadata.yaml".to_owned(), 1));
+        let folder = load_one(&tree, "WEB/WEB-001", &Policy::default()).unwrap();
+        assert_eq!(lines(&folder), want);
+    };
+    let files = |n: usize, size: u64| (0..n).map(|n| (format!("f{n}"), size)).collect();
+    check(files(5, 100 << 20), false, "");
+    check(
+        files(1, (100 << 20) + 1),
+        false,
+        "f0:0:0 error STRUCT023 the file has 104857601 bytes, more than 100 MiB\n",
+    );
+    check(
+        files(6, 100 << 20),
+        false,
+        ":0:0 error STRUCT023 the challenge has 629145601 bytes, more than 512 MiB\n",
+    );
+    let deep = vec!["d"; 32].join("/");
+    check(
+        files(0, 0),
+        true,
+        &format!("{deep}:0:0 error STRUCT023 the folder is nested deeper than 32 levels\n"),
+    );
+    let mut tree = Sizes { files: files(20_001, 1), is_endless: false };
+    tree.files.insert(0, ("metadata.yaml".to_owned(), 1));
+    let folder = load_one(&tree, "WEB/WEB-001", &Policy::default()).unwrap();
+    assert!(lines(&folder).contains("more than 20000 files"), "{}", lines(&folder));
+}
+
 /// A thousand quizzes; counts what is asked of it.
 struct Thousand {
     changed: Option<usize>,
