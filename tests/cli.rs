@@ -172,6 +172,18 @@ async fn the_administrators_token_is_found_in_the_data_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flag_wins_over_every_variable_with_a_token() {
+    let server = MockServer::start().await;
+    on(&server, "GET", "/gitops/status", "pt_file", json!({"source": {}})).await;
+    let folder = installed();
+    std::fs::write(folder.path().join("other.token"), "pt_file").unwrap();
+    let mut command = flagops(folder.path());
+    command.env("FLAGOPS_URL", server.uri()).env("FLAGOPS_TOKEN", "pt_variable");
+    command.env("FLAGOPS_CONFIG", "").args(["status", "--token-file", "other.token"]);
+    tokio::task::spawn_blocking(move || command.assert().code(0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_starts_an_instance_for_a_team() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))

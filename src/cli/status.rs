@@ -58,6 +58,9 @@ pub(crate) async fn reconcile(global: &Global, _args: &ReconcileArgs) -> Result<
 
 fn render(status: &Value, now: Timestamp) -> String {
     let mut text = render_source(&status["source"], now);
+    if let Some(is_ready) = status.get("engine_ready").and_then(Value::as_bool) {
+        text += if is_ready { "\nengine      ready" } else { "\nengine      does not create" };
+    }
     let conditions = status.list("conditions");
     if !conditions.is_empty() {
         let rows: Vec<_> = conditions.iter().map(|row| condition_row(row, now)).collect();
@@ -179,6 +182,7 @@ mod tests {
                 {"id": "WEB-002", "state": "invalid", "findings": [{}]},
                 {"id": "WEB-003", "state": "live"},
             ],
+            "engine_ready": false,
             "counts": {"running_instances": 2, "teams": 4},
         });
         insta::assert_snapshot!(render(&status, now()), @r"
@@ -187,6 +191,7 @@ mod tests {
         revision    1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d
         last answer 12.0s ago
           WEB: error[ID001] two folders are called A; rename one
+        engine      does not create
 
         SCOPE       CONDITION        STATUS  REASON    SINCE  MESSAGE
         repo        SourceReachable  True    Fetched   2h0m   the remote answers
