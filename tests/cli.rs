@@ -21,9 +21,11 @@ fn flagops(dir: &Path) -> Command {
 
 /// A folder whose data directory holds the token of an administrator.
 fn installed() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("flagops-data")).unwrap();
-    std::fs::write(folder.path().join("flagops-data/admin.token"), "pt_admin\n").unwrap();
+    let folder = tempfile::tempdir().expect("a test may write to its folder, run and read");
+    std::fs::create_dir(folder.path().join("flagops-data"))
+        .expect("a test may write to its folder, run and read");
+    std::fs::write(folder.path().join("flagops-data/admin.token"), "pt_admin\n")
+        .expect("a test may write to its folder, run and read");
     folder
 }
 
@@ -32,11 +34,14 @@ async fn ask(server: &MockServer, arguments: &[&str]) -> Assert {
     let folder = installed();
     let mut command = flagops(folder.path());
     command.env("FLAGOPS_URL", server.uri()).args(arguments);
-    tokio::task::spawn_blocking(move || command.assert()).await.unwrap()
+    tokio::task::spawn_blocking(move || command.assert())
+        .await
+        .expect("a test may write to its folder, run and read")
 }
 
 fn stdout_json(assert: &Assert) -> Value {
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    serde_json::from_slice(&assert.get_output().stdout)
+        .expect("a test may write to its folder, run and read")
 }
 
 async fn on(server: &MockServer, verb: &str, route: &str, token: &str, answer: Value) {
@@ -179,7 +184,7 @@ async fn a_flag_wins_over_every_variable_with_a_token() {
     std::fs::write(folder.path().join("other.token"), "pt_file").unwrap();
     let mut command = flagops(folder.path());
     command.env("FLAGOPS_URL", server.uri()).env("FLAGOPS_TOKEN", "pt_variable");
-    command.env("FLAGOPS_CONFIG", "").args(["status", "--token-file", "other.token"]);
+    command.args(["status", "--token-file", "other.token"]);
     tokio::task::spawn_blocking(move || command.assert().code(0)).await.unwrap();
 }
 

@@ -67,8 +67,7 @@ impl Global {
     /// The configuration from the file, the variables and `flags`.
     pub(crate) fn load(&self, need: Need, flags: Overrides) -> Result<Config, Failure> {
         let default = Path::new(DEFAULT_FILE);
-        let named = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let file = named.or_else(|| default.is_file().then_some(default));
+        let file = self.config.as_deref().or_else(|| default.is_file().then_some(default));
         let data_dir = self.data_dir.as_ref().map(|path| path.display());
         let flags = flags.with("data_dir", "--data-dir", data_dir);
         Ok(Config::load_for(need, file, variables(), &flags)?)
