@@ -227,7 +227,9 @@ pub(crate) fn settle(mut findings: Vec<Finding>, challenge: &ChallengeId) -> Vec
             findings.extend(report.into_findings());
         }
     }
-    findings.sort_by_cached_key(|finding| (place(finding), finding.severity, finding.rule.clone()));
+    findings.sort_by_cached_key(|finding| {
+        (place(finding), finding.severity, finding.rule.clone(), finding.message.clone())
+    });
     findings.dedup();
     findings
 }

@@ -14,6 +14,8 @@
 //! # Not here
 //! Which challenges go live (`release`), what a Dockerfile may say (`builder`).
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod compose;
 pub mod context;
 mod decode;

@@ -13,12 +13,16 @@
 //! # Not here
 //! What a key means (`decode`, `metadata`, `compose`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod builder;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span as RawSpan, Tag};
+use granit_parser::{ErrorKind, Event, Parser, Span as RawSpan};
 
-use super::decode::shown;
+use self::builder::Builder;
 
 /// Largest author file.
 pub(crate) const MAX_BYTES: u64 = 256 * 1024;
@@ -214,14 +218,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
             return parsed;
         }
     };
-    let aliased = events
-        .iter()
-        .filter_map(|(event, _)| match event {
-            Event::Alias(id) => Some(*id),
-            _ => None,
-        })
-        .collect();
-    let mut builder = Builder { text, aliased, ..Builder::default() };
+    let aliased = events.iter().filter_map(|(event, _)| event.alias_id()).collect();
+    let mut builder = Builder::new(text, aliased);
     for (event, span) in events {
         if builder.eat(event, span).is_break() {
             break;
@@ -308,10 +306,18 @@ fn syntax_fault(text: &str, error: &granit_parser::ScanError) -> Fault {
         column: to_u32(mark.col() + 1),
     };
     let reason = error.info();
-    let hint = match error.kind() {
-        granit_parser::ErrorKind::TabNotAllowed
-        | granit_parser::ErrorKind::TabInBlockIndentation => "indent with spaces",
-        _ => "mend the YAML; what follows is not looked at until then",
+    let is_tab = matches!(
+        error.kind(),
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::TabAtBlockScalarStart
+    );
+    let hint = if is_tab {
+        "indent with spaces"
+    } else {
+        "mend the YAML; what follows is not looked at until then"
     };
     fault(at, format!("this is not YAML: {reason}"), hint)
 }
@@ -320,328 +326,4 @@ fn convert(text: &str, raw: &RawSpan) -> Span {
     let start = raw.start.byte_offset().unwrap_or(0).min(text.len());
     let end = raw.end.byte_offset().unwrap_or(start).clamp(start, text.len());
     Span { start, end, line: to_u32(raw.start.line().max(1)), column: to_u32(raw.start.col() + 1) }
-}
-
-/// A collection that is still open.
-struct Frame {
-    at: Span,
-    anchor: usize,
-    content: Content,
-}
-
-enum Content {
-    List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, Span>, merges: Vec<Node>, key: Key },
-}
-
-/// What a mapping waits for.
-enum Key {
-    /// The next key.
-    Awaited,
-    /// The value of this key.
-    Read(String, Span),
-    /// The value of a key that is dropped: a duplicate, or no text.
-    Dropped,
-    /// The value of `<<`.
-    Merge,
-}
-
-/// The stack machine from events to a tree.
-#[derive(Default)]
-struct Builder<'t> {
-    text: &'t str,
-    stack: Vec<Frame>,
-    anchors: BTreeMap<usize, Node>,
-    aliased: BTreeSet<usize>,
-    n_nodes: usize,
-    n_documents: usize,
-    root: Option<Node>,
-    faults: Vec<Fault>,
-}
-
-type Flow = std::ops::ControlFlow<()>;
-
-impl Builder<'_> {
-    fn eat(&mut self, event: Event<'_>, raw: RawSpan) -> Flow {
-        let at = convert(self.text, &raw);
-        match event {
-            Event::DocumentStart(..) => {
-                self.n_documents += 1;
-                if self.n_documents > 1 {
-                    self.faults.push(fault(
-                        at,
-                        "a second YAML document begins here",
-                        "keep one document in the file; remove `---`",
-                    ));
-                    return Flow::Break(());
-                }
-                Flow::Continue(())
-            }
-            Event::Scalar(text, style, anchor, tag) => {
-                let scalar = self.resolve(at, &text, style, tag.as_deref());
-                self.place(Node::scalar(at, scalar), anchor)
-            }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.check_collection_tag(at, tag.as_deref(), "seq");
-                self.open(at, anchor, Content::List(Vec::new()))
-            }
-            Event::MappingStart(_, anchor, tag) => {
-                self.check_collection_tag(at, tag.as_deref(), "map");
-                let content = Content::Map {
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    merges: Vec::new(),
-                    key: Key::Awaited,
-                };
-                self.open(at, anchor, content)
-            }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::Alias(id) => self.alias(at, id),
-            Event::UnresolvedAlias(name) => {
-                let message = format!("the alias `*{}` has no anchor before it", shown(&name));
-                self.faults.push(fault(at, message, "define it with `&name` above"));
-                self.place(null(at), 0)
-            }
-            _ => Flow::Continue(()),
-        }
-    }
-
-    fn resolve(&mut self, at: Span, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Scalar {
-        if text.contains('\0') {
-            self.faults.push(fault(at, "the value has a NUL character", "remove it"));
-        }
-        let is_plain = style == ScalarStyle::Plain;
-        let core = core_kind(text);
-        let kind = match tag.map(|tag| (tag, tag.core_suffix())) {
-            None if is_plain => match core {
-                Ok(kind) => kind,
-                Err(what) => {
-                    let message = format!("`{}` is {what}", shown(text));
-                    self.faults.push(fault(at, message, "quote it if text is meant"));
-                    ScalarKind::Text
-                }
-            },
-            None | Some((_, Some("str"))) => ScalarKind::Text,
-            Some((_, Some(wanted))) if core.is_ok_and(|kind| kind_tag(kind) == wanted) => {
-                core.unwrap_or(ScalarKind::Text)
-            }
-            Some((tag, _)) => {
-                self.refuse_tag(at, tag);
-                ScalarKind::Text
-            }
-        };
-        Scalar { text: text.to_owned(), kind, is_plain: is_plain && tag.is_none() }
-    }
-
-    fn check_collection_tag(&mut self, at: Span, tag: Option<&Tag>, wanted: &str) {
-        if let Some(tag) = tag.filter(|tag| tag.core_suffix() != Some(wanted)) {
-            self.refuse_tag(at, tag);
-        }
-    }
-
-    fn refuse_tag(&mut self, at: Span, tag: &Tag) {
-        let message = format!("the tag `{}` is not allowed here", shown(&tag.original()));
-        self.faults.push(fault(at, message, "write the value without a tag"));
-    }
-
-    fn open(&mut self, at: Span, anchor: usize, content: Content) -> Flow {
-        if self.stack.len() >= MAX_DEPTH {
-            let message = format!("the file is nested deeper than {MAX_DEPTH} levels");
-            self.abort(fault(at, message, "flatten it"))
-        } else {
-            self.stack.push(Frame { at, anchor, content });
-            Flow::Continue(())
-        }
-    }
-
-    fn abort(&mut self, fault: Fault) -> Flow {
-        self.faults.push(fault);
-        self.root = None;
-        self.stack.clear();
-        Flow::Break(())
-    }
-
-    fn close(&mut self) -> Flow {
-        let Some(frame) = self.stack.pop() else { return Flow::Continue(()) };
-        let node = match frame.content {
-            Content::List(items) => Node::list(frame.at, items),
-            Content::Map { mut entries, mut seen, merges, .. } => {
-                for merge in merges {
-                    self.merge(&merge, &mut entries, &mut seen);
-                }
-                Node::map(frame.at, Map { entries })
-            }
-        };
-        if self.n_nodes > MAX_NODES {
-            return self.abort(too_many_nodes(frame.at));
-        }
-        self.place(node, frame.anchor)
-    }
-
-    /// Adds the entries of `merge` that are not there yet.
-    fn merge(&mut self, merge: &Node, entries: &mut Vec<Entry>, seen: &mut HashMap<String, Span>) {
-        let sources = match &merge.value {
-            Value::List(items) => items.as_slice(),
-            Value::Map(_) | Value::Scalar(_) => std::slice::from_ref(merge),
-        };
-        for source in sources {
-            let Some(map) = source.as_map() else {
-                let message = format!("`<<` merges mappings, this is {}", source.kind());
-                self.faults.push(fault(source.span, message, "name an anchor of a mapping"));
-                continue;
-            };
-            for entry in &map.entries {
-                if !seen.contains_key(&entry.key) {
-                    seen.insert(entry.key.clone(), entry.key_span);
-                    self.n_nodes += entry.value.size;
-                    entries.push(entry.clone());
-                }
-            }
-        }
-    }
-
-    fn alias(&mut self, at: Span, id: usize) -> Flow {
-        let node = match self.anchors.get(&id) {
-            Some(node) => Node { span: at, ..node.clone() },
-            None => {
-                self.faults.push(fault(
-                    at,
-                    "this alias stands inside the value that it repeats",
-                    "write the value out",
-                ));
-                null(at)
-            }
-        };
-        // `place` counts the node itself.
-        self.n_nodes += node.size - 1;
-        self.place(node, 0)
-    }
-
-    /// Puts a finished value where it belongs.
-    fn place(&mut self, node: Node, anchor: usize) -> Flow {
-        self.n_nodes += 1;
-        if self.n_nodes > MAX_NODES {
-            return self.abort(too_many_nodes(node.span));
-        }
-        if self.aliased.contains(&anchor) {
-            self.anchors.insert(anchor, node.clone());
-        }
-        match self.stack.last_mut().map(|frame| &mut frame.content) {
-            None => self.root = Some(node),
-            Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, seen, merges, key }) => {
-                match std::mem::replace(key, Key::Awaited) {
-                    Key::Awaited => *key = read_key(&node, seen, &mut self.faults),
-                    Key::Dropped => (),
-                    Key::Merge => merges.push(node),
-                    Key::Read(name, key_span) => {
-                        entries.push(Entry { key: name, key_span, value: node });
-                    }
-                }
-            }
-        }
-        Flow::Continue(())
-    }
-
-    fn finish(mut self) -> Parsed {
-        if self.root.is_none() && self.faults.is_empty() {
-            self.faults.push(fault(
-                Span::default(),
-                "the file is empty",
-                "write its content, or remove the file",
-            ));
-        }
-        self.faults.sort_by_key(|fault| fault.at);
-        Parsed { root: self.root, faults: self.faults }
-    }
-}
-
-fn null(at: Span) -> Node {
-    Node::scalar(at, Scalar { text: String::new(), kind: ScalarKind::Null, is_plain: true })
-}
-
-fn read_key(node: &Node, seen: &mut HashMap<String, Span>, faults: &mut Vec<Fault>) -> Key {
-    let Some(scalar) = node.as_scalar() else {
-        let message = format!("a key must be text, this is {}", node.kind());
-        faults.push(fault(node.span, message, "write `key: value`"));
-        return Key::Dropped;
-    };
-    if scalar.is_plain && scalar.text == "<<" {
-        return Key::Merge;
-    }
-    if let Some(first) = seen.get(&scalar.text) {
-        let message = format!(
-            "the key `{}` is already at {}:{}; the first value is kept",
-            shown(&scalar.text),
-            first.line,
-            first.column
-        );
-        faults.push(fault(node.span, message, "remove one of the two"));
-        return Key::Dropped;
-    }
-    seen.insert(scalar.text.clone(), node.span);
-    Key::Read(scalar.text.clone(), node.span)
-}
-
-fn kind_tag(kind: ScalarKind) -> &'static str {
-    match kind {
-        ScalarKind::Null => "null",
-        ScalarKind::Bool(_) => "bool",
-        ScalarKind::Int => "int",
-        ScalarKind::Float => "float",
-        ScalarKind::Text => "str",
-    }
-}
-
-/// What the core schema makes of a plain scalar; `Err` for a number that is not finite.
-fn core_kind(text: &str) -> Result<ScalarKind, &'static str> {
-    Ok(match text {
-        "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
-        "true" | "True" | "TRUE" => ScalarKind::Bool(true),
-        "false" | "False" | "FALSE" => ScalarKind::Bool(false),
-        _ if is_special_float(text) => return Err("not a finite number"),
-        _ if is_int(text) => ScalarKind::Int,
-        _ if is_float(text) => match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => ScalarKind::Float,
-            _ => return Err("not a finite number"),
-        },
-        _ => ScalarKind::Text,
-    })
-}
-
-fn is_special_float(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN")
-}
-
-/// Whole numbers; a leading zero (`012`) means text, since readers disagree about it.
-fn is_int(text: &str) -> bool {
-    let all = |digits: &str, is_digit: fn(&u8) -> bool| {
-        !digits.is_empty() && digits.as_bytes().iter().all(is_digit)
-    };
-    if let Some(digits) = text.strip_prefix("0x") {
-        return all(digits, u8::is_ascii_hexdigit);
-    }
-    if let Some(digits) = text.strip_prefix("0o") {
-        return all(digits, |byte| (b'0'..=b'7').contains(byte));
-    }
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    all(digits, u8::is_ascii_digit) && (digits == "0" || !digits.starts_with('0'))
-}
-
-fn is_float(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (unsigned, None),
-    };
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let has_digits = !whole.is_empty() || !fraction.is_empty();
-    let exponent_is_fine = exponent.is_none_or(|exponent| {
-        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-        !exponent.is_empty() && digits(exponent)
-    });
-    let is_octal_like = exponent.is_none() && !mantissa.contains('.');
-    has_digits && digits(whole) && digits(fraction) && exponent_is_fine && !is_octal_like
 }

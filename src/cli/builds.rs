@@ -1,6 +1,7 @@
 //! `flagops builds`: images, how far they are, why they failed, and again.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -252,12 +253,9 @@ fn render_log(id: &ChallengeId, builds: &[Value]) -> String {
     }
     let mut text = String::new();
     for build in builds {
-        let state = format!("{} {}", state(build), build.text("error"));
-        text += &format!(
-            "==> {id}/{} {}\n",
-            output::clean(build.text("service")),
-            output::clean(state.trim())
-        );
+        let title =
+            format!("==> {id}/{} {} {}", build.text("service"), state(build), build.text("error"));
+        let _ = writeln!(text, "{}", output::clean(title.trim_end()));
         let tail = output::clean_block(build.text("log_tail"));
         text += tail.trim_end();
         text += if tail.trim().is_empty() { "(no output yet)\n" } else { "\n" };

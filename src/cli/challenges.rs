@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 use crate::model::ChallengeId;
 
@@ -126,10 +127,10 @@ fn render_one(challenge: &Value) -> String {
     let mut text = output::table(&[], &rows);
     let builds = images(challenge);
     if !builds.is_empty() {
-        text += &format!("\n\n{}", super::builds::render_list(builds));
+        let _ = write!(text, "\n\n{}", super::builds::render_list(builds));
     }
     for finding in challenge.list("findings") {
-        text += &format!("\n\n{}", finding_line(finding));
+        let _ = write!(text, "\n\n{}", finding_line(finding));
     }
     text
 }
@@ -184,8 +185,8 @@ mod tests {
                    "findings": [{"severity": "error"}, {"severity": "warning"}]}),
         ];
         insta::assert_snapshot!(render_list(&rows), @r"
-        ID       STATE    LIVE        BUILD    FINDINGS                 NAME
-        WEB-001  live     1a2b3c4d5e  built                             Login
+        ID       STATE    LIVE        BUILD    FINDINGS                  NAME
+        WEB-001  live     1a2b3c4d5e  built                              Login
         WEB-002  invalid              unbuilt  1 error(s), 1 warning(s)
         ");
     }

@@ -138,9 +138,9 @@ mod tests {
             vec!["X\u{1b}[31m\n".to_owned(), "invalid".to_owned(), "2 errors".to_owned()],
         ];
         insta::assert_snapshot!(table(&["ID", "STATE", "FINDINGS"], &rows), @r"
-        ID        STATE    FINDINGS
-        WEB-001   live
-        X�[31m�   invalid  2 errors
+        ID       STATE    FINDINGS
+        WEB-001  live
+        X�[31m�  invalid  2 errors
         ");
     }
 

@@ -31,20 +31,13 @@ pub(crate) struct Global {
     )]
     pub(crate) url: String,
 
-    /// Token to use; a file is safer, since arguments can be seen by others
-    #[arg(
-        long,
-        global = true,
-        env = "FLAGOPS_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
+    /// Token to use; a file is safer, since arguments can be seen by others [env: FLAGOPS_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
 
-    /// File with the token [default for a server on this machine: admin.token in the data
-    /// directory]
-    #[arg(long, global = true, env = "FLAGOPS_TOKEN_FILE", value_name = "PATH")]
+    /// File with the token [env: FLAGOPS_TOKEN_FILE] [default for a server on this machine:
+    /// admin.token in the data directory]
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Seconds to wait for one answer of the server
@@ -92,15 +85,24 @@ impl Global {
         Client::new(&self.url, None, origin, Duration::from_secs(self.timeout.min(3)))
     }
 
+    /// The first of: `--token`, `--token-file`, their variables, the data directory. A variable
+    /// never contradicts a flag, since it may be set for everything.
     fn find_token(&self) -> Result<(Option<Secret<String>>, TokenOrigin), Failure> {
-        if let Some(token) = self.token.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-            if !token.chars().all(|c| c.is_ascii_graphic()) {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let given = self.token.clone().or_else(|| match self.token_file {
+            Some(_) => None,
+            None => variable("FLAGOPS_TOKEN"),
+        });
+        if let Some(token) = given {
+            let token = token.trim();
+            if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
                 return Err(Failure::usage("`--token` is not a token", "copy it without blanks"));
             }
             return Ok((Some(Secret::new(token.to_owned())), TokenOrigin::Given));
         }
-        if let Some(path) = &self.token_file {
-            return Ok((Some(Secret::read(path)?), TokenOrigin::File(path.clone())));
+        let file = variable("FLAGOPS_TOKEN_FILE").map(PathBuf::from);
+        if let Some(path) = self.token_file.clone().or(file) {
+            return Ok((Some(Secret::read(&path)?), TokenOrigin::File(path)));
         }
         if !is_local(&self.url) {
             let reason = "the one in the data directory stays on this machine";

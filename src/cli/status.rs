@@ -58,14 +58,17 @@ pub(crate) async fn reconcile(global: &Global, _args: &ReconcileArgs) -> Result<
 
 fn render(status: &Value, now: Timestamp) -> String {
     let mut text = render_source(&status["source"], now);
+    if let Some(is_ready) = status.get("engine_ready").and_then(Value::as_bool) {
+        text += if is_ready { "\nengine      ready" } else { "\nengine      does not create" };
+    }
     let conditions = status.list("conditions");
     if !conditions.is_empty() {
         let rows: Vec<_> = conditions.iter().map(|row| condition_row(row, now)).collect();
         let header = ["SCOPE", "CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"];
-        text += &format!("\n\n{}", output::table(&header, &rows));
+        let _ = write!(text, "\n\n{}", output::table(&header, &rows));
     }
     let challenges = status.list("challenges");
-    text += &format!("\n\nchallenges  {}", summary(challenges));
+    let _ = write!(text, "\n\nchallenges  {}", summary(challenges));
     let failing: Vec<_> = challenges
         .iter()
         .filter(|challenge| !challenge.list("findings").is_empty())
@@ -73,14 +76,14 @@ fn render(status: &Value, now: Timestamp) -> String {
         .collect();
     if !failing.is_empty() {
         let shown = output::cut(&failing.join(", "), 200);
-        text += &format!("\nfindings    {shown}; `flagops challenges show ID` has them");
+        let _ = write!(text, "\nfindings    {shown}; `flagops challenges show ID` has them");
     }
     if let Some(counts) = status.get("counts").and_then(Value::as_object) {
         let counts: Vec<_> = counts
             .iter()
             .map(|(name, n)| format!("{n} {}", output::clean(name).replace('_', " ")))
             .collect();
-        text += &format!("\ncounts      {}", counts.join(", "));
+        let _ = write!(text, "\ncounts      {}", counts.join(", "));
     }
     text
 }
@@ -137,12 +140,12 @@ fn condition_row(condition: &Value, now: Timestamp) -> Vec<String> {
 pub(super) fn finding_line(finding: &Value) -> String {
     let mut line = finding.text("path").to_owned();
     if finding.number("line") > 0.0 {
-        line += &format!(":{}:{}", finding.number("line"), finding.number("column"));
+        let _ = write!(line, ":{}:{}", finding.number("line"), finding.number("column"));
     }
     let (severity, rule) = (finding.text("severity"), finding.text("rule"));
-    line += &format!(": {severity}[{rule}] {}", finding.text("message"));
+    let _ = write!(line, ": {severity}[{rule}] {}", finding.text("message"));
     if !finding.text("hint").is_empty() {
-        line += &format!("; {}", finding.text("hint"));
+        let _ = write!(line, "; {}", finding.text("hint"));
     }
     output::clean(&line)
 }
@@ -179,6 +182,7 @@ mod tests {
                 {"id": "WEB-002", "state": "invalid", "findings": [{}]},
                 {"id": "WEB-003", "state": "live"},
             ],
+            "engine_ready": false,
             "counts": {"running_instances": 2, "teams": 4},
         });
         insta::assert_snapshot!(render(&status, now()), @r"
@@ -187,6 +191,7 @@ mod tests {
         revision    1a2b3c4d5e6f7a8b9c0d1a2b3c4d5e6f7a8b9c0d
         last answer 12.0s ago
           WEB: error[ID001] two folders are called A; rename one
+        engine      does not create
 
         SCOPE       CONDITION        STATUS  REASON    SINCE  MESSAGE
         repo        SourceReachable  True    Fetched   2h0m   the remote answers

@@ -63,16 +63,18 @@ fn long(entry: &Entry, report: &mut Report) -> Option<Wish> {
                 let is_required = report.boolean(rules::COMPOSE007, "required", &field.value);
                 wish.is_optional = is_required == Some(false);
             }
-            "restart" => {
-                if report.boolean(rules::COMPOSE007, "restart", &field.value) == Some(true) {
-                    let message = "`restart` of a dependency has no effect";
-                    report.warning(rules::HARDEN022, field.key_span, message, "remove it");
-                }
-            }
+            "restart" => check_restart(field, report),
             _ => (),
         }
     }
     Some(wish)
+}
+
+fn check_restart(field: &Entry, report: &mut Report) {
+    if report.boolean(rules::COMPOSE007, "restart", &field.value) == Some(true) {
+        let message = "`restart` of a dependency has no effect";
+        report.warning(rules::HARDEN022, field.key_span, message, "remove it");
+    }
 }
 
 /// Resolves the wishes of all services; reports unknown ones and circles.

@@ -68,7 +68,8 @@ pub(super) fn tree(node: &Node, report: &mut Report) -> Node {
         }
         Value::Map(map) => Node::map(node.span, map_with(map, |entry| tree(&entry.value, report))),
         Value::Scalar(scalar) if scalar.text.contains('$') => {
-            let text = text(&scalar.text, node.span, report).unwrap_or_default();
+            // What cannot be expanded stays as it is, so that the rest of it is checked.
+            let text = text(&scalar.text, node.span, report).unwrap_or(scalar.text.clone());
             Node::scalar(node.span, Scalar { text, kind: ScalarKind::Text, is_plain: false })
         }
         Value::Scalar(_) => node.clone(),

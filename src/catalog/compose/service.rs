@@ -11,7 +11,9 @@ use crate::catalog::decode::{Report, shown};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node, Span};
 use crate::model::ServiceName;
-use crate::model::compose::{AnswerFiles, ImageSource, Restart, Service, ServiceProtocol, Tmpfs};
+use crate::model::compose::{
+    AnswerFiles, ImageSource, Limits, Port, Restart, Service, ServiceProtocol, Tmpfs,
+};
 
 /// Every key that is modelled or checked; suggestions for unknown ones come from here.
 const KEYS: &[&str] = &[
@@ -77,69 +79,60 @@ pub(super) fn read(
     let map = report.map(rules::COMPOSE001, &format!("services.{name}"), &entry.value)?;
     let place = Place { service: name.as_str(), around };
     let at = entry.key_span;
-    let mut parts = Parts::default();
+    let mut reader = Reader::new(Draft::new(name.clone(), at));
     for key in &map.entries {
         check_key(key, place, report);
         if !key.value.is_null() {
-            parts.read(key, place, report);
+            reader.key(key, place, report);
         }
     }
     let environment = environment(map, at, place, report);
-    let image = parts.image(at, place, report);
-    let capabilities =
+    let service = &mut reader.draft.service;
+    service.environment = environment.literal;
+    service.answer_environment = environment.answers;
+    service.capabilities =
         process::capabilities(map.get("cap_add"), map.get("cap_drop"), place, report);
-    let limits = parts.limits.settle(place, at, report);
-    let tmpfs = tmpfs(&parts.mounts, limits.memory_bytes, report);
-    let Mounts { volumes, answers, uses, .. } = parts.mounts;
-    let wanted = match (parts.x_answers, answers) {
-        (None, answers) if answers.is_empty() => None,
-        (x_answers, answers) => Some(x_answers.into_iter().flatten().chain(answers).collect()),
-    };
-    let build = match &image {
-        ImageSource::Build(spec) => {
-            let at = map.get("build").map_or(at, |build| build.key_span);
-            Some(BuildAt { service: name.clone(), spec: spec.clone(), at })
+    Some(reader.finish(at, place, report))
+}
+
+impl Draft {
+    /// A service that says nothing.
+    fn new(name: ServiceName, at: Span) -> Self {
+        let service = Service {
+            name,
+            image: ImageSource::Reference(String::new()),
+            command: None,
+            entrypoint: None,
+            environment: BTreeMap::new(),
+            answer_environment: Vec::new(),
+            ports: Vec::new(),
+            protocol: ServiceProtocol::Http,
+            depends_on: BTreeMap::new(),
+            healthcheck: None,
+            networks: BTreeMap::new(),
+            volumes: Vec::new(),
+            answers: AnswerFiles::Only(Vec::new()),
+            tmpfs: Vec::new(),
+            limits: Limits::default(),
+            user: None,
+            working_dir: None,
+            hostname: None,
+            capabilities: Vec::new(),
+            is_read_only: false,
+            stop_signal: None,
+            stop_grace_millis: process::MAX_GRACE_MILLIS,
+            restart: Restart::OnFailure,
+        };
+        Self {
+            service,
+            build: None,
+            depends: Vec::new(),
+            depends_at: at,
+            network_uses: Vec::new(),
+            volume_uses: Vec::new(),
+            wanted: None,
         }
-        ImageSource::Reference(_) => None,
-    };
-    let network_uses = parts.networks.iter().map(|(name, _, at)| (name.clone(), *at)).collect();
-    let networks: BTreeMap<_, _> =
-        parts.networks.into_iter().map(|(name, used, _)| (name, used)).collect();
-    let service = Service {
-        name: name.clone(),
-        image,
-        command: parts.command,
-        entrypoint: parts.entrypoint,
-        environment: environment.literal,
-        answer_environment: environment.answers,
-        ports: parts.ports,
-        protocol: parts.protocol,
-        depends_on: BTreeMap::new(),
-        healthcheck: parts.healthcheck,
-        networks,
-        volumes,
-        answers: AnswerFiles::Only(Vec::new()),
-        tmpfs,
-        limits,
-        user: parts.user,
-        working_dir: parts.working_dir,
-        hostname: parts.hostname,
-        capabilities,
-        is_read_only: parts.is_read_only,
-        stop_signal: parts.stop_signal,
-        stop_grace_millis: parts.stop_grace_millis,
-        restart: parts.restart,
-    };
-    let depends_at = map.get("depends_on").map_or(at, |entry| entry.key_span);
-    Some(Draft {
-        service,
-        build,
-        depends: parts.depends,
-        depends_at,
-        network_uses,
-        volume_uses: uses,
-        wanted,
-    })
+    }
 }
 
 fn check_key(entry: &Entry, place: Place<'_>, report: &mut Report) {
@@ -161,78 +154,36 @@ fn check_key(entry: &Entry, place: Place<'_>, report: &mut Report) {
     }
 }
 
-/// The keys that are values of their own.
+/// A service while its keys are read.
 #[derive(Debug)]
-struct Parts {
-    build: Option<crate::model::compose::BuildSpec>,
-    reference: Option<String>,
+struct Reader {
+    draft: Draft,
+    /// Whether `build` or `image` is there, readable or not.
     has_image: bool,
-    command: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    ports: Vec<crate::model::compose::Port>,
-    protocol: ServiceProtocol,
-    depends: Vec<depends::Wish>,
-    healthcheck: Option<crate::model::compose::Healthcheck>,
-    networks: Vec<(String, crate::model::compose::NetworkUse, Span)>,
     mounts: Mounts,
-    x_answers: Option<Vec<Wanted>>,
     limits: Wishes,
-    user: Option<String>,
-    working_dir: Option<String>,
-    hostname: Option<String>,
-    is_read_only: bool,
-    stop_signal: Option<String>,
-    stop_grace_millis: u32,
-    restart: Restart,
 }
 
-impl Default for Parts {
-    fn default() -> Self {
-        Self {
-            build: None,
-            reference: None,
-            has_image: false,
-            command: None,
-            entrypoint: None,
-            ports: Vec::new(),
-            protocol: ServiceProtocol::Http,
-            depends: Vec::new(),
-            healthcheck: None,
-            networks: Vec::new(),
-            mounts: Mounts::default(),
-            x_answers: None,
-            limits: Wishes::default(),
-            user: None,
-            working_dir: None,
-            hostname: None,
-            is_read_only: false,
-            stop_signal: None,
-            stop_grace_millis: process::MAX_GRACE_MILLIS,
-            restart: Restart::OnFailure,
-        }
+impl Reader {
+    fn new(draft: Draft) -> Self {
+        Self { draft, has_image: false, mounts: Mounts::default(), limits: Wishes::default() }
     }
-}
 
-impl Parts {
     /// Reads one key whose value is not null.
-    fn read(&mut self, entry: &Entry, place: Place<'_>, report: &mut Report) {
+    fn key(&mut self, entry: &Entry, place: Place<'_>, report: &mut Report) {
         let node = &entry.value;
+        let service = &mut self.draft.service;
         match entry.key.as_str() {
-            "build" => {
-                self.has_image = true;
-                self.build = build::read(entry, report);
-            }
-            "image" => {
-                self.has_image = true;
-                self.reference = build::image(entry, report);
-            }
-            "command" => self.command = process::command(entry, report),
-            "entrypoint" => self.entrypoint = process::command(entry, report),
+            "build" | "image" => self.image(entry, report),
+            "ports" => service.ports = published(entry, place, report),
             "expose" => ports::check_expose(node, report),
-            "ports" => self.ports = published(entry, place, report),
-            "depends_on" => self.depends = depends::read(node, report),
-            "healthcheck" => self.healthcheck = health::read(node, report),
-            "networks" => self.networks = networks::used(node, report),
+            "labels" => service.protocol = process::protocol(node, report),
+            "healthcheck" => service.healthcheck = health::read(node, report),
+            "depends_on" => {
+                self.draft.depends_at = entry.key_span;
+                self.draft.depends = depends::read(node, report);
+            }
+            "networks" => self.networks(node, report),
             "volumes" => {
                 let mode = if place.is_rotator() {
                     AnswerMounts::AreStorage
@@ -242,48 +193,79 @@ impl Parts {
                 self.mounts.read_volumes(node, mode, report);
             }
             "tmpfs" => self.mounts.read_tmpfs(node, report),
+            "x-answers" => {
+                self.draft.wanted.get_or_insert_default().extend(x_answers(node, report));
+            }
             "deploy" => self.limits.read_deploy(node, report),
             "mem_limit" | "cpus" | "pids_limit" | "shm_size" => {
                 self.limits.read_key(entry, report);
             }
             "ulimits" => self.limits.read_ulimits(node, report),
-            "x-answers" => self.x_answers = Some(x_answers(node, report)),
-            "labels" => self.protocol = process::protocol(node, report),
             "sysctls" => process::check_sysctls(node, place, report),
-            _ => self.read_process(entry, report),
+            _ => process_key(service, entry, report),
         }
     }
 
-    fn read_process(&mut self, entry: &Entry, report: &mut Report) {
-        let node = &entry.value;
-        match entry.key.as_str() {
-            "user" => self.user = process::user(node, report),
-            "working_dir" => self.working_dir = process::working_dir(node, report),
-            "hostname" => self.hostname = process::hostname(node, report),
-            "stop_signal" => self.stop_signal = process::stop_signal(node, report),
-            "stop_grace_period" => self.stop_grace_millis = process::stop_grace(entry, report),
-            "restart" => self.restart = process::restart(node, report).unwrap_or(self.restart),
-            "read_only" => {
-                let is_read_only = report.boolean(rules::COMPOSE007, "read_only", node);
-                self.is_read_only = is_read_only.unwrap_or(false);
+    fn image(&mut self, entry: &Entry, report: &mut Report) {
+        self.has_image = true;
+        if entry.key == "image" {
+            // Beside a build, `image` only names what is built; the name is ours.
+            if let (Some(text), None) = (build::image(entry, report), &self.draft.build) {
+                self.draft.service.image = ImageSource::Reference(text);
             }
-            // Accepted either way: an init of ours runs in every container.
-            "init" => {
-                report.boolean(rules::COMPOSE007, "init", node);
-            }
-            _ => (),
+        } else if let Some(spec) = build::read(entry, report) {
+            let service = self.draft.service.name.clone();
+            self.draft.service.image = ImageSource::Build(spec.clone());
+            self.draft.build = Some(BuildAt { service, spec, at: entry.key_span });
         }
     }
 
-    fn image(&mut self, at: Span, place: Place<'_>, report: &mut Report) -> ImageSource {
+    fn networks(&mut self, node: &Node, report: &mut Report) {
+        for (name, used, at) in networks::used(node, report) {
+            self.draft.network_uses.push((name.clone(), at));
+            self.draft.service.networks.insert(name, used);
+        }
+    }
+
+    /// What follows from several keys together.
+    fn finish(self, at: Span, place: Place<'_>, report: &mut Report) -> Draft {
+        let mut draft = self.draft;
         if !self.has_image {
             let message = format!("the service `{}` has no image", shown(place.service));
             report.error(rules::COMPOSE007, at, message, "add `build: ./services/…` or `image:`");
         }
-        match (self.build.take(), self.reference.take()) {
-            (Some(spec), _) => ImageSource::Build(spec),
-            (None, reference) => ImageSource::Reference(reference.unwrap_or_default()),
+        draft.service.limits = self.limits.settle(place, at, report);
+        draft.service.tmpfs = tmpfs(&self.mounts, draft.service.limits.memory_bytes, report);
+        draft.service.volumes = self.mounts.volumes;
+        draft.volume_uses = self.mounts.uses;
+        if !self.mounts.answers.is_empty() {
+            draft.wanted.get_or_insert_default().extend(self.mounts.answers);
         }
+        draft
+    }
+}
+
+/// The keys that say how the process runs.
+fn process_key(service: &mut Service, entry: &Entry, report: &mut Report) {
+    let node = &entry.value;
+    match entry.key.as_str() {
+        "command" => service.command = process::command(entry, report),
+        "entrypoint" => service.entrypoint = process::command(entry, report),
+        "user" => service.user = process::user(node, report),
+        "working_dir" => service.working_dir = process::working_dir(node, report),
+        "hostname" => service.hostname = process::hostname(node, report),
+        "stop_signal" => service.stop_signal = process::stop_signal(node, report),
+        "stop_grace_period" => service.stop_grace_millis = process::stop_grace(entry, report),
+        "restart" => service.restart = process::restart(node, report).unwrap_or(service.restart),
+        "read_only" => {
+            let is_read_only = report.boolean(rules::COMPOSE007, "read_only", node);
+            service.is_read_only = is_read_only.unwrap_or(false);
+        }
+        // Accepted either way: an init of ours runs in every container.
+        "init" => {
+            report.boolean(rules::COMPOSE007, "init", node);
+        }
+        _ => (),
     }
 }
 
@@ -299,11 +281,7 @@ fn environment(map: &Map, at: Span, place: Place<'_>, report: &mut Report) -> En
     environment
 }
 
-fn published(
-    entry: &Entry,
-    place: Place<'_>,
-    report: &mut Report,
-) -> Vec<crate::model::compose::Port> {
+fn published(entry: &Entry, place: Place<'_>, report: &mut Report) -> Vec<Port> {
     let ports = ports::read(&entry.value, report);
     if place.is_rotator() && !ports.is_empty() {
         let message = "`flag-rotator` publishes ports, but it only writes answers and exits";

@@ -242,6 +242,11 @@ struct Mount {
 fn short(item: &Node, report: &mut Report) -> Option<Mount> {
     let text = report.loose_text(rules::COMPOSE007, "volumes", item)?;
     let at = item.span;
+    // `C:\x:/e` has the colon of a drive: a path of a node, whatever follows.
+    if text.contains('\\') {
+        refuse_kind("bind", Some(&text), at, report);
+        return None;
+    }
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [target] => (None, *target, ""),

@@ -44,6 +44,10 @@ pub(super) fn read(entry: Option<&Entry>, report: &mut Report) -> Option<Vec<Que
         questions.extend(question(item, &mut seen, report));
     }
     check_requires(&questions, &seen, entry.key_span, report);
+    // With a hole in the list, whoever looks for an id would report a second fault for one.
+    if questions.len() != items.len() {
+        return None;
+    }
     Some(questions.into_iter().map(|spanned| spanned.question).collect())
 }
 

@@ -11,6 +11,7 @@ mod host;
 mod images;
 mod routes;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -142,9 +143,9 @@ fn render(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let (word, name) = (check.verdict.as_str(), output::clean(&check.name));
-        text += &format!("{word:<8} {name:<width$}  {}\n", output::clean(&check.found));
+        let _ = writeln!(text, "{word:<8} {name:<width$}  {}", output::clean(&check.found));
         if !check.fix.is_empty() {
-            text += &format!("{:<8} {:<width$}  fix: {}\n", "", "", output::clean(&check.fix));
+            let _ = writeln!(text, "{:<8} {:<width$}  fix: {}", "", "", output::clean(&check.fix));
         }
     }
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();

@@ -44,12 +44,9 @@ fn parse_line(line: &str) -> Option<Route> {
 }
 
 fn judge(pool: Ipv4Net, routes: &[Route]) -> Check {
-    // Bridges named by us or by the engine for us are the pool at work. Ours begin with `fo`.
-    let foreign = |route: &&Route| {
-        let is_inside = pool.contains(&route.network) && route.network.prefix_len() > 16;
-        let is_bridge = route.interface.starts_with("fo") || route.interface.starts_with("br-");
-        !(is_inside && is_bridge)
-    };
+    // Our own bridges inside of the pool are the pool at work (`NetworkSpec::bridge`).
+    let foreign =
+        |route: &&Route| !(pool.contains(&route.network) && is_our_bridge(&route.interface));
     let overlaps = |route: &&Route| {
         pool.contains(&route.network.network()) || route.network.contains(&pool.network())
     };
@@ -64,6 +61,13 @@ fn judge(pool: Ipv4Net, routes: &[Route]) -> Check {
     }
 }
 
+/// Whether an interface is named as ours are: `fi` and 10 hex digits.
+fn is_our_bridge(interface: &str) -> bool {
+    interface
+        .strip_prefix("fi")
+        .is_some_and(|rest| rest.len() == 10 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +77,7 @@ mod tests {
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
-br-12ab\t1000500A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0
+fi00aa11bb22\t1000500A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0
 eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 garbage
 ";
@@ -96,5 +100,11 @@ garbage
     fn our_own_networks_do_not_count() {
         assert_eq!(parse(TABLE).len(), 3);
         assert_eq!(verdict("10.80.0.0/15"), Verdict::Ok);
+        let foreign = TABLE.replace("fi00aa11bb22", "br-00aa11bb22");
+        let check = judge("10.80.0.0/15".parse().unwrap(), &parse(&foreign));
+        assert_eq!(
+            check.found,
+            "10.80.0.0/15 overlaps 10.80.0.16/28, which is reached through `br-00aa11bb22`"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! How instances look to people.
 
 use serde_json::Value;
+use std::fmt::Write as _;
 
 use crate::model::Timestamp;
 
@@ -80,11 +81,11 @@ fn render(instance: &Value, now: Timestamp) -> String {
     let mut text = output::table(&[], &rows);
     let services = instance.list("services");
     if !services.is_empty() {
-        text += &format!("\n\n{}", render_endpoints(services));
+        let _ = write!(text, "\n\n{}", render_endpoints(services));
     }
     let questions: Vec<_> = instance.list("questions").iter().map(question).collect();
     if !questions.is_empty() {
-        text += &format!("\n\n{}", output::table(&["QUESTION", "MODE", "STATE"], &questions));
+        let _ = write!(text, "\n\n{}", output::table(&["QUESTION", "MODE", "STATE"], &questions));
     }
     text
 }

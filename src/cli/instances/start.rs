@@ -1,5 +1,6 @@
 //! `flagops instances start`: asks for an instance and waits until it can be used.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -207,7 +208,7 @@ fn render_ready(id: &str, status: &Value) -> String {
     let surface = &status["attack_surface"];
     let services = surface.list("services");
     if !services.is_empty() {
-        text += &format!("\n\n{}", show::render_endpoints(services));
+        let _ = write!(text, "\n\n{}", show::render_endpoints(services));
     }
     let files: Vec<_> = surface
         .list("provided_files")
@@ -215,7 +216,7 @@ fn render_ready(id: &str, status: &Value) -> String {
         .map(|file| vec![file.text("name").to_owned()])
         .collect();
     if !files.is_empty() {
-        text += &format!("\n\n{}", output::table(&["FILE"], &files));
+        let _ = write!(text, "\n\n{}", output::table(&["FILE"], &files));
     }
     text
 }
