@@ -27,7 +27,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the daemon could not run.
 #[derive(Debug, Error)]
-pub enum RunError {
+pub(super) enum RunError {
     /// Something else listens there.
     #[error("could not listen on {address}: is another flagops running, or `listen` taken?")]
     Listen {
@@ -51,7 +51,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// When something cannot be opened. What was opened is closed again, nothing is half started.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
     let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
     let address = config.listen;

@@ -255,12 +255,13 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
 
 /// The network or the image vanished between plan and act.
 async fn lost_ground(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     image: &str,
     name: &ServiceName,
     what: String,
 ) -> Result<Effect, Fault> {
     if shared.engine.image(image).await?.is_none() {
+        super::builds::heal(shared).await?;
         return Err(Fault::Hopeless(format!(
             "the image of service `{name}` is gone from the node; it is being built again, start once more in a moment"
         )));

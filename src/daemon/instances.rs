@@ -125,7 +125,7 @@ impl Worker {
                 }
                 Err(error) => {
                     n_errors += 1;
-                    self.after_error(&error, n_errors).await
+                    self.after_error(&error, n_errors)
                 }
             };
             let keeps_going = tokio::select! {
@@ -154,7 +154,7 @@ impl Worker {
         Duration::from_millis(millis.unsigned_abs())
     }
 
-    async fn after_error(&self, error: &PassError, n_errors: u32) -> Duration {
+    fn after_error(&self, error: &PassError, n_errors: u32) -> Duration {
         let text = crate::telemetry::chain::Chain(error).to_string();
         if n_errors == 1 {
             tracing::warn!(instance.id = %self.id, "instance {} waits: {text}", self.id);

@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// The competition that always runs and holds every challenge.
-pub const DEFAULT_COMPETITION: &str = "default";
+pub(super) const DEFAULT_COMPETITION: &str = "default";
 
 /// Old versions kept parsed for running instances.
 const MAX_PINNED: usize = 256;
