@@ -12,7 +12,10 @@
 //! * No secret is put into a label, a name or an error.
 
 pub mod docker;
+pub mod fake;
 mod labels;
+#[cfg(test)]
+mod suite;
 
 use std::collections::BTreeMap;
 use std::fmt;
