@@ -217,8 +217,8 @@ impl Docker {
     }
 
     /// Unnamed volumes of ours that no container uses.
-    pub(super) async fn dangling_answers(&self) -> Result<Vec<VolumeSeen>, EngineError> {
-        let mut filters = labels::filter(&self.installation, labels::KIND_ANSWERS, &[]);
+    pub(super) async fn dangling_unnamed(&self) -> Result<Vec<VolumeSeen>, EngineError> {
+        let mut filters = labels::filter(&self.installation, labels::KIND_UNNAMED, &[]);
         filters.insert("dangling".to_owned(), vec!["true".to_owned()]);
         self.list_volumes(filters).await
     }
