@@ -14,6 +14,7 @@
 pub mod docker;
 pub mod fake;
 mod labels;
+pub mod probe;
 #[cfg(test)]
 mod suite;
 
