@@ -17,6 +17,7 @@ mod labels;
 pub mod probe;
 #[cfg(test)]
 mod suite;
+pub mod wall;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -213,7 +213,8 @@ impl Probe<'_> {
 
     /// Inspects the container: does it still run, and where.
     async fn look(&mut self) -> Result<(), ProbeFailure> {
-        let seen = self.engine.container(&self.target.container).await?.ok_or(ProbeFailure::Gone)?;
+        let seen =
+            self.engine.container(&self.target.container).await?.ok_or(ProbeFailure::Gone)?;
         let state = match seen.state {
             ContainerState::Running => {
                 self.addresses = seen.addresses.into_values().collect();

@@ -15,8 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
-    MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::model::InstallationId;
@@ -231,9 +231,9 @@ fn covers(
 ) -> Vec<Mount> {
     let mounted = mounted(spec);
     let paths: BTreeSet<_> = image_volumes.iter().map(|path| clean(path)).collect();
-    let open = paths.into_iter().filter(|path| {
-        path != "/" && !mounted.contains(path) && !tmpfs.contains_key(path)
-    });
+    let open = paths
+        .into_iter()
+        .filter(|path| path != "/" && !mounted.contains(path) && !tmpfs.contains_key(path));
     let options = ["type", "device"].map(|key| (key.to_owned(), "tmpfs".to_owned()));
     let options = options.into_iter().chain([("o".to_owned(), COVER.to_owned())]);
     let driver = MountVolumeOptionsDriverConfig {

@@ -13,14 +13,14 @@ use crate::runtime::{ContainerState, ImageSeen};
 const SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// Two installations on the real engine. What they made is removed at the end, whatever happens.
-struct Rig {
-    engine: Docker,
+pub(in crate::runtime) struct Rig {
+    pub(in crate::runtime) engine: Docker,
     other: Docker,
     image: ImageSeen,
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(in crate::runtime) async fn new() -> Self {
         let engine = Docker::connect(SOCKET, suite::random_installation()).unwrap();
         let other = Docker::connect(SOCKET, suite::random_installation()).unwrap();
         if let Err(error) = engine.info().await {
@@ -30,7 +30,7 @@ impl Rig {
         Self { engine, other, image }
     }
 
-    fn bench(&self) -> Bench<'_> {
+    pub(in crate::runtime) fn bench(&self) -> Bench<'_> {
         Bench { engine: &self.engine, other: &self.other, image: self.image.id.clone() }
     }
 
@@ -40,7 +40,7 @@ impl Rig {
         self.engine.exec(id, &test, Duration::from_secs(20)).await.unwrap()
     }
 
-    async fn started(&self, spec: &ContainerSpec) -> String {
+    pub(in crate::runtime) async fn started(&self, spec: &ContainerSpec) -> String {
         let id = self.engine.create_container(spec).await.unwrap();
         self.engine.start(&id).await.unwrap();
         id
@@ -85,12 +85,12 @@ async fn build(engine: &Docker, dockerfile: &str, files: &[(&str, &[u8])]) -> Im
 }
 
 /// The first line that a web server answers on `address`.
-async fn fetch(address: (std::net::Ipv4Addr, u16)) -> std::io::Result<String> {
+pub(in crate::runtime) async fn fetch(
+    address: (std::net::Ipv4Addr, u16),
+) -> std::io::Result<String> {
     tokio::task::spawn_blocking(move || {
-        let mut stream = std::net::TcpStream::connect_timeout(
-            &address.into(),
-            Duration::from_secs(3),
-        )?;
+        let mut stream =
+            std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(3))?;
         stream.set_read_timeout(Some(Duration::from_secs(3)))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
@@ -118,7 +118,9 @@ async fn a_service_has_no_rights_it_was_not_given() {
     spec.service.limits.pids = 20;
     let id = rig.started(&spec).await;
     let status = rig.say(&id, "cat /proc/1/status").await.output;
-    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in
+        ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+    {
         assert!(status.contains(line), "no `{line}` in\n{status}");
     }
     let refused = rig.say(&id, "echo x > /x").await;
@@ -146,11 +148,15 @@ async fn no_write_reaches_the_disk_of_the_host_unbounded() {
     let id = rig.started(&spec).await;
     let mounts = rig.say(&id, "cat /proc/mounts").await.output;
     for path in ["/data", "/tmp", "/small"] {
-        assert!(mounts.contains(&format!("tmpfs {path} tmpfs rw,nosuid,nodev")), "{path}\n{mounts}");
+        assert!(
+            mounts.contains(&format!("tmpfs {path} tmpfs rw,nosuid,nodev")),
+            "{path}\n{mounts}"
+        );
     }
     let full = rig.say(&id, "dd if=/dev/zero of=/small/x bs=1k count=2048").await;
     assert!(full.code != 0 && full.output.contains("No space left"), "{full:?}");
-    let usable = "cp /bin/busybox /tmp/true && /tmp/true && echo x > /data/x && stat -c %a /tmp /data";
+    let usable =
+        "cp /bin/busybox /tmp/true && /tmp/true && echo x > /data/x && stat -c %a /tmp /data";
     assert_eq!(rig.say(&id, usable).await.output, "1777\n1777\n");
 
     let mut kept = rig.bench().web(&network);
@@ -184,7 +190,10 @@ async fn answers_are_files_that_go_with_the_container() {
     let tar = suite::tar_of(&[("root", b"FLAG{file}".as_slice())]);
     rig.engine.upload(&id, "/answers", tar).await.unwrap();
     rig.engine.start(&id).await.unwrap();
-    assert_eq!(rig.say(&id, "cat /answers/root; echo; echo $ANSWER_ROOT").await.output, "FLAG{file}\nFLAG{env}\n");
+    assert_eq!(
+        rig.say(&id, "cat /answers/root; echo; echo $ANSWER_ROOT").await.output,
+        "FLAG{file}\nFLAG{env}\n"
+    );
     let label = format!("label=flagops.instance={}", spec.instance);
     let volumes = || {
         let listed = std::process::Command::new("docker")
@@ -276,12 +285,16 @@ async fn a_local_base_image_is_enough_for_a_build() {
     let request = BuildRequest { tag: base.clone(), ..request };
     let (log, _lines) = tokio::sync::mpsc::unbounded_channel();
     rig.engine.build(request, log).await.unwrap();
-    let dockerfile = format!("# syntax=docker/dockerfile:1\nFROM {base}\nARG BUILDKIT_SYNTAX\nCOPY b /b\n");
+    let dockerfile =
+        format!("# syntax=docker/dockerfile:1\nFROM {base}\nARG BUILDKIT_SYNTAX\nCOPY b /b\n");
     let mut request = suite::build_request(&dockerfile, &[("b", b"2")]);
     request.args.insert("BUILDKIT_SYNTAX".to_owned(), "evil/frontend".to_owned());
     let (log, mut lines) = tokio::sync::mpsc::unbounded_channel();
     rig.engine.build(request, log).await.unwrap();
-    assert_eq!(lines.recv().await.unwrap(), "ignored `# syntax=docker/dockerfile:1`: built with the engine's own frontend");
+    assert_eq!(
+        lines.recv().await.unwrap(),
+        "ignored `# syntax=docker/dockerfile:1`: built with the engine's own frontend"
+    );
     rig.engine.remove_image(&base).await.unwrap();
 }
 
@@ -349,7 +362,11 @@ async fn a_proof_leaves_nothing_and_sweeps_what_others_left() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(listed.stdout).unwrap(), "");
-    assert_eq!(rig.engine.images().await.unwrap().len(), 1, "the probe's image is not one we built");
+    assert_eq!(
+        rig.engine.images().await.unwrap().len(),
+        1,
+        "the probe's image is not one we built"
+    );
 }
 
 #[tokio::test]

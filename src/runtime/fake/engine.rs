@@ -41,7 +41,8 @@ impl FakeEngine {
         let (latency, is_down, fault) = {
             let mut control = self.control();
             control.calls.push(verb);
-            let fault = control.faults.get_mut(&verb).and_then(std::collections::VecDeque::pop_front);
+            let fault =
+                control.faults.get_mut(&verb).and_then(std::collections::VecDeque::pop_front);
             (control.latency.get(&verb).copied(), control.is_down, fault)
         };
         if let Some(latency) = latency {
@@ -113,7 +114,8 @@ impl Engine for FakeEngine {
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageSeen>, EngineError> {
-        self.pass(Verb::Image, DEADLINE, |machine, us| Ok(quiet(machine.image(us, reference)))).await
+        self.pass(Verb::Image, DEADLINE, |machine, us| Ok(quiet(machine.image(us, reference))))
+            .await
     }
 
     async fn images(&self) -> Result<Vec<ImageSeen>, EngineError> {
@@ -184,10 +186,8 @@ impl Engine for FakeEngine {
     }
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        self.pass(Verb::CreateContainer, DEADLINE, |machine, us| {
-            machine.create_container(us, spec)
-        })
-        .await
+        self.pass(Verb::CreateContainer, DEADLINE, |machine, us| machine.create_container(us, spec))
+            .await
     }
 
     async fn upload(&self, container: &str, dir: &str, tar: Bytes) -> Result<(), EngineError> {

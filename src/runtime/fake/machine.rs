@@ -14,8 +14,8 @@ use crate::model::id::hex;
 use crate::model::{InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
-    BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent,
-    ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
+    ImageSeen, LogSink, NetworkSeen, VolumeSeen,
 };
 
 /// Where minted answers are files, below any root.
@@ -372,11 +372,7 @@ impl Machine {
     }
 
     /// The id of a container of ours; `None` when there is none of that name.
-    fn own_id(
-        &self,
-        us: &InstallationId,
-        container: &str,
-    ) -> Result<Option<String>, EngineError> {
+    fn own_id(&self, us: &InstallationId, container: &str) -> Result<Option<String>, EngineError> {
         let Some(id) = self.container_id(container) else { return Ok(None) };
         if self.containers.get(&id).is_some_and(|found| found.owner == *us) {
             Ok(Some(id))
@@ -447,7 +443,10 @@ impl Machine {
             other.as_str() != id && container.state == ContainerState::Running
         });
         let published = others.flat_map(|(_, container)| &container.spec.published);
-        published.map(|published| published.port).chain(self.occupied_ports.iter().copied()).collect()
+        published
+            .map(|published| published.port)
+            .chain(self.occupied_ports.iter().copied())
+            .collect()
     }
 
     pub(super) fn stop(
@@ -529,9 +528,7 @@ impl Machine {
         self.containers.values().any(|container| {
             container.state == ContainerState::Running
                 && container.ends.values().any(|end| end == address.ip())
-                && !self
-                    .closed
-                    .contains(&(container.spec.service.name.to_string(), address.port()))
+                && !self.closed.contains(&(container.spec.service.name.to_string(), address.port()))
         })
     }
 }
