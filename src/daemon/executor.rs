@@ -19,7 +19,7 @@ use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want};
 use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
 use crate::render::answers;
-use crate::runtime::probe::{self, ProbeTarget};
+use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
 use crate::runtime::{ContainerState, EngineError};
 use crate::store::StoreError;
 
@@ -322,11 +322,8 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
     let is_repair = !job.is_first_start();
     Box::pin(async move {
         let image = shared.engine.image(&service.image).await?;
-        let target = ProbeTarget {
-            container: container.clone(),
-            service,
-            image_health: image.and_then(|image| image.health),
-        };
+        let health = image.and_then(|image| image.health);
+        let target = ProbeTarget::new(&container, &service, health.as_ref());
         let outcome = tokio::select! {
             outcome = probe::wait_usable(shared.engine.as_ref(), &target, patience) => outcome,
             () = turn_around.cancelled() => return Err(Fault::Again),
@@ -344,7 +341,7 @@ async fn after_probe(
     shared: &Shared,
     name: ServiceName,
     container: String,
-    failure: probe::ProbeFailure,
+    failure: ProbeFailure,
     is_repair: IsRepair,
 ) -> Result<Effect, Fault> {
     match shared.engine.container(&container).await? {
@@ -358,13 +355,24 @@ async fn after_probe(
                 shared.engine.stop(&container, Duration::from_secs(2)).await?;
                 Err(Fault::Again)
             }
-            ContainerState::Running => {
-                Err(Fault::Hopeless(format!("service `{name}` never became usable: {failure}")))
-            }
+            ContainerState::Running => Err(Fault::Hopeless(format!(
+                "service `{name}` never became usable: {}",
+                for_owner(&failure)
+            ))),
             ContainerState::Created | ContainerState::Paused | ContainerState::Other(_) => {
                 Err(Fault::Again)
             }
         },
+    }
+}
+
+/// What a player may read of a failed probe: no output, it could hold an answer.
+fn for_owner(failure: &ProbeFailure) -> String {
+    match failure {
+        ProbeFailure::Unusable { check: FailedCheck::Command { code, .. }, .. } => {
+            format!("its health command ends with code {code}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -23,7 +23,7 @@ mod profile;
 mod prove;
 mod syntax;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -13,14 +13,14 @@ use crate::runtime::{ContainerState, ImageSeen};
 const SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// Two installations on the real engine. What they made is removed at the end, whatever happens.
-struct Rig {
-    engine: Docker,
+pub(in crate::runtime) struct Rig {
+    pub(in crate::runtime) engine: Docker,
     other: Docker,
     image: ImageSeen,
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(in crate::runtime) async fn new() -> Self {
         let engine = Docker::connect(SOCKET, suite::random_installation()).unwrap();
         let other = Docker::connect(SOCKET, suite::random_installation()).unwrap();
         if let Err(error) = engine.info().await {
@@ -30,7 +30,7 @@ impl Rig {
         Self { engine, other, image }
     }
 
-    fn bench(&self) -> Bench<'_> {
+    pub(in crate::runtime) fn bench(&self) -> Bench<'_> {
         Bench { engine: &self.engine, other: &self.other, image: self.image.id.clone() }
     }
 
@@ -40,7 +40,7 @@ impl Rig {
         self.engine.exec(id, &test, Duration::from_secs(20)).await.unwrap()
     }
 
-    async fn started(&self, spec: &ContainerSpec) -> String {
+    pub(in crate::runtime) async fn started(&self, spec: &ContainerSpec) -> String {
         let id = self.engine.create_container(spec).await.unwrap();
         self.engine.start(&id).await.unwrap();
         id
@@ -85,7 +85,9 @@ async fn build(engine: &Docker, dockerfile: &str, files: &[(&str, &[u8])]) -> Im
 }
 
 /// The first line that a web server answers on `address`.
-async fn fetch(address: (std::net::Ipv4Addr, u16)) -> std::io::Result<String> {
+pub(in crate::runtime) async fn fetch(
+    address: (std::net::Ipv4Addr, u16),
+) -> std::io::Result<String> {
     tokio::task::spawn_blocking(move || {
         let mut stream =
             std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(3))?;

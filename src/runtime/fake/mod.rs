@@ -243,7 +243,7 @@ impl FakeEngine {
 
     /// The main process of a container (id or name) ends.
     pub fn crash(&self, container: &str, code: i64, is_oom: IsOom) {
-        let event = self.machine().crash(container, code, is_oom == IsOom::Yes);
+        let event = self.machine().crash(container, code, is_oom);
         self.publish(event);
     }
 
