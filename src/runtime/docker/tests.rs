@@ -226,6 +226,10 @@ async fn services_find_each_other_by_name_and_players_find_the_port() {
         let said = rig.say(&web, &format!("wget -qO- http://{name}:8080/")).await;
         assert_eq!(said.output, "hello\n", "{name}");
     }
+    let began = std::time::Instant::now();
+    let outside = rig.say(&web, "wget -T 20 http://example.org/").await;
+    assert_ne!(outside.code, 0, "a name outside is not looked up: {outside:?}");
+    assert!(began.elapsed() < Duration::from_secs(10), "it fails soon: {:?}", began.elapsed());
     assert_eq!(fetch((std::net::Ipv4Addr::LOCALHOST, port)).await.unwrap(), "hello");
     let seen = rig.engine.container(&web).await.unwrap().unwrap();
     assert_eq!(fetch((seen.addresses[&back], 8080)).await.unwrap(), "hello");
@@ -319,6 +323,29 @@ async fn a_failed_build_names_the_instruction() {
     assert!(text.to_lowercase().contains("unknown instruction: runn"), "{text}");
     let (text, _) = verdict("RUN [ $(ls /sys/class/net | wc -l) = 1 ] && exit 9").await;
     assert!(text.ends_with("exit code 9"), "no network but loopback: {text}");
+}
+
+#[tokio::test]
+async fn the_classic_builder_does_the_same() {
+    let rig = Rig::new().await;
+    let attempt = async |dockerfile: &str| {
+        let request = suite::build_request(dockerfile, &[("busybox", &busybox())]);
+        let (log, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        let mut log = build_log::BuildLog::new(log);
+        let classic = build::Builder::Classic;
+        let built = rig.engine.attempt(&request, &request.context, classic, &mut log).await;
+        let said: Vec<_> = std::iter::from_fn(|| lines.try_recv().ok()).collect();
+        (built.map_err(|error| error.to_string()), said, request)
+    };
+    let good = "FROM scratch\nCOPY busybox /bin/sh\nRUN echo to the log\n";
+    let (built, said, request) = attempt(good).await;
+    assert_eq!(built, Ok(()), "{said:#?}");
+    assert!(said.iter().any(|line| line == "to the log"), "{said:#?}");
+    let seen = rig.engine.image(&request.tag).await.unwrap().unwrap();
+    assert_eq!(seen.build_key, Some(request.key));
+    let (built, _, _) = attempt(&format!("{good}RUN exit 3\n")).await;
+    let text = "the build failed: `RUN exit 3` ended with exit code 3";
+    assert_eq!(built, Err(text.to_owned()));
 }
 
 #[tokio::test]
