@@ -236,6 +236,23 @@ async fn services_find_each_other_by_name_and_players_find_the_port() {
 }
 
 #[tokio::test]
+async fn a_published_port_that_nobody_serves_yet_is_not_usable() {
+    use crate::runtime::probe::{ProbeTarget, wait_usable};
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let mut spec = rig.bench().web(&network);
+    suite::publish(&mut spec, suite::free_port());
+    spec.service.entrypoint = Some(vec!["/bin/sh".into(), "-c".into()]);
+    let late = "sleep 1; touch /tmp/serves; exec httpd -f -p 8080 -h /www";
+    spec.service.command = Some(vec![late.into()]);
+    let id = rig.started(&spec).await;
+    let target = ProbeTarget::new(&id, &spec.service, None);
+    assert_eq!(target.ports, [8080]);
+    wait_usable(&rig.engine, &target, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(rig.say(&id, "test -e /tmp/serves").await.code, 0, "it was called usable too soon");
+}
+
+#[tokio::test]
 async fn commands_end_with_their_code_or_at_their_deadline() {
     let rig = Rig::new().await;
     let (_, network) = rig.bench().network().await;
@@ -269,8 +286,18 @@ async fn the_engines_health_verdict_and_logs_are_passed_on() {
     spec.service.entrypoint = Some(vec!["/bin/sh".into(), "-c".into()]);
     spec.service.command =
         Some(vec!["for i in 1 2 3; do echo line $i; done; printf '\\377\\n'; sleep 60".into()]);
+    let mut events = rig.engine.events().await.unwrap();
     let id = rig.started(&spec).await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let verdict = async {
+        while let Some(event) = futures_util::StreamExt::next(&mut events).await {
+            if event.action == "health_status: unhealthy" {
+                return event.instance;
+            }
+        }
+        None
+    };
+    assert_eq!(tokio::time::timeout_at(deadline, verdict).await.unwrap(), Some(spec.instance));
     while !rig.engine.container(&id).await.unwrap().unwrap().is_unhealthy {
         assert!(tokio::time::Instant::now() < deadline, "it never became unhealthy");
         tokio::time::sleep(Duration::from_millis(50)).await;
