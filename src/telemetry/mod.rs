@@ -45,7 +45,7 @@ pub enum TelemetryError {
 /// When the filter is wrong, or when called twice.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+        .with_env_filter(filter(&config.filter)?)
         .with_writer(std::io::stderr);
     let outcome = match config.format {
         LogFormat::Text => {
@@ -60,6 +60,15 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
             .try_init(),
     };
     outcome.map_err(|_| TelemetryError::Twice)
+}
+
+/// The operator's filter. The engine's client is never more talkative than `info`: below that it
+/// logs request bodies, and the rotator's environment holds answers.
+fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    let quiet = ["bollard=info", "hyper=info", "hyper_util=info", "h2=info"];
+    quiet.into_iter().try_fold(EnvFilter::try_new(text)?, |filter, directive| {
+        Ok(filter.add_directive(directive.parse()?))
+    })
 }
 
 /// Stamps log lines with the system's clock, in UTC with milliseconds.
