@@ -9,8 +9,7 @@
 //! # Invariants
 //! * From an instance: replies, and packets to its own bridge. Nothing else: no host, no published
 //!   port, no other instance, no LAN, no metadata service, no internet, no IPv6.
-//! * A source address that does not live on the bridge is dropped, except in replies to players
-//!   (see [`FROM_INSTANCE`]).
+//! * A source address that does not live on the bridge is dropped, in replies too.
 //! * To an instance: what Docker published, replies, and what this host itself sends (the probe,
 //!   and Docker's proxy).
 //! * Within a bridge everything passes, whether or not `br_netfilter` shows us bridged packets.
@@ -28,12 +27,10 @@ const BRIDGE: &str = "fi";
 /// Only packets in the *reply* direction pass: a connection that an instance opened before there
 /// was a wall ends now. `fib … . iif` asks the routing table whether an address lives on the bridge
 /// the packet came from; addresses of the host do not, for the table calls those local.
-///
-/// Replies to players pass before the source is checked: a container on two networks sends them
-/// through whichever its default route leads. They match an open connection, ports included.
+/// Replies to players pass that check also where a container is on two networks: Docker publishes
+/// a port on the network that its default route leads through.
 const FROM_INSTANCE: &str = r"
     meta nfproto ipv6 counter drop
-    ct direction reply ct status dnat accept
     fib saddr . iif oif missing counter drop
     ct direction reply ct state established,related accept
     ip daddr { 224.0.0.0/4, 255.255.255.255 } accept
@@ -154,7 +151,6 @@ mod tests {
         table inet flagops_01234567 {
           chain from_instance {
             meta nfproto ipv6 counter drop
-            ct direction reply ct status dnat accept
             fib saddr . iif oif missing counter drop
             ct direction reply ct state established,related accept
             ip daddr { 224.0.0.0/4, 255.255.255.255 } accept
