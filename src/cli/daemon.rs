@@ -55,9 +55,8 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
     let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
     let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     if data.was_created() {
         info!(
             path = %data.admin_token_path().display(),
@@ -85,11 +84,7 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     served
 }
 
-async fn open_mirror(
-    config: &Config,
-    remote: Remote,
-    path: PathBuf,
-) -> Result<Mirror, StartError> {
+async fn open_mirror(config: &Config, remote: Remote, path: PathBuf) -> Result<Mirror, StartError> {
     let credentials = Credentials {
         ssh_key: config.source.ssh_key.clone(),
         known_hosts: config.source.known_hosts.clone(),
@@ -113,7 +108,9 @@ async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
     match wall.ensure().await {
         Ok(WallState::Up) => Some(wall),
         Ok(WallState::Unsupported { reason }) => {
-            warn!("no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed");
+            warn!(
+                "no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed"
+            );
             None
         }
         Err(error) => {

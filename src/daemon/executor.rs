@@ -13,9 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::stock;
-use crate::model::{
-    Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp,
-};
+use crate::model::{Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want};
 use crate::release::identity::spec_hash;
@@ -237,9 +235,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
     Box::pin(async move {
         let _slot = shared.start_slots.acquire().await;
         match shared.engine.create_container(&spec).await {
-            Ok(container) => {
-                Ok(Effect::Service { name, container, state: ServiceState::Empty })
-            }
+            Ok(container) => Ok(Effect::Service { name, container, state: ServiceState::Empty }),
             Err(EngineError::NotFound { what }) => {
                 lost_ground(&shared, &spec.service.image, &name, what).await
             }
@@ -430,8 +426,14 @@ pub(crate) async fn last_words(shared: &Shared, observed: &Observed) -> String {
             continue;
         }
         let Ok(output) = shared.engine.logs(&seen.container, 20).await else { continue };
-        let tail: String =
-            output.chars().rev().take(LAST_WORDS_BYTES).collect::<Vec<_>>().into_iter().rev().collect();
+        let tail: String = output
+            .chars()
+            .rev()
+            .take(LAST_WORDS_BYTES)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
         if !tail.trim().is_empty() {
             words.push_str("\nlast output of `");
             words.push_str(name.as_str());

@@ -140,8 +140,7 @@ impl Worker {
 
     /// Leaves the table of workers, unless a trigger came in meanwhile.
     fn retire(&self) -> bool {
-        let mut workers =
-            self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if self.signal.take() {
             return false;
         }
@@ -379,11 +378,8 @@ impl Worker {
             if row.phase != InstancePhase::Removing && row.phase.is_live() {
                 row.phase = InstancePhase::Removing;
                 row.error = Some(why);
-                row.stop_reason = Some(if was_ready {
-                    StopReason::HealthCheckFailed
-                } else {
-                    StopReason::Error
-                });
+                row.stop_reason =
+                    Some(if was_ready { StopReason::HealthCheckFailed } else { StopReason::Error });
             }
         };
         self.shared.store.change_instance(self.id, change).await?;

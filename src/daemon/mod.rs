@@ -163,11 +163,7 @@ async fn restore_live(shared: &Arc<Shared>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn restore_one(
-    mirror: &Mirror,
-    policy: &catalog::Policy,
-    row: &LiveRow,
-) -> Option<LiveChallenge> {
+fn restore_one(mirror: &Mirror, policy: &catalog::Policy, row: &LiveRow) -> Option<LiveChallenge> {
     let tree = mirror.tree(row.revision).ok()?;
     let folder = catalog::load_one(&tree, &row.path, policy).ok()?;
     let challenge = folder.challenge?;

@@ -192,11 +192,7 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
     remove_leftovers(shared, &instances, &containers, &volumes).await
 }
 
-async fn needs_work(
-    shared: &Shared,
-    view: &View<'_>,
-    instance: &Instance,
-) -> Result<bool, Fault> {
+async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Result<bool, Fault> {
     if instances::is_busy(shared, instance.id) {
         return Ok(false);
     }
@@ -223,7 +219,10 @@ async fn remove_leftovers(
         let Some(id) = container.instance else { continue };
         match has_ended(&id) {
             Some(true) => {
-                tracing::info!(container.name = container.name, "removing a leftover of an ended instance");
+                tracing::info!(
+                    container.name = container.name,
+                    "removing a leftover of an ended instance"
+                );
                 shared.engine.remove_container(&container.id).await?;
             }
             Some(false) => {}

@@ -84,7 +84,9 @@ impl fmt::Display for ProbeFailure {
             Self::Unhealthy { code: Some(code), .. } => {
                 write!(f, "its health command ends with code {code}")
             }
-            Self::Unhealthy { code: None, .. } => f.write_str("its health command does not end in time"),
+            Self::Unhealthy { code: None, .. } => {
+                f.write_str("its health command does not end in time")
+            }
             Self::Engine(error) => write!(f, "{error}"),
         }
     }

@@ -105,9 +105,10 @@ impl Engine for Docker {
         let api = self.connection.api().await?;
         let info = self
             .connection
-            .run(&Call::read("read what the engine is"), |client| async move {
-                client.info().await
-            })
+            .run(
+                &Call::read("read what the engine is"),
+                |client| async move { client.info().await },
+            )
             .await?;
         let text = |value: Option<String>| value.unwrap_or_default();
         Ok(EngineInfo {

@@ -87,7 +87,8 @@ impl Docker {
     async fn disconnect_ours(&self, id: &str, found: &NetworkInspect) -> Result<(), EngineError> {
         for (container, end) in found.containers.iter().flatten() {
             let is_leftover = container.starts_with("ep-");
-            let whom = if is_leftover { end.name.as_deref().unwrap_or(container) } else { container };
+            let whom =
+                if is_leftover { end.name.as_deref().unwrap_or(container) } else { container };
             match self.own_container(container).await {
                 Ok(()) => (),
                 Err(_) if is_leftover => (),
