@@ -3,7 +3,7 @@
 
 REPO_DIR=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # Everything that is made at run time lives here and is ignored by git.
-RUN_DIR=${FLAGOPS_RUN_DIR:-$REPO_DIR/.run}
+RUN_DIR=${RUN_DIR:-$REPO_DIR/.run}
 # debootstrap and dockerd live in sbin, which an ordinary user's PATH may lack.
 PATH=$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 export REPO_DIR RUN_DIR PATH

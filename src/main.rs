@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: hands its arguments to [`flagops::cli`].
+
+fn main() -> std::process::ExitCode {
+    flagops::cli::main(std::env::args_os())
+}

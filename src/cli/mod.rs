@@ -1,1 +1,173 @@
-//! cli
+//! The command line: what can be asked for, and how each wish is carried out.
+//!
+//! In:  arguments and variables. Out: text or JSON on standard output, an exit code: 0 fine,
+//! 1 findings or failure, 2 usage.
+//!
+//! `serve` runs the daemon in this process; `check` and `doctor` look at this machine; everything
+//! else asks a running server through its HTTP API.
+//!
+//! # Invariants
+//! * Only [`output`] prints.
+//! * A failure says what, where, why, and what to do next.
+
+mod builds;
+mod challenges;
+mod check;
+mod client;
+mod daemon;
+mod doctor;
+mod excerpt;
+mod failure;
+mod instances;
+mod output;
+mod serve;
+mod settings;
+mod status;
+mod token;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use failure::{Ending, Failure};
+use output::Format;
+use settings::Global;
+
+/// GitOps for capture-the-flag events: a git repository of challenges becomes running, per-team
+/// instances, and stays so.
+#[derive(Debug, Parser)]
+#[command(name = "flagops", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Start here:
+  flagops check ./challenges            check a repository before you push it
+  flagops serve --repo ./challenges     serve it on http://127.0.0.1:8100
+  flagops status                        see what the server does
+
+Exit codes: 0 fine, 1 findings or failure, 2 wrong usage or configuration.
+`flagops COMMAND --help` has examples for every command.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    Reconcile(status::ReconcileArgs),
+    Challenges(challenges::ChallengesArgs),
+    Builds(builds::BuildsArgs),
+    Instances(instances::InstancesArgs),
+    Token(token::TokenArgs),
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  flagops completions bash > /etc/bash_completion.d/flagops
+  flagops completions fish > ~/.config/fish/completions/flagops.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the server's OpenAPI document
+    #[command(after_help = "\
+Examples:
+  flagops openapi > flagops.openapi.json")]
+    Openapi,
+    /// Print the version of this program, and of the server if one answers
+    #[command(after_help = "\
+Examples:
+  flagops version
+  flagops version --format json")]
+    Version,
+}
+
+/// Runs the program: parses `arguments`, does what they say, and tells how it ended.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap knows where: help and version to standard output, the rest to standard error.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(ending) => ending.into(),
+        Err(failure) => {
+            output::note(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Ending, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            Failure::failed(
+                format!("could not start the runtime ({error})"),
+                "raise the limits on threads and open files (`ulimit -u`, `ulimit -n`)",
+            )
+        })?;
+    runtime.block_on(dispatch(cli))
+}
+
+async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(args) => serve::run(&global, args).await,
+        Command::Check(args) => check::run(&global, &args),
+        Command::Status(args) => status::run(&global, &args).await,
+        Command::Reconcile(args) => status::reconcile(&global, &args).await,
+        Command::Challenges(args) => challenges::run(&global, args).await,
+        Command::Builds(args) => builds::run(&global, args).await,
+        Command::Instances(args) => instances::run(&global, args).await,
+        Command::Token(args) => token::run(&global, args).await,
+        Command::Doctor(args) => doctor::run(&global, &args).await,
+        Command::Completions { shell } => completions(shell),
+        Command::Openapi => openapi(&global).await,
+        Command::Version => version(&global).await,
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Ending, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "flagops", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(Ending::Fine)
+}
+
+async fn openapi(global: &Global) -> Result<Ending, Failure> {
+    let document = global.client()?.get(client::Request::to(&["openapi.json"])).await?;
+    output::print_json(&document)?;
+    Ok(Ending::Fine)
+}
+
+async fn version(global: &Global) -> Result<Ending, Failure> {
+    use wire::Fields as _;
+    let ours = env!("CARGO_PKG_VERSION");
+    // Without a server the question is answered all the same.
+    let meta = match global.anonymous() {
+        Ok(client) => client.get(client::Request::to(&["meta"])).await.ok(),
+        Err(_) => None,
+    };
+    let theirs = meta.as_ref().map(|meta| meta.text("version")).filter(|text| !text.is_empty());
+    match global.format {
+        Format::Json => {
+            output::print_json(&serde_json::json!({ "version": ours, "server": theirs }))?;
+        }
+        Format::Table => {
+            let server = theirs.map_or(String::new(), |theirs| format!("\nserver {theirs}"));
+            output::print(&format!("flagops {ours}{}", output::clean_block(&server)))?;
+        }
+    }
+    Ok(Ending::Fine)
+}

@@ -30,10 +30,10 @@ use tokio::sync::mpsc;
 
 use crate::builder::{BuildPolicy, Builder};
 use crate::catalog;
-use crate::config::Config;
+use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
-use crate::runtime::{Engine, EngineError};
+use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Store, StoreError};
 
 pub use platform::Platform;
@@ -93,7 +93,7 @@ impl Daemon {
         let policy = BuildPolicy {
             n_slots: config.builder.n_slots as usize,
             deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
-            network: config.builder.network.into(),
+            network: build_network(config.builder.network),
         };
         let builder = Builder::new(Arc::clone(&engine), policy, Arc::clone(&clock), report);
         let (looks_in, looks) = mpsc::channel(64);
@@ -117,10 +117,22 @@ impl Daemon {
         Platform::new(Arc::clone(&self.shared))
     }
 
+    /// The table of tasks, for what the wiring adds.
+    pub fn tasks(&self) -> tasks::Tasks {
+        self.shared.tasks.clone()
+    }
+
     /// Ends every loop after the engine calls that are under way. Instances keep running.
     pub async fn stop(self) {
         self.shared.builder.stop();
         self.shared.tasks.join(STOP_PATIENCE).await;
+    }
+}
+
+fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {
+    match choice {
+        BuildNetworkChoice::Default => BuildNetwork::Default,
+        BuildNetworkChoice::None => BuildNetwork::None,
     }
 }
 

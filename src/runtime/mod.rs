@@ -11,9 +11,15 @@
 //! * Every call has a deadline and ends as [`EngineError::TimedOut`], never hangs.
 //! * No secret is put into a label, a name or an error.
 
+pub mod docker;
+mod labels;
+pub mod metered;
+pub mod probe;
+pub mod wall;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,6 +98,16 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Hints that something of ours changed. Ends when the connection does; the caller relists
     /// and subscribes again. Events get lost: never depend on one.
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError>;
+
+    /// Whether a TCP connection to a container's own address is accepted, within `deadline`.
+    /// Never ask a published port: its proxy accepts before the application listens.
+    async fn reach(&self, address: SocketAddrV4, deadline: Duration) -> std::io::Result<()> {
+        let connecting = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(deadline, connecting).await {
+            Ok(connected) => connected.map(drop),
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+        }
+    }
 }
 
 /// Where lines of a build's output go.
@@ -252,7 +268,7 @@ pub struct EngineEvent {
 }
 
 /// Why an engine did not do it.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// It does not answer at all.
     #[error("the container engine at `{endpoint}` does not answer ({reason})")]
@@ -308,6 +324,14 @@ pub enum EngineError {
         /// The engine's words.
         reason: String,
     },
+    /// The registry of an image was not reached, or wants us to come back later.
+    #[error("the registry of `{reference}` does not answer ({reason})")]
+    Registry {
+        /// The image, or the step of a build that needs it.
+        reference: String,
+        /// The engine's words.
+        reason: String,
+    },
     /// It refused, and will refuse again.
     #[error("the container engine refused `{what}`: {reason}")]
     Refused {
@@ -319,6 +343,22 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// One stable word for the situation, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed_out",
+            Self::NotFound { .. } => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::NotOurs { .. } => "not_ours",
+            Self::SubnetTaken { .. } => "subnet_taken",
+            Self::PortTaken { .. } => "port_taken",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Registry { .. } => "registry",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     /// Whether trying again can help, and with which backoff.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -328,6 +368,7 @@ impl EngineError {
             Self::SubnetTaken { .. } | Self::PortTaken { .. } => {
                 Disposition::Retry(RetryClass::Contention)
             }
+            Self::Registry { .. } => Disposition::Retry(RetryClass::Network),
             Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::NotOurs { .. }

@@ -1,1 +1,118 @@
-//! store
+//! The only room with SQL: one SQLite file that survives being killed at any instruction.
+//!
+//! One thread writes, each change in one immediate transaction that is on the disk when the caller
+//! hears of it; a few read-only connections answer questions beside it. Queries are methods of
+//! [`Store`], one file per family of tables, that take and return model types.
+//!
+//! In:  what happened, with its time; never a clock of its own.
+//! Out: rows as model types, in a documented order.
+//!
+//! # Invariants
+//! * A method that returned `Ok` is durable; one that failed, or never returned, is whole or absent.
+//! * Every method is cancel-safe: a dropped future's change still happens whole or not at all.
+//! * A read that begins after a write returned sees it.
+//! * Two daemons never share a data directory ([`datadir`]).
+//!
+//! # Not here
+//! What the rows mean (`contest`, `planner`); when they change (`daemon`).
+
+pub mod builds;
+pub mod conditions;
+pub mod datadir;
+pub mod error;
+pub mod instances;
+pub mod live;
+mod migrate;
+pub mod networks;
+mod ports;
+mod readers;
+mod row;
+pub mod source;
+pub mod submissions;
+mod subnets;
+pub mod teams;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, Transaction};
+
+pub use builds::BuildOutcome;
+pub use conditions::{EventRow, NewCondition};
+pub use datadir::{DataDir, DataDirError};
+pub use error::StoreError;
+pub use instances::{
+    InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
+};
+pub use live::LiveRow;
+pub use networks::{NetworkKind, NetworkRow, NetworkState};
+pub use source::SourceRow;
+pub use submissions::Submitted;
+
+use ports::StrangerPorts;
+use readers::Readers;
+use writer::Writer;
+
+/// The database. Cheap to clone; the file is closed when the last clone is dropped.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Dropped in this order: the writer closes last and folds the write-ahead log in.
+    readers: Readers,
+    writer: Writer,
+    /// Host ports that others were seen on. Forgotten at a restart: they are then seen again.
+    strangers: Mutex<StrangerPorts>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// Opens the database file at `path`, makes it (mode 0600) when it is absent, and brings it to
+    /// this version's shape, after a backup beside it when there was something to back up.
+    ///
+    /// Blocks for as long as migrations take, and for a check of the whole file after an unclean
+    /// stop.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is damaged, belongs to another program or to a newer
+    /// version, or a migration that it already has was edited.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = migrate::open(path)?;
+        let readers = Readers::open(path)?;
+        let writer = Writer::start(connection)?;
+        let strangers = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers }) })
+    }
+
+    /// Runs `change` in one immediate transaction on the writer's thread: committed when it
+    /// returns `Ok`, rolled back otherwise.
+    async fn write<T, E>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.inner.writer.run(change).await
+    }
+
+    /// Runs `question` in one read transaction: it sees one state of everything.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.run(question).await
+    }
+}

@@ -1,0 +1,63 @@
+//! How long players and authors wait, beside the floor measured in the same run.
+//!
+//! `make bench` runs everything; `cargo bench -- start` only what has `start` in its name. Numbers
+//! are medians in milliseconds; a ratio is to the bare engine calls for the same containers.
+//! Nothing here asserts: goals are printed beside what was seen.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(clippy::disallowed_methods, reason = "the bench is no part of the daemon")]
+
+mod catalogue;
+mod floor;
+mod platform;
+mod report;
+
+use anyhow::Result;
+
+use crate::platform::Platform;
+use crate::report::Report;
+
+/// Runs of each start; `FLAGOPS_BENCH_RUNS` changes it.
+const RUNS: usize = 20;
+
+fn main() -> Result<()> {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let runs = std::env::var("FLAGOPS_BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut report = Report::new();
+    let wants = |name: &str| name.contains(&filter);
+    if wants("reconcile") || wants("rss") {
+        catalogue::run(&mut report)?;
+    }
+    if wants("start") || wants("stop") || wants("parallel") {
+        runtime.block_on(starts(&mut report, runs))?;
+    }
+    report.print();
+    Ok(())
+}
+
+/// Starts and stops, ours and the floor's by turns, so that a noisy machine disturbs both.
+async fn starts(report: &mut Report, runs: usize) -> Result<()> {
+    let platform = Platform::start(&[("ONE-001", 1), ("TWO-001", 2)]).await?;
+    let bare = floor::Bare::connect().await?;
+    for (challenge, n_services, name) in [("ONE-001", 1, "start, one service"), ("TWO-001", 2, "start, two services")] {
+        let (mut ours, mut floor) = (Vec::new(), Vec::new());
+        let (mut our_stops, mut floor_stops) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let started = platform.start_instance(challenge).await?;
+            ours.push(started.took);
+            our_stops.push(platform.stop_instance(&started.id).await?);
+            let launched = bare.launch(n_services).await?;
+            floor.push(launched.took);
+            floor_stops.push(bare.remove(launched).await?);
+        }
+        report.ratio(name, &ours, &floor, 1.3);
+        report.ratio(&name.replace("start", "stop"), &our_stops, &floor_stops, f64::NAN);
+    }
+    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..(runs / 5).max(3) {
+        ours.push(platform.start_many("ONE-001", 10).await?);
+        floor.push(bare.launch_many(10, 4).await?);
+    }
+    report.ratio("parallel, ten starts", &ours, &floor, 1.2);
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! A real `flagops serve` on a real bare remote, asked over HTTP.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// What every container of the benchmark runs, ours and the floor's.
+pub const COMMAND: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/etc"];
+
+/// A running daemon with its remote, removed with everything it made.
+pub struct Platform {
+    _dir: tempfile::TempDir,
+    data: PathBuf,
+    child: Child,
+    base: String,
+    client: reqwest::Client,
+    token: String,
+}
+
+/// An instance that became ready.
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// From the request until its first HTTP answer.
+    pub took: Duration,
+}
+
+impl Platform {
+    /// Serves challenges of `(id, number of services)` and waits until all are live.
+    pub async fn start(challenges: &[(&str, usize)]) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir()?;
+        let remote = dir.path().join("remote.git");
+        commit(&remote, dir.path(), challenges)?;
+        let data = dir.path().join("data");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = serve(&remote, &data, port)?;
+        let base = format!("http://127.0.0.1:{port}");
+        let mut platform = Self {
+            _dir: dir,
+            data,
+            child,
+            base,
+            client: reqwest::Client::new(),
+            token: String::new(),
+        };
+        platform.wait_until_live(challenges.len()).await?;
+        platform.token = platform.team_token().await?;
+        Ok(platform)
+    }
+
+    async fn wait_until_live(&self, n: usize) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(120) {
+            if let Ok(page) = self.get("/api/v1/challenges?limit=10000").await
+                && page["total"].as_u64() == Some(n as u64)
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the challenges were not live within 120 s")
+    }
+
+    async fn team_token(&self) -> Result<String> {
+        let admin = std::fs::read_to_string(self.data.join("admin.token"))?;
+        let answer: Value = self
+            .client
+            .post(format!("{}/api/v1/admin/tokens", self.base))
+            .bearer_auth(admin.trim())
+            .json(&serde_json::json!({"team": "bench"}))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        Ok(answer["token"].as_str().context("no token in the answer")?.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Starts an instance and waits until it is ready and answers on its real host port.
+    pub async fn start_instance(&self, challenge: &str) -> Result<Started> {
+        let begin = Instant::now();
+        let answer: Value = self
+            .client
+            .post(format!("{}/api/v1/instances", self.base))
+            .bearer_auth(&self.token)
+            .json(&serde_json::json!({"challenge_id": challenge}))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        let id = answer["id"].as_str().context("no id in the answer")?.to_owned();
+        loop {
+            let status = self.get(&format!("/api/v1/instances/{id}/status")).await?;
+            match status["status"].as_str() {
+                Some("ready") => {
+                    let port = status["attack_surface"]["services"][0]["port"].as_u64();
+                    super::floor::answer(u16::try_from(port.context("no port")?)?).await?;
+                    return Ok(Started { id, took: begin.elapsed() });
+                }
+                Some("starting") => tokio::time::sleep(Duration::from_millis(3)).await,
+                _ => bail!("instance {id} failed: {}", status["error"]),
+            }
+        }
+    }
+
+    /// Stops an instance and waits until no container of it is left.
+    pub async fn stop_instance(&self, id: &str) -> Result<Duration> {
+        let begin = Instant::now();
+        self.client
+            .delete(format!("{}/api/v1/instances/{id}", self.base))
+            .bearer_auth(&self.token)
+            .send()
+            .await?
+            .error_for_status()?;
+        while containers(&format!("flagops.instance={id}"))? > 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        Ok(begin.elapsed())
+    }
+
+    /// Starts `n` instances at once; the time until all answer. Stops them afterwards.
+    pub async fn start_many(&self, challenge: &str, n: usize) -> Result<Duration> {
+        let begin = Instant::now();
+        let started =
+            futures_util::future::try_join_all((0..n).map(|_| self.start_instance(challenge)))
+                .await?;
+        let took = begin.elapsed();
+        for one in started {
+            self.stop_instance(&one.id).await?;
+        }
+        Ok(took)
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let Ok(installation) = std::fs::read_to_string(self.data.join("installation")) else {
+            return;
+        };
+        let label = format!("label=flagops.installation={}", installation.trim());
+        let script = format!(
+            "docker ps -aq --filter {label} | xargs -r docker rm -fv; \
+             docker network ls -q --filter {label} | xargs -r docker network rm; \
+             docker images -q --filter {label} | sort -u | xargs -r docker rmi -f"
+        );
+        let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+fn containers(label: &str) -> Result<usize> {
+    let output =
+        Command::new("docker").args(["ps", "-aq", "--filter", &format!("label={label}")]).output()?;
+    Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
+}
+
+/// Runs the binary that belongs to this benchmark.
+pub fn serve(remote: &Path, data: &Path, port: u16) -> Result<Child> {
+    let log = std::fs::File::create(data.with_extension("log"))?;
+    let child = Command::new(env!("CARGO_BIN_EXE_flagops"))
+        .args(["serve", "--repo"])
+        .arg(remote)
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .env("FLAGOPS_NETWORK__POOL", "10.93.0.0/16")
+        .env("FLAGOPS_NETWORK__N_READY", "12")
+        .env("FLAGOPS_NETWORK__FIRST_PORT", "30000")
+        .env("FLAGOPS_NETWORK__LAST_PORT", "30999")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
+    Ok(child)
+}
+
+/// A bare remote whose one commit holds the challenges.
+fn commit(remote: &Path, dir: &Path, challenges: &[(&str, usize)]) -> Result<()> {
+    let work = dir.join("work");
+    for (id, n_services) in challenges {
+        let folder = work.join("BENCH").join(id);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("metadata.yaml"), METADATA)?;
+        std::fs::write(folder.join("docker-compose.yml"), compose(*n_services))?;
+    }
+    push(&work, remote)
+}
+
+const METADATA: &str = "name: Bench\ndescription: Answers as fast as it can.\ndifficulty: easy\ntags: [bench]\ncategory: web\n";
+
+/// Services as the floor runs them. The health interval is what authors write: 10 s.
+fn compose(n_services: usize) -> String {
+    let mut text = String::from("services:\n");
+    for nth in 0..n_services {
+        text.push_str(&format!(
+            "  web{nth}:\n    image: busybox:latest\n    command: [{}]\n    ports: [8080]\n    mem_limit: 64m\n    cpus: 0.5\n    pids_limit: 64\n    healthcheck:\n      test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1:8080/hosts']\n      interval: 10s\n",
+            COMMAND.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    text
+}
+
+/// Commits everything in `work` and pushes it to the bare repository `remote`.
+pub fn push(work: &Path, remote: &Path) -> Result<()> {
+    let git = |dir: &Path, args: &[&str]| -> Result<()> {
+        let status = Command::new("git")
+            .current_dir(dir)
+            .args(["-c", "user.name=bench", "-c", "user.email=bench@example.invalid"])
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !status.success() {
+            bail!("git {} failed in {}", args.join(" "), dir.display());
+        }
+        Ok(())
+    };
+    if !remote.exists() {
+        std::fs::create_dir_all(remote)?;
+        git(remote, &["init", "--bare", "--initial-branch=main", "."])?;
+    }
+    if !work.join(".git").exists() {
+        git(work, &["init", "--initial-branch=main", "."])?;
+    }
+    git(work, &["add", "-A"])?;
+    git(work, &["commit", "--allow-empty", "-m", "bench"])?;
+    git(work, &["push", "--force", remote.to_str().context("a path in UTF-8")?, "main"])
+}

@@ -1,0 +1,161 @@
+//! For operators: tokens, every instance, their logs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Admin;
+use super::error::{Answer, ApiError, Envelope, Issue};
+use super::extract::{Body, FromParams, Params, Path, Query};
+use super::instance_view::InstanceInfo;
+use super::instances;
+use super::page::{Page, PageParams};
+use crate::daemon::platform::Platform;
+
+/// Longest name of a team, in characters.
+const MAX_TEAM_NAME: usize = 80;
+
+/// Routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new()
+        .routes(routes!(create_token))
+        .routes(routes!(every_instance))
+        .routes(routes!(one_instance))
+        .routes(routes!(logs))
+}
+
+/// For whom a token is made.
+#[derive(Debug, Deserialize, ToSchema)]
+struct TokenBody {
+    /// The team's name; a new name makes a new team.
+    #[schema(min_length = 1, max_length = 80)]
+    team: String,
+}
+
+/// A new token. It is shown this once. Its `Debug` is not derived, so that it cannot be logged.
+#[derive(Serialize, ToSchema)]
+struct TokenResponse {
+    token: String,
+    team_id: String,
+    team_name: String,
+}
+
+/// The last lines of an instance's containers.
+#[derive(Debug, Serialize, ToSchema)]
+struct LogResponse {
+    instance_id: String,
+    /// Written by the challenge: hostile text.
+    logs: String,
+}
+
+/// How much of the logs is wanted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Lines {
+    /// Lines of each service, from the end.
+    #[param(minimum = 1, maximum = 10000, default = 200, required = false)]
+    lines: u32,
+}
+
+impl FromParams for Lines {
+    fn read(params: &mut Params) -> Self {
+        let lines = params.integer("lines", 1..=10_000);
+        Self { lines: lines.and_then(|lines| u32::try_from(lines).ok()).unwrap_or(200) }
+    }
+}
+
+/// The name without blanks around it, if it can be shown on a scoreboard.
+fn team_name(text: &str) -> Result<&str, ApiError> {
+    let name = text.trim();
+    let length = name.chars().count();
+    let is_shown = !name.chars().any(|c| c.is_control() || is_direction(c));
+    if is_shown && (1..=MAX_TEAM_NAME).contains(&length) {
+        return Ok(name);
+    }
+    Err(ApiError::invalid(&[Issue {
+        kind: "value_error",
+        location: vec!["body".to_owned(), "team".to_owned()],
+        message: format!(
+            "a team's name has 1 to {MAX_TEAM_NAME} characters, none of them a control character"
+        ),
+        input: serde_json::Value::Null,
+        context: None,
+    }]))
+}
+
+/// Characters that turn around the text after them, and so the neighbours on the scoreboard.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Makes a token for a team, and the team when it is new.
+#[utoipa::path(post, path = "/admin/tokens", tag = "admin", security(("bearer" = [])),
+    request_body = TokenBody,
+    responses((status = 201, body = TokenResponse), (status = 403, body = Envelope),
+        (status = 422, body = Envelope)))]
+async fn create_token(
+    State(platform): State<Platform>,
+    _admin: Admin,
+    Body(body): Body<TokenBody>,
+) -> Answer<(StatusCode, Json<TokenResponse>)> {
+    let (team, token) = platform.create_team_token(team_name(&body.team)?).await?;
+    let answer = TokenResponse { token, team_id: team.id.to_string(), team_name: team.name };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Every instance of every team, oldest first.
+#[utoipa::path(get, path = "/admin/instances", tag = "admin", security(("bearer" = [])),
+    params(instances::Filter, PageParams),
+    responses((status = 200, body = Page<InstanceInfo>), (status = 403, body = Envelope)))]
+async fn every_instance(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Query((filter, page)): Query<(instances::Filter, PageParams)>,
+) -> Answer<Json<Page<InstanceInfo>>> {
+    Ok(Json(Page::of(instances::rows(&platform, &caller, &filter).await?, page)))
+}
+
+/// One instance of any team.
+#[utoipa::path(get, path = "/admin/instances/{instance_id}", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn one_instance(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Answer<Json<InstanceInfo>> {
+    Ok(Json(instances::show(&platform, &caller, &id).await?))
+}
+
+/// The last lines that an instance's containers wrote, by service.
+#[utoipa::path(get, path = "/admin/instances/{instance_id}/logs", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path), Lines),
+    responses((status = 200, body = LogResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn logs(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    Query(wanted): Query<Lines>,
+) -> Answer<Json<LogResponse>> {
+    let logs = platform.logs(&caller, &id, wanted.lines).await?;
+    Ok(Json(LogResponse { instance_id: id, logs }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn team_names_are_trimmed_and_harmless() {
+        assert_eq!(team_name("  Blue Börds 🐦 ").unwrap(), "Blue Börds 🐦");
+        for name in ["", "  ", "a\nb", "a\u{1b}[31m", "a\u{202e}b", &"x".repeat(81)] {
+            assert!(team_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Files of a challenge and of an instance.
+//!
+//! # Invariants
+//! * Only files that the catalogue lists, by exactly the listed name, are served: a path that
+//!   climbs, is absolute or names a folder matches nothing.
+//! * A template is never served: rendered, it holds answers.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Signed;
+use super::catalogue::{AttachmentInfo, attachments};
+use super::error::{Answer, ApiError, Envelope};
+use super::extract::Path;
+use super::{challenges, download, instances};
+use crate::daemon::platform::{Platform, PlatformError};
+use crate::model::Challenge;
+
+/// Routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new()
+        .routes(routes!(of_challenge))
+        .routes(routes!(download_of_challenge))
+        .routes(routes!(of_instance))
+        .routes(routes!(download_of_instance))
+}
+
+/// A listing of files.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttachmentList {
+    pub(crate) files: Vec<AttachmentInfo>,
+}
+
+/// Files that can be downloaded as they are; no templates.
+pub(crate) fn static_files(challenge: &Challenge) -> Vec<AttachmentInfo> {
+    let files = challenge.attachments.iter().filter(|file| !file.is_template);
+    files.map(|file| AttachmentInfo { name: file.name.clone(), size: file.size_bytes }).collect()
+}
+
+fn is_served(challenge: &Challenge, name: &str) -> bool {
+    let mut files = challenge.attachments.iter();
+    files.any(|file| !file.is_template && file.name == name)
+}
+
+/// The files of a challenge. A template is listed without its `.tpl`, with the template's size.
+#[utoipa::path(get, path = "/challenges/{challenge_id}/attachments", tag = "attachments",
+    security(("bearer" = [])), params(("challenge_id" = String, Path)),
+    responses((status = 200, body = AttachmentList), (status = 404, body = Envelope)))]
+async fn of_challenge(
+    State(platform): State<Platform>,
+    _caller: Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<AttachmentList>> {
+    let live = platform.live();
+    let challenge = challenges::visible(&platform, &live, &id)?;
+    Ok(Json(AttachmentList { files: attachments(challenge) }))
+}
+
+/// Downloads a file of a challenge. Ranges and entity tags work.
+#[utoipa::path(get, path = "/challenges/{challenge_id}/attachments/{*path}", tag = "attachments",
+    security(("bearer" = [])),
+    params(("challenge_id" = String, Path), ("path" = String, Path, description = "as listed")),
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 206, description = "the part asked for"), (status = 404, body = Envelope)))]
+async fn download_of_challenge(
+    State(platform): State<Platform>,
+    _caller: Signed,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let live = platform.live();
+    let challenge = challenges::visible(&platform, &live, &id)?;
+    if !is_served(challenge, &name) {
+        return Err(PlatformError::AttachmentNotFound.into());
+    }
+    let bytes = platform.attachment(&challenge.id, &name).await?;
+    Ok(download::answer(&name, bytes, &headers))
+}
+
+/// The files of an instance, at the version it was started from.
+#[utoipa::path(get, path = "/instances/{instance_id}/attachments", tag = "attachments",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = AttachmentList), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn of_instance(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<AttachmentList>> {
+    let instance = platform.instance(&caller, &id).await?;
+    let challenge = instances::challenge_of(&platform, &instance).await?;
+    let files = challenge.as_deref().map(static_files).unwrap_or_default();
+    Ok(Json(AttachmentList { files }))
+}
+
+/// Downloads a file of an instance. Ranges and entity tags work.
+#[utoipa::path(get, path = "/instances/{instance_id}/attachments/{*path}", tag = "attachments",
+    security(("bearer" = [])),
+    params(("instance_id" = String, Path), ("path" = String, Path, description = "as listed")),
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 206, description = "the part asked for"), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn download_of_instance(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let instance = platform.instance(&caller, &id).await?;
+    let challenge = instances::challenge_of(&platform, &instance).await?;
+    if !challenge.is_some_and(|challenge| is_served(&challenge, &name)) {
+        return Err(absent());
+    }
+    match platform.instance_attachment(&instance, &name).await {
+        Ok(bytes) => Ok(download::answer(&name, bytes, &headers)),
+        Err(PlatformError::AttachmentNotFound) => Err(absent()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Instances have a code of their own for this.
+fn absent() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "attachment_not_found", "attachment not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{attachment, challenge, question};
+    use super::*;
+
+    #[test]
+    fn hostile_names_and_templates_match_nothing() {
+        let mut web = challenge("WEB-001", vec![question("flag")]);
+        web.attachments = vec![attachment("src/main.c", 10), attachment("notes.txt.tpl", 20)];
+        assert!(is_served(&web, "src/main.c"));
+        for name in [
+            "",
+            ".",
+            "..",
+            "src",
+            "src/",
+            "/src/main.c",
+            "src/../src/main.c",
+            "./src/main.c",
+            "src//main.c",
+            "src\\main.c",
+            "src/main.c\0",
+            "SRC/MAIN.C",
+            "notes.txt",
+            "notes.txt.tpl",
+        ] {
+            assert!(!is_served(&web, name), "{name:?}");
+        }
+        let listed: Vec<_> = attachments(&web).into_iter().map(|file| file.name).collect();
+        assert_eq!(listed, ["src/main.c", "notes.txt"]);
+    }
+}

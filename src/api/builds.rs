@@ -1,0 +1,248 @@
+//! Images in the contract's words: state, kick-off, rescan. There is one node, `local`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Admin;
+use super::error::{Answer, Envelope, cut};
+use super::extract::Path;
+use super::standings::as_u32;
+use crate::daemon::platform::{ChallengeState, Platform, PlatformError};
+use crate::model::{BuildState, ChallengeId, NodeId, Timestamp};
+
+/// Routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new()
+        .routes(routes!(build_state))
+        .routes(routes!(build_one))
+        .routes(routes!(build_all))
+        .routes(routes!(rescan))
+}
+
+/// The images of every challenge.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct BuildStateResponse {
+    rows: Vec<BuildStateRow>,
+}
+
+/// The images of one challenge.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct BuildStateRow {
+    challenge_id: String,
+    /// `failed`, `building`, `unbuilt` or `built`.
+    aggregated: &'static str,
+    nodes: Vec<NodeBuildState>,
+}
+
+/// The images of one challenge on one node.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct NodeBuildState {
+    node_id: String,
+    status: &'static str,
+    /// Unix seconds; 0 unless built.
+    built_at: f64,
+    /// Why it failed, by service.
+    error: String,
+    /// Always empty: the node is inside the platform.
+    node_error: &'static str,
+}
+
+/// What a kick-off began.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct KickoffResponse {
+    /// Empty for all.
+    challenge_id: String,
+    nodes: Vec<KickoffNode>,
+}
+
+/// What a kick-off began on one node.
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
+struct KickoffNode {
+    node_id: String,
+    ok: bool,
+    status: &'static str,
+    queued: Vec<String>,
+    skipped_built: Vec<String>,
+    skipped_in_progress: Vec<String>,
+    error: String,
+}
+
+/// What a look at the remote changed.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct RescanResult {
+    /// Challenges at the newest revision.
+    total: u32,
+    added: Vec<String>,
+    removed: Vec<String>,
+    nodes: Vec<RescanNode>,
+}
+
+/// The same on one node.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct RescanNode {
+    node_id: String,
+    ok: bool,
+    total: Option<u32>,
+    error: Option<String>,
+}
+
+fn row(state: &ChallengeState) -> BuildStateRow {
+    let finished = state.builds.iter().filter_map(|build| build.finished_at).max();
+    let built_at = finished.filter(|_| state.build == BuildState::Built);
+    let failed = state.builds.iter().filter(|build| build.state == BuildState::Failed);
+    let errors =
+        failed.filter_map(|build| Some(format!("{}: {}", build.service, build.error.as_ref()?)));
+    let node = NodeBuildState {
+        node_id: NodeId::local().to_string(),
+        status: state.build.as_str(),
+        built_at: built_at.map_or(0.0, Timestamp::as_secs_f64),
+        error: errors.collect::<Vec<_>>().join("; "),
+        node_error: "",
+    };
+    BuildStateRow {
+        challenge_id: state.id.to_string(),
+        aggregated: state.build.as_str(),
+        nodes: vec![node],
+    }
+}
+
+/// The images of every challenge, by id.
+#[utoipa::path(get, path = "/admin/challenges/build-state", tag = "admin",
+    security(("bearer" = [])),
+    responses((status = 200, body = BuildStateResponse), (status = 403, body = Envelope)))]
+async fn build_state(
+    State(platform): State<Platform>,
+    _admin: Admin,
+) -> Answer<Json<BuildStateResponse>> {
+    let states = platform.challenge_states().await?;
+    Ok(Json(BuildStateResponse { rows: states.iter().map(row).collect() }))
+}
+
+/// Asks for the images of one challenge again, also when they failed for good.
+#[utoipa::path(post, path = "/admin/challenges/{challenge_id}/build", tag = "admin",
+    security(("bearer" = [])), params(("challenge_id" = String, Path)),
+    responses((status = 200, body = KickoffResponse), (status = 403, body = Envelope)))]
+async fn build_one(
+    State(platform): State<Platform>,
+    _admin: Admin,
+    Path(id): Path<String>,
+) -> Answer<Json<KickoffResponse>> {
+    let mut states = platform.challenge_states().await?;
+    states.retain(|state| state.id.as_str() == id);
+    let node = if states.is_empty() {
+        // As the contract wants it: an unknown challenge is the node's refusal, not ours.
+        let error = format!("node returned 404: Challenge not found on this node: {}", cut(&id));
+        KickoffNode { node_id: NodeId::local().to_string(), error, ..KickoffNode::default() }
+    } else {
+        kick_off(&platform, &states).await?
+    };
+    Ok(Json(KickoffResponse { challenge_id: cut(&id), nodes: vec![node] }))
+}
+
+/// Asks for every image that is not there yet.
+#[utoipa::path(post, path = "/admin/challenges/build-all", tag = "admin",
+    security(("bearer" = [])),
+    responses((status = 200, body = KickoffResponse), (status = 403, body = Envelope)))]
+async fn build_all(
+    State(platform): State<Platform>,
+    _admin: Admin,
+) -> Answer<Json<KickoffResponse>> {
+    let states = platform.challenge_states().await?;
+    let node = kick_off(&platform, &states).await?;
+    Ok(Json(KickoffResponse { challenge_id: String::new(), nodes: vec![node] }))
+}
+
+async fn kick_off(platform: &Platform, states: &[ChallengeState]) -> Answer<KickoffNode> {
+    let mut node = KickoffNode {
+        node_id: NodeId::local().to_string(),
+        ok: true,
+        status: "ok",
+        ..KickoffNode::default()
+    };
+    for state in states {
+        let id = state.id.to_string();
+        match state.build {
+            BuildState::Built => node.skipped_built.push(id),
+            BuildState::Building => node.skipped_in_progress.push(id),
+            BuildState::Unbuilt | BuildState::Failed => match platform.rebuild(&id).await {
+                Ok(()) => node.queued.push(id),
+                // Gone or invalid since we looked: nothing to build.
+                Err(PlatformError::ChallengeNotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+    Ok(node)
+}
+
+/// Looks at the remote at once and says which challenges came and went.
+#[utoipa::path(post, path = "/admin/challenges/rescan", tag = "admin", security(("bearer" = [])),
+    responses((status = 200, body = RescanResult), (status = 403, body = Envelope)))]
+async fn rescan(State(platform): State<Platform>, _admin: Admin) -> Answer<Json<RescanResult>> {
+    let before = at_head(&platform.challenge_states().await?);
+    platform.reconcile_now().await?;
+    let after = at_head(&platform.challenge_states().await?);
+    Ok(Json(difference(&before, &after)))
+}
+
+/// The challenges at the newest revision.
+fn at_head(states: &[ChallengeState]) -> Vec<ChallengeId> {
+    let here = states.iter().filter(|state| state.head_tree.is_some());
+    here.map(|state| state.id.clone()).collect()
+}
+
+fn difference(before: &[ChallengeId], after: &[ChallengeId]) -> RescanResult {
+    let only_in = |these: &[ChallengeId], those: &[ChallengeId]| {
+        let ids = these.iter().filter(|id| !those.contains(id));
+        ids.map(ToString::to_string).collect()
+    };
+    let total = as_u32(after.len());
+    let node_id = NodeId::local().to_string();
+    RescanResult {
+        total,
+        added: only_in(after, before),
+        removed: only_in(before, after),
+        nodes: vec![RescanNode { node_id, ok: true, total: Some(total), error: None }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{build, state};
+    use super::*;
+
+    #[test]
+    fn a_failed_image_is_named_with_its_service() {
+        let mut web = state("WEB-001", BuildState::Failed);
+        let mut failed = build("WEB-001", BuildState::Failed);
+        failed.error = Some("no such package".to_owned());
+        web.builds = vec![build("WEB-001", BuildState::Built), failed];
+        insta::assert_json_snapshot!(row(&web), @r#"
+        {
+          "challenge_id": "WEB-001",
+          "aggregated": "failed",
+          "nodes": [
+            {
+              "node_id": "local",
+              "status": "failed",
+              "built_at": 0.0,
+              "error": "web: no such package",
+              "node_error": ""
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_rescan_says_what_came_and_what_went() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect::<Vec<_>>();
+        let result = difference(&ids(&["A-1", "B-1"]), &ids(&["B-1", "C-1"]));
+        assert_eq!((result.added, result.removed), (vec!["C-1".into()], vec!["A-1".into()]));
+        assert_eq!(result.total, 2);
+    }
+}

@@ -1,0 +1,465 @@
+//! What players see of an instance. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::attachments::static_files;
+use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
+use super::competitions::COMPETITION;
+use crate::model::{
+    Challenge, Endpoint, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
+};
+
+/// A port that players reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ServiceEndpoint {
+    /// `ssh`, `http`, `https` or `tcp`.
+    pub(crate) service_type: &'static str,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Always null.
+    pub(crate) credentials: Option<Credential>,
+    pub(crate) path: &'static str,
+    /// The service's name.
+    pub(crate) label: String,
+}
+
+/// How to log in. No challenge declares one today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Credential {
+    pub(crate) username: String,
+    pub(crate) password: Option<String>,
+    pub(crate) key_file: Option<String>,
+}
+
+/// The instance's own VPN gateway. No topology that is served today has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct VpnEndpoint {
+    pub(crate) proto: &'static str,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) config_url: String,
+}
+
+/// Where to attack.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct AttackSurface {
+    pub(crate) services: Vec<ServiceEndpoint>,
+    pub(crate) provided_files: Vec<AttachmentInfo>,
+    /// Always null.
+    pub(crate) flag_path: Option<String>,
+    pub(crate) vpn: Option<VpnEndpoint>,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InstanceInfo {
+    pub(crate) id: String,
+    pub(crate) challenge_id: String,
+    pub(crate) team_id: String,
+    pub(crate) competition_id: String,
+    pub(crate) node_id: String,
+    pub(crate) name: String,
+    pub(crate) category: Option<&'static str>,
+    pub(crate) difficulty: &'static str,
+    /// `starting`, `ready` or `error`.
+    pub(crate) status: &'static str,
+    /// Unix seconds.
+    pub(crate) started_at: f64,
+    /// The lease in seconds.
+    pub(crate) ttl: u32,
+    /// Unix seconds.
+    pub(crate) expires_at: f64,
+    pub(crate) services: Vec<ServiceEndpoint>,
+    pub(crate) description: String,
+    pub(crate) questions: Vec<InstanceQuestionInfo>,
+    pub(crate) attachments: Vec<AttachmentInfo>,
+    /// `simple` or `engagement`.
+    pub(crate) network_topology: &'static str,
+    pub(crate) vpn_endpoint: Option<VpnEndpoint>,
+    pub(crate) entry_urls: Vec<String>,
+    /// How far it is, finer than `status`.
+    pub(crate) phase: &'static str,
+    /// Why it failed.
+    pub(crate) error: String,
+    /// The commit it was started from.
+    pub(crate) revision: String,
+    /// Times a container was started again after it died.
+    pub(crate) restarts: u32,
+}
+
+/// A question, and how the team stands with it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InstanceQuestionInfo {
+    pub(crate) id: String,
+    /// Empty while locked.
+    pub(crate) prompt: String,
+    pub(crate) mode: &'static str,
+    /// Null while locked.
+    pub(crate) choices: Option<Vec<String>>,
+    pub(crate) requires: Vec<String>,
+    /// Whether everything it requires is solved.
+    pub(crate) unlocked: bool,
+    pub(crate) answered_correctly: bool,
+    /// Wrong answers left; null when uncapped.
+    pub(crate) attempts_remaining: Option<u32>,
+    pub(crate) attempts_cap: Option<u32>,
+}
+
+/// How far an instance is.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InstanceStatusResponse {
+    pub(crate) id: String,
+    /// `starting`, `ready`, `stopped` or `error`.
+    pub(crate) status: &'static str,
+    /// Null unless ready.
+    pub(crate) attack_surface: Option<AttackSurface>,
+    /// Why it failed.
+    pub(crate) error: String,
+    /// Always empty: we intercept no traffic.
+    pub(crate) cert_volume: &'static str,
+    /// How far it is, finer than `status`.
+    pub(crate) phase: &'static str,
+    /// While starting: which step, of how many.
+    pub(crate) progress: Option<Progress>,
+}
+
+/// A step of the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Progress {
+    pub(crate) step: u32,
+    pub(crate) of: u32,
+    /// For people.
+    pub(crate) message: &'static str,
+}
+
+/// How a team stands with the questions of one challenge.
+pub(crate) struct Standing {
+    /// What it solved.
+    pub(crate) captured: BTreeSet<QuestionId>,
+    /// Its wrong attempts.
+    pub(crate) wrong: BTreeMap<QuestionId, u32>,
+}
+
+/// The step of `phase` on the way to ready.
+pub(crate) fn progress(phase: InstancePhase) -> Option<Progress> {
+    let (step, message) = match phase {
+        InstancePhase::Queued => (1, "waiting for a free slot"),
+        InstancePhase::Preparing => (2, "making networks and volumes"),
+        InstancePhase::Creating => (3, "creating containers"),
+        InstancePhase::Starting => (4, "starting containers"),
+        InstancePhase::Probing => (5, "waiting until it answers"),
+        InstancePhase::Ready
+        | InstancePhase::Removing
+        | InstancePhase::Stopped
+        | InstancePhase::Failed => return None,
+    };
+    Some(Progress { step, of: 5, message })
+}
+
+fn services(surface: &[Endpoint]) -> Vec<ServiceEndpoint> {
+    let endpoint = |endpoint: &Endpoint| ServiceEndpoint {
+        service_type: endpoint.kind.as_str(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        credentials: None,
+        path: "/",
+        label: endpoint.service.to_string(),
+    };
+    surface.iter().map(endpoint).collect()
+}
+
+fn error_of(instance: &Instance) -> String {
+    instance.error.clone().unwrap_or_default()
+}
+
+/// What `GET …/status` says.
+pub(crate) fn status(instance: &Instance, challenge: Option<&Challenge>) -> InstanceStatusResponse {
+    let is_ready = instance.status() == InstanceStatus::Ready;
+    InstanceStatusResponse {
+        id: instance.id.to_string(),
+        status: instance.status().as_str(),
+        attack_surface: is_ready.then(|| AttackSurface {
+            services: services(&instance.surface),
+            provided_files: challenge.map(static_files).unwrap_or_default(),
+            flag_path: None,
+            vpn: None,
+        }),
+        error: error_of(instance),
+        cert_volume: "",
+        phase: instance.phase.as_str(),
+        progress: progress(instance.phase),
+    }
+}
+
+/// What `GET /instances/{id}` says. Without its challenge, which can only be missing when the
+/// repository lost the commit, the instance is shown under the challenge's id.
+pub(crate) fn info(
+    instance: &Instance,
+    challenge: Option<&Challenge>,
+    standing: &Standing,
+    cap_of: impl Fn(&str) -> Option<u32>,
+) -> InstanceInfo {
+    let metadata = challenge.map(|challenge| &challenge.metadata);
+    let is_ready = instance.status() == InstanceStatus::Ready;
+    let questions = metadata.into_iter().flat_map(|metadata| &metadata.questions);
+    let competition = Some(&instance.competition).filter(|id| !id.is_empty());
+    InstanceInfo {
+        id: instance.id.to_string(),
+        challenge_id: instance.challenge.to_string(),
+        team_id: instance.team.to_string(),
+        competition_id: competition.map_or(COMPETITION, String::as_str).to_owned(),
+        node_id: instance.node.to_string(),
+        name: metadata.map_or(instance.challenge.as_str(), |m| m.name.as_str()).to_owned(),
+        category: metadata.map(|metadata| metadata.category.as_str()),
+        difficulty: metadata.map_or("", |metadata| metadata.difficulty.as_str()),
+        status: instance.status().as_str(),
+        started_at: instance.started_at.as_secs_f64(),
+        ttl: instance.ttl_secs,
+        expires_at: instance.expires_at.as_secs_f64(),
+        services: if is_ready { services(&instance.surface) } else { Vec::new() },
+        description: metadata.map(|metadata| metadata.description.clone()).unwrap_or_default(),
+        questions: questions.map(|asked| question(asked, standing, &cap_of)).collect(),
+        attachments: challenge.map(attachments).unwrap_or_default(),
+        network_topology: metadata.map_or("simple", |metadata| metadata.topology.as_str()),
+        vpn_endpoint: None,
+        entry_urls: metadata.map(|metadata| metadata.entry_urls.clone()).unwrap_or_default(),
+        phase: instance.phase.as_str(),
+        error: error_of(instance),
+        revision: instance.revision.to_string(),
+        restarts: instance.n_restarts,
+    }
+}
+
+fn question(
+    asked: &Question,
+    standing: &Standing,
+    cap_of: impl Fn(&str) -> Option<u32>,
+) -> InstanceQuestionInfo {
+    let lock = Lock::of(asked, &standing.captured);
+    let public = question_info(asked, lock);
+    let cap = cap_of(public.mode);
+    let n_wrong = standing.wrong.get(&asked.id).copied().unwrap_or(0);
+    InstanceQuestionInfo {
+        id: public.id,
+        prompt: public.prompt,
+        mode: public.mode,
+        choices: public.choices,
+        requires: public.requires,
+        unlocked: lock == Lock::Open,
+        answered_correctly: standing.captured.contains(&asked.id),
+        attempts_remaining: cap.map(|cap| cap.saturating_sub(n_wrong)),
+        attempts_cap: cap,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{attachment, challenge, question, team, tree};
+    use super::*;
+    use crate::model::compose::Transport;
+    use crate::model::{
+        EndpointKind, InstanceId, NodeId, ObjectId, QuestionMode, Revision, Timestamp,
+    };
+
+    fn instance(phase: InstancePhase) -> Instance {
+        Instance {
+            id: InstanceId::new(uuid::Uuid::from_bytes([5; 16])),
+            challenge: "WEB-001".parse().unwrap(),
+            team: team(1).id,
+            competition: "default".to_owned(),
+            node: NodeId::local(),
+            revision: Revision(ObjectId::from_bytes([7; 20])),
+            tree: tree(1),
+            phase,
+            error: None,
+            stop_reason: None,
+            surface: vec![Endpoint {
+                service: "web".parse().unwrap(),
+                kind: EndpointKind::Http,
+                host: "127.0.0.1".to_owned(),
+                port: 30_001,
+                target: 80,
+                transport: Transport::Tcp,
+            }],
+            created_at: Timestamp::from_millis(1_000),
+            started_at: Timestamp::from_millis(1_500),
+            stopped_at: None,
+            ttl_secs: 600,
+            expires_at: Timestamp::from_millis(601_500),
+            n_restarts: 0,
+        }
+    }
+
+    fn sample() -> Challenge {
+        let mut second = question("root");
+        second.requires = vec!["flag".parse().unwrap()];
+        let mut third = question("word");
+        third.mode = QuestionMode::Static { answer: "hidden-answer".to_owned() };
+        let mut web = challenge("WEB-001", vec![question("flag"), second, third]);
+        web.attachments = vec![attachment("a.txt", 3), attachment("b.txt.tpl", 9)];
+        web
+    }
+
+    fn standing() -> Standing {
+        let wrong = BTreeMap::from([("word".parse().unwrap(), 4)]);
+        Standing { captured: BTreeSet::new(), wrong }
+    }
+
+    fn cap_of(mode: &str) -> Option<u32> {
+        (mode == "static").then_some(10)
+    }
+
+    #[test]
+    fn an_instance_is_shown_in_the_contract_s_shape() {
+        let shown = info(&instance(InstancePhase::Ready), Some(&sample()), &standing(), cap_of);
+        insta::assert_json_snapshot!(shown, @r#"
+        {
+          "id": "05050505-0505-0505-0505-050505050505",
+          "challenge_id": "WEB-001",
+          "team_id": "01010101-0101-0101-0101-010101010101",
+          "competition_id": "default",
+          "node_id": "local",
+          "name": "Name of WEB-001",
+          "category": "web",
+          "difficulty": "easy",
+          "status": "ready",
+          "started_at": 1.5,
+          "ttl": 600,
+          "expires_at": 601.5,
+          "services": [
+            {
+              "service_type": "http",
+              "host": "127.0.0.1",
+              "port": 30001,
+              "credentials": null,
+              "path": "/",
+              "label": "web"
+            }
+          ],
+          "description": "A brief.",
+          "questions": [
+            {
+              "id": "flag",
+              "prompt": "Find the flag.",
+              "mode": "dynamic",
+              "choices": null,
+              "requires": [],
+              "unlocked": true,
+              "answered_correctly": false,
+              "attempts_remaining": null,
+              "attempts_cap": null
+            },
+            {
+              "id": "root",
+              "prompt": "",
+              "mode": "dynamic",
+              "choices": null,
+              "requires": [
+                "flag"
+              ],
+              "unlocked": false,
+              "answered_correctly": false,
+              "attempts_remaining": null,
+              "attempts_cap": null
+            },
+            {
+              "id": "word",
+              "prompt": "Find the word.",
+              "mode": "static",
+              "choices": null,
+              "requires": [],
+              "unlocked": true,
+              "answered_correctly": false,
+              "attempts_remaining": 6,
+              "attempts_cap": 10
+            }
+          ],
+          "attachments": [
+            {
+              "name": "a.txt",
+              "size": 3
+            },
+            {
+              "name": "b.txt",
+              "size": 9
+            }
+          ],
+          "network_topology": "simple",
+          "vpn_endpoint": null,
+          "entry_urls": [
+            "https://example.org"
+          ],
+          "phase": "ready",
+          "error": "",
+          "revision": "0707070707070707070707070707070707070707",
+          "restarts": 0
+        }
+        "#);
+    }
+
+    #[test]
+    fn an_instance_without_its_challenge_is_still_shown() {
+        let shown = info(&instance(InstancePhase::Ready), None, &standing(), cap_of);
+        assert_eq!((shown.name.as_str(), shown.category), ("WEB-001", None));
+        assert_eq!((shown.questions, shown.network_topology), (vec![], "simple"));
+    }
+
+    #[test]
+    fn the_surface_is_there_when_ready_and_only_then() {
+        for word in InstancePhase::WORDS {
+            let phase = InstancePhase::from_word(word).unwrap();
+            let told = status(&instance(phase), Some(&sample()));
+            assert_eq!(told.attack_surface.is_some(), phase == InstancePhase::Ready, "{phase}");
+            assert_eq!(told.progress.is_some(), told.status == "starting", "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_failed_instance_says_why() {
+        let failed = Instance {
+            error: Some("`web` exited with 1".to_owned()),
+            ..instance(InstancePhase::Failed)
+        };
+        insta::assert_json_snapshot!(status(&failed, None), @r#"
+        {
+          "id": "05050505-0505-0505-0505-050505050505",
+          "status": "error",
+          "attack_surface": null,
+          "error": "`web` exited with 1",
+          "cert_volume": "",
+          "phase": "failed",
+          "progress": null
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_ready_status_lists_files_that_can_be_downloaded() {
+        let told = status(&instance(InstancePhase::Ready), Some(&sample()));
+        insta::assert_json_snapshot!(told.attack_surface, @r#"
+        {
+          "services": [
+            {
+              "service_type": "http",
+              "host": "127.0.0.1",
+              "port": 30001,
+              "credentials": null,
+              "path": "/",
+              "label": "web"
+            }
+          ],
+          "provided_files": [
+            {
+              "name": "a.txt",
+              "size": 3
+            }
+          ],
+          "flag_path": null,
+          "vpn": null
+        }
+        "#);
+    }
+}

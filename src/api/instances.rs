@@ -1,0 +1,445 @@
+//! Instances: start, look, renew, stop; and the same below a competition.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{Admin, Maybe, Signed};
+use super::competitions::COMPETITION;
+use super::error::{Answer, ApiError, Envelope, not_registered};
+use super::extract::{Body, FromParams, Params, Path, Query};
+use super::instance_view::{self, InstanceInfo, InstanceStatusResponse, Standing};
+use super::page::{Page, PageParams};
+use super::standings::Tally;
+use crate::daemon::platform::{Platform, PlatformError, StartRequest};
+use crate::model::{Caller, Challenge, Instance, StopReason};
+
+/// Routes of this file but the limited one.
+pub(crate) fn routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new()
+        .routes(routes!(list, stop_all))
+        .routes(routes!(one, stop))
+        .routes(routes!(status))
+        .routes(routes!(renew))
+        .routes(routes!(traffic))
+        .routes(routes!(openvpn_config))
+        .routes(routes!(nested_one, nested_stop))
+        .routes(routes!(nested_status))
+        .routes(routes!(nested_renew))
+        .routes(routes!(nested_traffic))
+        .routes(routes!(nested_openvpn_config))
+}
+
+/// `POST /instances`.
+pub(crate) fn start_routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new().routes(routes!(start))
+}
+
+/// What to start.
+#[derive(Debug, Deserialize, ToSchema)]
+struct StartBody {
+    #[schema(example = "WEB-001")]
+    challenge_id: String,
+    /// `default`, or empty.
+    #[serde(default)]
+    competition_id: String,
+    /// Wanted lease in seconds; the platform's default when absent.
+    #[serde(default)]
+    ttl: Option<i64>,
+}
+
+/// The start is on its way.
+#[derive(Debug, Serialize, ToSchema)]
+struct StartResponse {
+    id: String,
+    status: &'static str,
+}
+
+/// The stop is on its way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StopResponse {
+    /// Always `stopped`.
+    status: &'static str,
+    id: String,
+}
+
+/// The new end of the lease.
+#[derive(Debug, Serialize, ToSchema)]
+struct RenewResponse {
+    /// Always `renewed`.
+    status: &'static str,
+    id: String,
+    /// Unix seconds.
+    expires_at: f64,
+}
+
+/// A captured flow. We capture none.
+#[derive(Debug, Serialize, ToSchema)]
+struct Flow {}
+
+/// Which instances are wanted.
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Filter {
+    #[param(required = false)]
+    challenge_id: String,
+    /// `starting`, `ready` or `error`.
+    #[param(required = false)]
+    status: String,
+    /// Part of challenge id and name, in any case.
+    #[param(required = false)]
+    q: String,
+    /// `default`; any other id gives an empty page.
+    #[param(required = false)]
+    competition_id: String,
+    /// The node; only `local` has instances.
+    #[param(required = false)]
+    node_id: String,
+}
+
+impl FromParams for Filter {
+    fn read(params: &mut Params) -> Self {
+        Self {
+            challenge_id: params.text("challenge_id"),
+            status: params.text("status"),
+            q: params.text("q"),
+            competition_id: params.text("competition_id"),
+            node_id: params.text("node_id"),
+        }
+    }
+}
+
+impl Filter {
+    fn admits(&self, row: &InstanceInfo) -> bool {
+        let is = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
+        let text = format!("{}{}", row.challenge_id, row.name).to_lowercase();
+        is(&self.challenge_id, &row.challenge_id)
+            && is(&self.status, row.status)
+            && is(&self.competition_id, &row.competition_id)
+            && is(&self.node_id, &row.node_id)
+            && (self.q.is_empty() || text.contains(&self.q.to_lowercase()))
+    }
+}
+
+/// The lease that is wanted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Lease {
+    /// Seconds from now; the default when absent.
+    #[param(required = false)]
+    ttl: Option<i64>,
+}
+
+impl FromParams for Lease {
+    fn read(params: &mut Params) -> Self {
+        Self { ttl: params.integer("ttl", i64::MIN..=i64::MAX) }
+    }
+}
+
+/// The challenge of `instance` at its own revision; `None` when it can be read no more.
+pub(crate) async fn challenge_of(
+    platform: &Platform,
+    instance: &Instance,
+) -> Answer<Option<Arc<Challenge>>> {
+    match platform.challenge_of(instance).await {
+        Ok(challenge) => Ok(Some(challenge)),
+        Err(PlatformError::ChallengeNotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn view(platform: &Platform, instance: &Instance, tally: &Tally) -> Answer<InstanceInfo> {
+    let challenge = challenge_of(platform, instance).await?;
+    let standing = Standing {
+        captured: tally.captured_by(instance.team, &instance.challenge),
+        wrong: platform.wrong_attempts(instance.team, &instance.challenge).await?,
+    };
+    let cap_of = |mode: &str| platform.attempt_cap(mode);
+    Ok(instance_view::info(instance, challenge.as_deref(), &standing, cap_of))
+}
+
+/// The instance `id`, if `caller` may see it.
+pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answer<InstanceInfo> {
+    let instance = platform.instance(caller, id).await?;
+    let tally = Tally::of(&platform.solves().await?);
+    view(platform, &instance, &tally).await
+}
+
+/// The instances that `caller` may see and `filter` admits, oldest first.
+pub(crate) async fn rows(
+    platform: &Platform,
+    caller: &Caller,
+    filter: &Filter,
+) -> Answer<Vec<InstanceInfo>> {
+    let tally = Tally::of(&platform.solves().await?);
+    let mut rows = Vec::new();
+    for instance in platform.instances(caller).await? {
+        rows.push(view(platform, &instance, &tally).await?);
+    }
+    rows.retain(|row| filter.admits(row));
+    Ok(rows)
+}
+
+/// Starts an instance of a challenge for the caller's team. Poll its status until `ready`.
+#[utoipa::path(post, path = "/instances", tag = "instances", security(("bearer" = [])),
+    request_body = StartBody,
+    responses((status = 202, body = StartResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope), (status = 422, body = Envelope),
+        (status = 503, body = Envelope, description = "`capacity_exceeded` or `engine_unavailable`")))]
+async fn start(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Body(body): Body<StartBody>,
+) -> Answer<(StatusCode, Json<StartResponse>)> {
+    if !["", COMPETITION].contains(&body.competition_id.as_str()) {
+        return Err(not_registered(&body.competition_id));
+    }
+    let request = StartRequest {
+        challenge: body.challenge_id,
+        competition: COMPETITION.to_owned(),
+        ttl_secs: body.ttl,
+    };
+    let instance = platform.start(&caller, request).await?;
+    let answer = StartResponse { id: instance.id.to_string(), status: instance.status().as_str() };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// The instances of the caller's team; of all teams for an administrator; none for strangers.
+#[utoipa::path(get, path = "/instances", tag = "instances", params(Filter, PageParams),
+    responses((status = 200, body = Page<InstanceInfo>), (status = 422, body = Envelope)))]
+async fn list(
+    State(platform): State<Platform>,
+    caller: Maybe,
+    Query((filter, page)): Query<(Filter, PageParams)>,
+) -> Answer<Json<Page<InstanceInfo>>> {
+    let rows = match &caller.0 {
+        Some(caller) => rows(&platform, caller, &filter).await?,
+        None => Vec::new(),
+    };
+    Ok(Json(Page::of(rows, page)))
+}
+
+/// Stops every instance of every team (administrators).
+#[utoipa::path(delete, path = "/instances", tag = "instances", security(("bearer" = [])),
+    responses((status = 200, body = Vec<StopResponse>), (status = 403, body = Envelope)))]
+async fn stop_all(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+) -> Answer<Json<Vec<StopResponse>>> {
+    let mut stopped = Vec::new();
+    for instance in platform.instances(&caller).await? {
+        let id = instance.id.to_string();
+        match platform.stop(&caller, &id, StopReason::AdminStopAll).await {
+            // Somebody else was faster.
+            Ok(_) | Err(PlatformError::InstanceNotFound { .. }) => {
+                stopped.push(StopResponse { status: "stopped", id });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(stopped))
+}
+
+/// One instance with its questions.
+#[utoipa::path(get, path = "/instances/{instance_id}", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn one(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<InstanceInfo>> {
+    Ok(Json(show(&platform, &caller, &id).await?))
+}
+
+/// How far an instance is, and where to attack once it is ready.
+#[utoipa::path(get, path = "/instances/{instance_id}/status", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceStatusResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn status(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<InstanceStatusResponse>> {
+    let instance = platform.instance(&caller, &id).await?;
+    let challenge = challenge_of(&platform, &instance).await?;
+    Ok(Json(instance_view::status(&instance, challenge.as_deref())))
+}
+
+/// Restarts the lease from now.
+#[utoipa::path(post, path = "/instances/{instance_id}/renew", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path), Lease),
+    responses((status = 200, body = RenewResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope), (status = 409, body = Envelope, description = "ending or failed")))]
+async fn renew(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+    Query(lease): Query<Lease>,
+) -> Answer<Json<RenewResponse>> {
+    let renewed = platform.renew(&caller, &id, lease.ttl).await?;
+    let expires_at = renewed.expires_at.as_secs_f64();
+    Ok(Json(RenewResponse { status: "renewed", id: renewed.id.to_string(), expires_at }))
+}
+
+/// Stops an instance, in any state. A second call is a 404.
+#[utoipa::path(delete, path = "/instances/{instance_id}", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = StopResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn stop(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<StopResponse>> {
+    let stopped = platform.stop(&caller, &id, StopReason::User).await?;
+    Ok(Json(StopResponse { status: "stopped", id: stopped.id.to_string() }))
+}
+
+/// Captured traffic: none, as nothing is captured.
+#[utoipa::path(get, path = "/instances/{instance_id}/traffic", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = Vec<Flow>), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn traffic(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Json<Vec<Flow>>> {
+    platform.instance(&caller, &id).await?;
+    Ok(Json(Vec::new()))
+}
+
+/// The OpenVPN profile of an engagement; no topology that is served today has one.
+#[utoipa::path(get, path = "/instances/{instance_id}/openvpn-config", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 404, body = Envelope), (status = 403, body = Envelope)))]
+async fn openvpn_config(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    let instance = platform.instance(&caller, &id).await?;
+    let text = format!("Instance {} has no OpenVPN profile", instance.id);
+    Err(ApiError::new(StatusCode::NOT_FOUND, "openvpn_config_not_available", text))
+}
+
+/// The id, if the competition it was asked below is the one there is.
+fn nested((competition, id): (String, String)) -> Answer<Path<String>> {
+    if competition == COMPETITION {
+        Ok(Path(id))
+    } else {
+        Err(PlatformError::InstanceNotFound { id }.into())
+    }
+}
+
+/// As `GET /instances/{instance_id}`.
+#[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceInfo), (status = 404, body = Envelope)))]
+async fn nested_one(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Json<InstanceInfo>> {
+    one(platform, caller, nested(ids)?).await
+}
+
+/// As `DELETE /instances/{instance_id}`.
+#[utoipa::path(delete, path = "/competitions/{competition_id}/instances/{instance_id}",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    responses((status = 200, body = StopResponse), (status = 404, body = Envelope)))]
+async fn nested_stop(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Json<StopResponse>> {
+    stop(platform, caller, nested(ids)?).await
+}
+
+/// As `GET /instances/{instance_id}/status`.
+#[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/status",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    responses((status = 200, body = InstanceStatusResponse), (status = 404, body = Envelope)))]
+async fn nested_status(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Json<InstanceStatusResponse>> {
+    status(platform, caller, nested(ids)?).await
+}
+
+/// As `POST /instances/{instance_id}/renew`.
+#[utoipa::path(post, path = "/competitions/{competition_id}/instances/{instance_id}/renew",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path), Lease),
+    responses((status = 200, body = RenewResponse), (status = 404, body = Envelope)))]
+async fn nested_renew(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+    lease: Query<Lease>,
+) -> Answer<Json<RenewResponse>> {
+    renew(platform, caller, nested(ids)?, lease).await
+}
+
+/// As `GET /instances/{instance_id}/traffic`.
+#[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/traffic",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    responses((status = 200, body = Vec<Flow>), (status = 404, body = Envelope)))]
+async fn nested_traffic(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Json<Vec<Flow>>> {
+    traffic(platform, caller, nested(ids)?).await
+}
+
+/// As `GET /instances/{instance_id}/openvpn-config`.
+#[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/openvpn-config",
+    tag = "instances", security(("bearer" = [])),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    responses((status = 404, body = Envelope)))]
+async fn nested_openvpn_config(
+    platform: State<Platform>,
+    caller: Signed,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Response> {
+    openvpn_config(platform, caller, nested(ids)?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_another_competition_there_is_no_instance() {
+        let ids = |competition: &str| (competition.to_owned(), "x".to_owned());
+        assert_eq!(nested(ids("default")).unwrap().0, "x");
+        let refusal = nested(ids("other")).err().unwrap();
+        assert_eq!((refusal.status.as_u16(), &*refusal.code), (404, "instance_not_found"));
+    }
+
+    #[test]
+    fn a_start_needs_a_challenge_and_nothing_else() {
+        let body: StartBody = serde_json::from_str(r#"{"challenge_id":"WEB-001"}"#).unwrap();
+        assert_eq!((body.competition_id.as_str(), body.ttl), ("", None));
+        assert!(serde_json::from_str::<StartBody>(r#"{"ttl":5}"#).is_err());
+        // A path on our host, sent by a player, is ignored like every unknown member.
+        let body = r#"{"challenge_id":"WEB-001","proxy_output_dir":"/etc"}"#;
+        assert!(serde_json::from_str::<StartBody>(body).is_ok());
+    }
+}

@@ -1,0 +1,49 @@
+//! Our OpenAPI document: made from the handlers themselves, so it cannot drift from the routes.
+
+use axum::http::{HeaderName, header};
+use bytes::Bytes;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+/// The frame that routes are added to.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "flagops",
+        description = "GitOps for capture-the-flag events: challenges from a git repository, one \
+                       running copy per team. Every refusal has the body `Envelope`.",
+    ),
+    tags(
+        (name = "challenges", description = "What can be played."),
+        (name = "attachments", description = "Files of challenges and instances."),
+        (name = "instances", description = "A team's running copies."),
+        (name = "submissions", description = "Answers."),
+        (name = "competitions", description = "The one competition there is, and its teams."),
+        (name = "standings", description = "Who leads."),
+        (name = "me", description = "The caller."),
+        (name = "gitops", description = "The repository and what became of it (administrators)."),
+        (name = "admin", description = "Tokens, images, every instance (administrators)."),
+        (name = "meta", description = "Versions and numbers."),
+        (name = "probes", description = "For supervisors and monitoring."),
+    )
+)]
+struct Document;
+
+/// The document without routes.
+pub(crate) fn document() -> OpenApi {
+    Document::openapi()
+}
+
+/// The document with all routes as it is served, written once: adds what the macros cannot say.
+pub(crate) fn finish(mut document: OpenApi) -> ([(HeaderName, &'static str); 1], Bytes) {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    // The router's spelling of "the rest of the path" is not OpenAPI's.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths =
+        paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    let text = document.to_json().expect("the document has text keys only");
+    ([(header::CONTENT_TYPE, "application/json")], Bytes::from(text))
+}

@@ -1,0 +1,260 @@
+//! Reads `docker-compose.yml` into the strict model: only what can run safely has a field.
+//!
+//! Every key of the compose specification is either modelled, ignored with a warning, or refused
+//! with the reason and what to do instead. Ceilings are applied here, so that a verdict shows the
+//! effective values.
+//!
+//! In:  the bytes of the file and its [`Surroundings`]: policy, questions, topology.
+//! Out: a [`Draft`]: the model and the builds with their places.
+//!
+//! # Not here
+//! Whether a context exists (`folder`), the notation (`spanned`), what is started (`release`).
+
+mod answers;
+mod build;
+mod depends;
+mod environment;
+mod health;
+mod interpolate;
+mod limits;
+mod networks;
+mod ports;
+mod process;
+mod refused;
+mod service;
+mod volumes;
+mod words;
+
+use std::collections::BTreeMap;
+
+use super::Policy;
+use super::decode::{Report, shown};
+use super::names;
+use super::rules;
+use super::spanned::{self, Entry, Map, Node, Span};
+use crate::model::compose::{BuildSpec, NetworkDecl, ROTATOR};
+use crate::model::{Compose, Question, ServiceName, Topology};
+
+/// The name of the gateway service of an `engagement` challenge.
+const GATEWAY: &str = "openvpn";
+
+/// What a compose file is read against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The organizer's ceilings.
+    pub policy: &'a Policy,
+    /// The questions, if the metadata could be read that far.
+    pub questions: Option<&'a [Question]>,
+    /// How players reach it.
+    pub topology: Topology,
+}
+
+/// A build and where it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct BuildAt {
+    /// The service.
+    pub service: ServiceName,
+    /// What is built.
+    pub spec: BuildSpec,
+    /// Where `build` stands.
+    pub at: Span,
+}
+
+/// What could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// The model; only to be used when the report holds no error.
+    pub compose: Option<Compose>,
+    /// Every build with a usable context path.
+    pub builds: Vec<BuildAt>,
+}
+
+/// Where a key stands: the service and what is around it.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    service: &'a str,
+    around: &'a Surroundings<'a>,
+}
+
+impl Place<'_> {
+    fn is_rotator(&self) -> bool {
+        self.service == ROTATOR
+    }
+
+    /// The service that our own VPN gateway takes the place of.
+    fn is_gateway(&self) -> bool {
+        self.service == GATEWAY && self.around.topology == Topology::Engagement
+    }
+}
+
+/// Reads the file.
+pub(crate) fn read(bytes: &[u8], around: &Surroundings<'_>, report: &mut Report) -> Draft {
+    let parsed = spanned::parse(bytes);
+    for fault in parsed.faults {
+        report.error(rules::COMPOSE000, fault.at, fault.message, fault.hint);
+    }
+    let Some(root) = parsed.root else { return Draft::default() };
+    let Some(map) = root.as_map() else {
+        let message = format!("a compose file must be a mapping, this is {}", root.kind());
+        report.error(rules::COMPOSE000, root.span, message, "write `services:` and so on");
+        return Draft::default();
+    };
+    let map = interpolate::file(map, report);
+    check_top_keys(&map, report);
+    let networks = networks::declared(map.get("networks"), report);
+    let volumes = volumes::declared(map.get("volumes"), report);
+    let services = services(&map, root.span, around, report);
+    finish(services, networks, volumes, around, report)
+}
+
+fn check_top_keys(map: &Map, report: &mut Report) {
+    const KEYS: &[&str] = &["services", "networks", "volumes"];
+    for entry in &map.entries {
+        let key = entry.key.as_str();
+        if key == "version" {
+            let message = "the top-level key `version` is obsolete";
+            report.error(rules::COMPOSE002, entry.key_span, message, "remove the line");
+        } else if !KEYS.contains(&key)
+            && !key.starts_with("x-")
+            && !refused::report(refused::TOP_LEVEL, "a challenge", entry, report)
+        {
+            report.unknown_key(rules::COMPOSE008, "a compose file", entry, KEYS);
+        }
+    }
+}
+
+fn services(
+    map: &Map,
+    at: Span,
+    around: &Surroundings<'_>,
+    report: &mut Report,
+) -> Vec<service::Draft> {
+    let Some(entry) = map.get("services") else {
+        report.error(rules::COMPOSE001, at, "there is no `services`", "declare a service");
+        return Vec::new();
+    };
+    let Some(services) = report.map(rules::COMPOSE001, "services", &entry.value) else {
+        return Vec::new();
+    };
+    let limit = around.policy.max_services;
+    if services.entries.is_empty() {
+        report.error(rules::COMPOSE001, entry.key_span, "`services` is empty", "declare one");
+    }
+    if services.entries.len() > limit {
+        let message = format!(
+            "{} services are more than the organizer's limit of {limit}",
+            services.entries.len()
+        );
+        report.error(rules::HARDEN016, entry.key_span, message, "split the challenge");
+        return Vec::new();
+    }
+    let mut folded: BTreeMap<String, &Entry> = BTreeMap::new();
+    let mut drafts = Vec::new();
+    for entry in &services.entries {
+        if let Some(first) = folded.insert(names::folded(&entry.key), entry) {
+            let message = format!(
+                "the service `{}` differs from `{}` at line {} by case only",
+                shown(&entry.key),
+                shown(&first.key),
+                first.key_span.line
+            );
+            report.error(rules::COMPOSE007, entry.key_span, message, "rename one of the two");
+        }
+        match entry.key.parse::<ServiceName>() {
+            Ok(name) => drafts.extend(service::read(name, entry, around, report)),
+            Err(error) => {
+                report.error(rules::COMPOSE007, entry.key_span, service_name_fault(&entry.key), {
+                    format!("use {}", error.wanted)
+                });
+            }
+        }
+    }
+    drafts
+}
+
+fn service_name_fault(name: &str) -> String {
+    format!("`{}` is no service name", shown(name))
+}
+
+/// What needs all services: references between them, and who gets which answers.
+fn finish(
+    mut drafts: Vec<service::Draft>,
+    networks: BTreeMap<String, NetworkDecl>,
+    volumes: Vec<String>,
+    around: &Surroundings<'_>,
+    report: &mut Report,
+) -> Draft {
+    depends::check(&mut drafts, report);
+    for draft in &drafts {
+        for (name, at) in &draft.network_uses {
+            if name != "default" && !networks.contains_key(name) {
+                undeclared("network", name, *at, report);
+            }
+        }
+        for (name, at) in &draft.volume_uses {
+            if !volumes.contains(name) {
+                undeclared("volume", name, *at, report);
+            }
+        }
+    }
+    answers::assign(&mut drafts, around, report);
+    if !drafts.is_empty() && drafts.iter().all(|draft| draft.service.ports.is_empty()) {
+        let hint = "publish a port on the service that players reach";
+        report.warning(rules::COMPOSE003, Span::default(), "no service publishes a port", hint);
+    }
+    let builds = drafts.iter().filter_map(|draft| draft.build.clone()).collect();
+    let services = drafts.into_iter().map(|draft| draft.service).collect();
+    Draft { compose: Some(Compose { services, networks, volumes }), builds }
+}
+
+fn undeclared(what: &str, name: &str, at: Span, report: &mut Report) {
+    let message = format!("the {what} `{}` is not declared", shown(name));
+    let hint = format!("add `{}:` below the top-level `{what}s:`", shown(name));
+    report.error(rules::COMPOSE009, at, message, hint);
+}
+
+/// The scalars of a value that may be one text or a list of texts.
+fn one_or_many<'n>(what: &str, node: &'n Node, report: &mut Report) -> Vec<(&'n Node, String)> {
+    let items = node.as_list().unwrap_or(std::slice::from_ref(node));
+    items
+        .iter()
+        .filter_map(|item| Some((item, report.loose_text(rules::COMPOSE007, what, item)?)))
+        .collect()
+}
+
+/// The pairs of a value that may be a mapping or a list of `key=value`.
+fn pairs<'n>(what: &str, node: &'n Node, report: &mut Report) -> Vec<Pair<'n>> {
+    if let Some(map) = node.as_map() {
+        return map.entries.iter().filter_map(|entry| pair_of_entry(what, entry, report)).collect();
+    }
+    let Some(items) = report.list(rules::COMPOSE007, what, node) else { return Vec::new() };
+    let mut pairs = Vec::new();
+    for item in items {
+        let Some(text) = report.loose_text(rules::COMPOSE007, what, item) else { continue };
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (text, None),
+        };
+        pairs.push(Pair { key, value, at: item.span, node: item });
+    }
+    pairs
+}
+
+fn pair_of_entry<'n>(what: &str, entry: &'n Entry, report: &mut Report) -> Option<Pair<'n>> {
+    let value = if entry.value.is_null() {
+        None
+    } else {
+        let what = format!("{what}.{}", shown(&entry.key));
+        Some(report.loose_text(rules::COMPOSE007, &what, &entry.value)?)
+    };
+    Some(Pair { key: entry.key.clone(), value, at: entry.key_span, node: &entry.value })
+}
+
+/// One `key=value`.
+#[derive(Debug)]
+struct Pair<'n> {
+    key: String,
+    value: Option<String>,
+    at: Span,
+    node: &'n Node,
+}

@@ -1,0 +1,144 @@
+//! The only place that wires the rooms: opens each from the configuration and runs them together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api;
+use crate::config::Config;
+use crate::daemon::{Daemon, Parts, StartError};
+use crate::git::{Credentials, Mirror, Remote, RemoteError};
+use crate::runtime::docker::Docker;
+use crate::runtime::metered::Metered;
+use crate::runtime::wall::{Wall, WallState};
+use crate::store::{DataDir, Store};
+use crate::telemetry::clock::SystemClock;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Chain, notify};
+
+/// Between two samples folded into histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the daemon could not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Something else listens there.
+    #[error("could not listen on {address}: is another flagops running, or `listen` taken?")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `source.repo` is not a remote we read.
+    #[error("`source.repo` cannot be used")]
+    Remote(#[from] RemoteError),
+    /// A room could not be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The API ended by itself.
+    #[error("the API stopped serving")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Runs the daemon until `stop`; instances keep running afterwards.
+///
+/// # Errors
+/// When something cannot be opened. What was opened is closed again, nothing is half started.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    let remote = Remote::parse(&config.source.repo, Path::new("."))?;
+    let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen { address, source })?;
+    if data.was_created() {
+        info!(
+            path = %data.admin_token_path().display(),
+            "made the data directory; the administrator's token is in this file"
+        );
+    }
+    let metrics = Metrics::install();
+    let store = Store::open(&data.database_path()).map_err(StartError::from)?;
+    let engine = Docker::connect(&config.engine.endpoint, data.installation().clone())
+        .map_err(StartError::from)?;
+    let trap = std::env::var("FLAGOPS_TEST_KILL").ok();
+    let engine = Arc::new(Metered::new(Arc::new(engine), trap.as_deref()));
+    let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
+    let wall = raise_wall(&config, &data).await;
+    let parts = Parts { config, clock: Arc::new(SystemClock), data, store, engine, mirror };
+    let daemon = Daemon::start(parts).await?;
+    info!(%address, "listening on http://{address}");
+    notify::ready("following the repository");
+    let pulse = daemon.tasks();
+    pulse.spawn("pulse", beat(metrics, wall, pulse.stopping().clone()));
+    let served = api::serve(daemon.platform(), listener, stop).await.map_err(RunError::Serve);
+    notify::stopping("finishing engine calls; instances keep running");
+    daemon.stop().await;
+    info!("stopped; instances keep running and are adopted at the next start");
+    served
+}
+
+async fn open_mirror(
+    config: &Config,
+    remote: Remote,
+    path: PathBuf,
+) -> Result<Mirror, StartError> {
+    let credentials = Credentials {
+        ssh_key: config.source.ssh_key.clone(),
+        known_hosts: config.source.known_hosts.clone(),
+        token_file: config.source.token_file.clone(),
+    };
+    let open = move || Mirror::open(&path, remote, credentials);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(mirror) => Ok(mirror?),
+        // A panic of ours: say so where everything else is said.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Puts up the host's firewall around instances, where that is possible and wanted.
+async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
+    if config.network.wall == crate::config::Wall::Off {
+        warn!("`network.wall` is off: instances can reach this host and its networks");
+        return None;
+    }
+    let wall = Arc::new(Wall::new(data.installation(), config.network.pool));
+    match wall.ensure().await {
+        Ok(WallState::Up) => Some(wall),
+        Ok(WallState::Unsupported { reason }) => {
+            warn!("no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed");
+            None
+        }
+        Err(error) => {
+            warn!("could not put up the wall around instances: {}", Chain(&error));
+            Some(wall)
+        }
+    }
+}
+
+/// Folds metrics, tells systemd that we live, and keeps the wall up.
+async fn beat(metrics: Metrics, wall: Option<Arc<Wall>>, stop: CancellationToken) {
+    let mut n_beats: u64 = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP) => {}
+            () = stop.cancelled() => return,
+        }
+        metrics.upkeep();
+        notify::watchdog_ping();
+        n_beats += 1;
+        if n_beats.is_multiple_of(6)
+            && let Some(wall) = &wall
+            && let Err(error) = wall.ensure().await
+        {
+            warn!("could not renew the wall around instances: {}", Chain(&error));
+        }
+    }
+}

@@ -1,0 +1,743 @@
+//! Real repositories in temporary folders, against the mirror, the trees and the watch.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use git2::{FileMode, ObjectType, Oid, Repository, Signature, Time};
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{Entry, EntryKind, Tree, TreeError};
+
+/// A repository to fetch from, and a place for its mirror.
+struct Lab {
+    dir: TempDir,
+    source: Repository,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut options = git2::RepositoryInitOptions::new();
+        options.bare(true).initial_head("main");
+        let source = Repository::init_opts(dir.path().join("source.git"), &options).unwrap();
+        Self { dir, source }
+    }
+
+    fn with_commit() -> (Self, Revision) {
+        let lab = Self::new();
+        let revision = lab.commit("main", &[("a/metadata.yaml", "one")]);
+        (lab, revision)
+    }
+
+    fn remote(&self) -> Remote {
+        Remote::parse(&self.source.path().display().to_string(), Path::new("/")).unwrap()
+    }
+
+    fn mirror_dir(&self) -> PathBuf {
+        self.dir.path().join("mirror")
+    }
+
+    fn mirror(&self) -> Mirror {
+        Mirror::open(&self.mirror_dir(), self.remote(), Credentials::default()).unwrap()
+    }
+
+    /// Commits exactly `files` on top of `branch`.
+    fn commit(&self, branch: &str, files: &[(&str, &str)]) -> Revision {
+        let reference = format!("refs/heads/{branch}");
+        let parent = self.source.refname_to_id(&reference).ok();
+        let revision = self.write_commit(files, parent);
+        self.source.reference(&reference, oid(revision), true, "").unwrap();
+        revision
+    }
+
+    fn write_commit(&self, files: &[(&str, &str)], parent: Option<Oid>) -> Revision {
+        let mut index = git2::Index::new().unwrap();
+        for (path, content) in files {
+            let id = self.source.blob(content.as_bytes()).unwrap();
+            index.add(&index_entry(path, id)).unwrap();
+        }
+        self.commit_tree(index.write_tree_to(&self.source).unwrap(), parent)
+    }
+
+    fn commit_tree(&self, tree: Oid, parent: Option<Oid>) -> Revision {
+        let author =
+            Signature::new("Ada \u{7}L.", "ada@example.org", &Time::new(1_800_000_000, 60))
+                .unwrap();
+        let tree = self.source.find_tree(tree).unwrap();
+        let parent = parent.map(|parent| self.source.find_commit(parent).unwrap());
+        let parents: Vec<_> = parent.iter().collect();
+        let id = self.source.commit(None, &author, &author, "Add it\n\nbody", &tree, &parents);
+        Revision(object_id(id.unwrap()))
+    }
+
+    fn point(&self, branch: &str, revision: Revision) {
+        self.source.reference(&format!("refs/heads/{branch}"), oid(revision), true, "").unwrap();
+    }
+
+    fn delete_branch(&self, branch: &str) {
+        self.source.find_reference(&format!("refs/heads/{branch}")).unwrap().delete().unwrap();
+    }
+}
+
+fn index_entry(path: &str, id: Oid) -> git2::IndexEntry {
+    let zero = git2::IndexTime::new(0, 0);
+    git2::IndexEntry {
+        ctime: zero,
+        mtime: zero,
+        dev: 0,
+        ino: 0,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_bytes().to_vec(),
+    }
+}
+
+fn branch(name: &str) -> BranchName {
+    name.parse().unwrap()
+}
+
+fn packs(mirror: &Path) -> Vec<PathBuf> {
+    let mut packs: Vec<_> = fs::read_dir(mirror.join("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pack"))
+        .collect();
+    packs.sort();
+    packs
+}
+
+fn names(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+// ---- Following a branch ----
+
+#[test]
+fn the_first_fetch_follows_the_default_branch_of_the_remote() {
+    let (lab, revision) = Lab::with_commit();
+    lab.commit("other", &[("x", "x")]);
+    let mirror = lab.mirror();
+    assert_eq!(mirror.opened(), &Opened::New);
+    assert_eq!(mirror.head(), None);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!(fetched.revision, revision);
+    assert_eq!(fetched.branch, "main");
+    assert_eq!(fetched.change, Change::First);
+    assert_eq!(fetched.commit.author, "Ada L. <ada@example.org>");
+    assert_eq!(fetched.commit.subject, "Add it");
+    assert_eq!(fetched.commit.time.as_millis(), 1_800_000_000_000);
+    assert_eq!(mirror.commit(revision).unwrap(), fetched.commit);
+}
+
+#[test]
+fn an_unchanged_remote_transfers_nothing() {
+    let (lab, revision) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    let before = packs(&lab.mirror_dir());
+    assert_eq!(before.len(), 1);
+    // Another branch that nobody follows is not our business.
+    lab.commit("noise", &[("big", "noise")]);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!((fetched.revision, fetched.change), (revision, Change::Unchanged));
+    assert_eq!(packs(&lab.mirror_dir()), before);
+}
+
+#[test]
+fn a_push_is_forward_and_a_forced_push_is_reported_and_loses_nothing() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    let second = lab.commit("main", &[("a/metadata.yaml", "two")]);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!((fetched.revision, fetched.change), (second, Change::Forward));
+    let rewritten = lab.write_commit(&[("b/metadata.yaml", "three")], None);
+    lab.point("main", rewritten);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!(fetched.change, Change::Rewritten { was: second });
+    assert_eq!(mirror.head(), Some(rewritten));
+    for (revision, path) in [(first, "a"), (second, "a"), (rewritten, "b")] {
+        let tree = mirror.tree(revision).unwrap();
+        assert!(tree.read(&format!("{path}/metadata.yaml"), 100).is_ok(), "{revision}");
+    }
+}
+
+#[test]
+fn a_deleted_branch_an_emptied_and_a_gone_remote_each_say_so_and_take_nothing_away() {
+    let (lab, revision) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(Some(&branch("main"))).unwrap();
+    lab.point("mian", revision);
+    lab.point("development", revision);
+    lab.delete_branch("main");
+    match mirror.fetch(Some(&branch("main"))).unwrap_err() {
+        FetchError::BranchMissing { branch, existing, .. } => {
+            assert_eq!(branch, "main");
+            assert_eq!(existing, ["mian", "development"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    lab.delete_branch("mian");
+    lab.delete_branch("development");
+    assert_eq!(mirror.fetch(None).unwrap_err().reason(), "EmptyRepository");
+    fs::remove_dir_all(lab.source.path()).unwrap();
+    assert_eq!(mirror.fetch(None).unwrap_err().reason(), "Unreachable");
+    assert_eq!(mirror.head(), Some(revision));
+    assert_eq!(mirror.tree(revision).unwrap().read("a/metadata.yaml", 9).unwrap(), b"one");
+}
+
+#[test]
+fn a_repository_without_commits_is_its_own_error_and_may_fill_later() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    let error = mirror.fetch(None).unwrap_err();
+    assert_eq!(error.reason(), "EmptyRepository");
+    assert!(matches!(error.disposition(), crate::model::Disposition::Retry(_)));
+    let revision = lab.commit("main", &[("x", "x")]);
+    assert_eq!(mirror.fetch(None).unwrap().revision, revision);
+}
+
+#[test]
+fn what_is_no_repository_is_named() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    for (path, wanted) in [
+        (dir.path().to_owned(), "holds no `.git`"),
+        (file, "it is a file"),
+        (PathBuf::from("/etc"), "holds no `.git`"),
+    ] {
+        let remote = Remote::parse(path.to_str().unwrap(), Path::new("/")).unwrap();
+        let mirror =
+            Mirror::open(&dir.path().join("mirror"), remote, Credentials::default()).unwrap();
+        let error = mirror.fetch(None).unwrap_err();
+        assert_eq!(error.reason(), "NotARepository");
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn a_repository_of_another_user_says_how_to_trust_it() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can give a file away.
+    }
+    let (lab, _) = Lab::with_commit();
+    std::os::unix::fs::chown(lab.source.path(), Some(4242), None).unwrap();
+    let error = lab.mirror().fetch(None).unwrap_err();
+    assert_eq!(error.reason(), "PermissionDenied");
+    assert!(error.to_string().contains("safe.directory"), "{error}");
+}
+
+#[test]
+fn a_mirror_of_another_user_is_left_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can give a file away.
+    }
+    let (lab, _) = Lab::with_commit();
+    drop(lab.mirror());
+    std::os::unix::fs::chown(lab.mirror_dir(), Some(4242), None).unwrap();
+    let error = Mirror::open(&lab.mirror_dir(), lab.remote(), Credentials::default()).unwrap_err();
+    assert!(error.to_string().contains("chown -R"), "{error}");
+}
+
+#[test]
+fn a_branch_that_becomes_a_folder_of_branches_is_followed() {
+    let (lab, revision) = Lab::with_commit();
+    let mirror = lab.mirror();
+    lab.point("release", revision);
+    assert_eq!(mirror.fetch(Some(&branch("release"))).unwrap().change, Change::First);
+    lab.delete_branch("release");
+    lab.point("release/1", revision);
+    let fetched = mirror.fetch(Some(&branch("release/1"))).unwrap();
+    assert_eq!((fetched.branch.as_str(), fetched.change), ("release/1", Change::First));
+    assert_eq!(mirror.head(), Some(revision));
+}
+
+#[test]
+fn a_work_tree_and_a_linked_work_tree_can_be_remotes() {
+    let dir = TempDir::new().unwrap();
+    let run = |args: &[&str]| {
+        let status = std::process::Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"])
+            .args(args)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{args:?}: {status:?}");
+    };
+    run(&["init", "-q", "work"]);
+    run(&["-C", "work", "commit", "-q", "--allow-empty", "-m", "one"]);
+    run(&["-C", "work", "worktree", "add", "-q", "-b", "side", "../linked"]);
+    for (name, branch) in [("work", "main"), ("linked", "side")] {
+        let remote = Remote::parse(name, dir.path()).unwrap();
+        let mirror = dir.path().join(format!("mirror-{name}"));
+        let mirror = Mirror::open(&mirror, remote, Credentials::default()).unwrap();
+        assert_eq!(mirror.fetch(None).unwrap().branch, branch);
+    }
+}
+
+#[test]
+fn a_transfer_over_the_budget_leaves_the_mirror_as_it_was() {
+    let (lab, _) = Lab::with_commit();
+    let limits = Limits { max_bytes: 10, ..Limits::default() };
+    let mirror = lab.mirror().with_limits(limits);
+    let error = mirror.fetch(None).unwrap_err();
+    assert_eq!(error.reason(), "TooLarge");
+    assert_eq!(mirror.head(), None);
+    assert_eq!(packs(&lab.mirror_dir()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_mute_host_ends_at_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let dir = TempDir::new().unwrap();
+    for scheme in ["https://", "ssh://git@"] {
+        let text = format!("{scheme}127.0.0.1:{port}/x.git");
+        let remote = Remote::parse(&text, Path::new("/")).unwrap();
+        let connect = Duration::from_millis(200);
+        let mirror = Mirror::open(&dir.path().join("m"), remote, Credentials::default())
+            .unwrap()
+            .with_limits(Limits { connect, ..Limits::default() });
+        let started = Instant::now();
+        assert_eq!(mirror.fetch(None).unwrap_err().reason(), "Timeout", "{text}");
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_closed_port_and_a_name_without_address_are_told_apart() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dir = TempDir::new().unwrap();
+    for (text, wanted) in [
+        (format!("https://127.0.0.1:{port}/x.git"), "Unreachable"),
+        ("https://no-such-host.invalid/x.git".to_owned(), "DnsFailed"),
+    ] {
+        let remote = Remote::parse(&text, Path::new("/")).unwrap();
+        let mirror = Mirror::open(&dir.path().join("m"), remote, Credentials::default()).unwrap();
+        let error = mirror.fetch(None).unwrap_err();
+        assert_eq!(error.reason(), wanted, "{error}");
+    }
+}
+
+// ---- The mirror's own folder ----
+
+#[test]
+fn a_restart_without_network_knows_the_last_revision() {
+    let (lab, revision) = Lab::with_commit();
+    let fetched = lab.mirror().fetch(None).unwrap();
+    fs::remove_dir_all(lab.source.path()).unwrap();
+    let mirror = lab.mirror();
+    assert_eq!(mirror.opened(), &Opened::Existing);
+    assert_eq!(mirror.last(), Some(Fetched { change: Change::Unchanged, ..fetched }));
+    assert_eq!(names(&mirror.tree(revision).unwrap().entries("").unwrap()), ["a"]);
+}
+
+#[test]
+fn another_remote_in_the_same_folder_keeps_pins_and_forgets_the_branch() {
+    let (lab, revision) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    mirror.pin("live", revision).unwrap();
+    let (other, _) = Lab::with_commit();
+    let mirror = Mirror::open(&lab.mirror_dir(), other.remote(), Credentials::default()).unwrap();
+    assert_eq!(mirror.opened(), &Opened::Existing);
+    assert_eq!(mirror.head(), None);
+    assert_eq!(mirror.pins().unwrap(), [("live".to_owned(), revision)].into());
+}
+
+#[test]
+fn a_foreign_folder_is_set_aside_and_never_deleted() {
+    let (lab, revision) = Lab::with_commit();
+    fs::create_dir(lab.mirror_dir()).unwrap();
+    fs::write(lab.mirror_dir().join("thesis.txt"), "precious").unwrap();
+    let mirror = lab.mirror();
+    let Opened::SetAside { aside, .. } = mirror.opened() else { panic!("{:?}", mirror.opened()) };
+    assert_eq!(aside, &lab.dir.path().join("mirror.corrupt-1"));
+    assert_eq!(fs::read_to_string(aside.join("thesis.txt")).unwrap(), "precious");
+    assert_eq!(mirror.fetch(None).unwrap().revision, revision);
+    // A repository that is not our mirror is foreign, too.
+    fs::remove_dir_all(lab.mirror_dir()).unwrap();
+    Repository::init_bare(lab.mirror_dir()).unwrap();
+    assert!(matches!(lab.mirror().opened(), Opened::SetAside { .. }));
+}
+
+#[test]
+fn only_the_newest_three_damaged_mirrors_are_kept() {
+    let (lab, _) = Lab::with_commit();
+    for _ in 0..5 {
+        let _ = fs::remove_dir_all(lab.mirror_dir());
+        fs::create_dir(lab.mirror_dir()).unwrap();
+        fs::write(lab.mirror_dir().join("x"), "").unwrap();
+        lab.mirror();
+    }
+    let mut kept: Vec<_> = fs::read_dir(lab.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("mirror."))
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["mirror.corrupt-3", "mirror.corrupt-4", "mirror.corrupt-5"]);
+}
+
+/// Cuts every pack of the mirror in half.
+fn truncate_packs(mirror: &Path) {
+    for pack in packs(mirror) {
+        let mut permissions = fs::metadata(&pack).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        fs::set_permissions(&pack, permissions).unwrap();
+        let size = fs::metadata(&pack).unwrap().len();
+        fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(size / 2).unwrap();
+    }
+}
+
+#[test]
+fn a_truncated_pack_is_noticed_and_repaired_with_its_pins() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    mirror.pin("live", first).unwrap();
+    truncate_packs(&lab.mirror_dir());
+    let error = mirror.fetch(None).unwrap_err();
+    assert_eq!(error.reason(), "Corrupt", "{error}");
+    let repaired = mirror.repair(None).unwrap();
+    assert_eq!(repaired.fetched.revision, first);
+    assert_eq!(repaired.lost_pins, Vec::<String>::new());
+    assert_eq!(repaired.aside, Some(lab.dir.path().join("mirror.corrupt-1")));
+    assert_eq!(mirror.pins().unwrap(), [("live".to_owned(), first)].into());
+    assert_eq!(mirror.tree(first).unwrap().read("a/metadata.yaml", 9).unwrap(), b"one");
+    assert_eq!(mirror.fetch(None).unwrap().change, Change::Unchanged);
+}
+
+#[test]
+fn a_damaged_mirror_is_set_aside_at_the_start_and_says_which_pins_it_lost() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    mirror.pin("live", first).unwrap();
+    truncate_packs(&lab.mirror_dir());
+    let mirror = lab.mirror();
+    match mirror.opened() {
+        Opened::SetAside { lost_pins, .. } => assert_eq!(lost_pins, &["live".to_owned()]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(mirror.fetch(None).unwrap().revision, first);
+}
+
+#[test]
+fn a_repair_keeps_pinned_commits_that_the_remote_has_lost() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    mirror.pin("live", first).unwrap();
+    let rewritten = lab.write_commit(&[("b", "b")], None);
+    lab.point("main", rewritten);
+    let repaired = mirror.repair(None).unwrap();
+    assert_eq!(repaired.fetched.change, Change::Rewritten { was: first });
+    assert_eq!(repaired.lost_pins, Vec::<String>::new());
+    assert_eq!(mirror.tree(first).unwrap().read("a/metadata.yaml", 9).unwrap(), b"one");
+}
+
+#[test]
+fn a_repair_that_cannot_reach_the_remote_changes_nothing() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    fs::remove_dir_all(lab.source.path()).unwrap();
+    assert_eq!(mirror.repair(None).unwrap_err().reason(), "Unreachable");
+    assert_eq!(mirror.head(), Some(first));
+    let n_left = fs::read_dir(lab.dir.path()).unwrap().count();
+    assert_eq!(n_left, 1, "only the mirror is left");
+}
+
+#[test]
+fn a_lock_left_by_a_crash_does_not_stop_fetching_for_ever() {
+    let (lab, _) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    let second = lab.commit("main", &[("x", "x")]);
+    let lock = lab.mirror_dir().join("refs/flagops/observed/heads/main.lock");
+    fs::write(&lock, "").unwrap();
+    assert_eq!(mirror.fetch(None).unwrap_err().reason(), "MirrorUnwritable");
+    let past = fs::metadata(&lock).unwrap().modified().unwrap() - Duration::from_secs(60);
+    fs::File::options().write(true).open(&lock).unwrap().set_modified(past).unwrap();
+    assert_eq!(mirror.fetch(None).unwrap().revision, second);
+}
+
+#[test]
+fn pins_are_moved_given_up_and_refuse_hostile_names() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    let second = lab.commit("main", &[("x", "x")]);
+    assert!(matches!(mirror.pin("live", second), Err(MirrorError::MissingCommit { .. })));
+    mirror.pin("live.web-1", first).unwrap();
+    mirror.fetch(None).unwrap();
+    mirror.pin("live.web-1", second).unwrap();
+    assert_eq!(mirror.pins().unwrap(), [("live.web-1".to_owned(), second)].into());
+    mirror.unpin("live.web-1").unwrap();
+    mirror.unpin("live.web-1").unwrap();
+    assert_eq!(mirror.pins().unwrap().len(), 0);
+    for name in ["", "..", "a/../../heads/x", "a..b", "x.lock", "-x", "a b", "a\n"] {
+        assert!(matches!(mirror.pin(name, first), Err(MirrorError::BadName { .. })), "{name:?}");
+    }
+}
+
+// ---- Trees ----
+
+/// A tree object as its raw bytes: git's own tools refuse to make such ones.
+fn raw_tree(lab: &Lab, entries: &[(&[u8], &str, Oid)]) -> Oid {
+    let mut bytes = Vec::new();
+    for (name, mode, id) in entries {
+        bytes.extend_from_slice(mode.as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    lab.source.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
+}
+
+#[test]
+fn links_and_submodules_are_shown_and_never_followed() {
+    let lab = Lab::new();
+    let file = lab.source.blob(b"x").unwrap();
+    let link = lab.source.blob(b"/etc/passwd").unwrap();
+    let inner = raw_tree(&lab, &[(b"x", "100644", file)]);
+    let tree = raw_tree(
+        &lab,
+        &[
+            (b"dir", "40000", inner),
+            (b"file", "100644", file),
+            (b"link", "120000", link),
+            (b"run", "100755", file),
+            (b"sub", "160000", Oid::from_bytes(&[7; 20]).unwrap()),
+        ],
+    );
+    lab.point("main", lab.commit_tree(tree, None));
+    let mirror = lab.mirror();
+    let tree = mirror.tree(mirror.fetch(None).unwrap().revision).unwrap();
+    let kinds: Vec<_> = tree.entries("").unwrap().iter().map(|entry| entry.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            EntryKind::Directory,
+            EntryKind::File { executable: false },
+            EntryKind::Symlink,
+            EntryKind::File { executable: true },
+            EntryKind::Submodule,
+        ]
+    );
+    for path in ["link", "sub", "dir"] {
+        let wanted = TreeError::NotAFile { path: path.to_owned() };
+        assert_eq!(tree.read(path, 100), Err(wanted), "{path}");
+    }
+    for path in ["link/x", "file/x", "dir/y", "../x", "", "dir/", "/dir/x", "dir//x"] {
+        let wanted = TreeError::NotFound { path: path.to_owned() };
+        assert_eq!(tree.read(path, 100), Err(wanted), "{path}");
+    }
+    assert_eq!(tree.read("dir/x", 100).unwrap(), b"x");
+    assert!(matches!(tree.entries("link"), Err(TreeError::NotFound { .. })));
+    assert!(matches!(tree.entries("dir/x"), Err(TreeError::NotFound { .. })));
+}
+
+#[test]
+fn hostile_names_are_only_names() {
+    let lab = Lab::new();
+    let file = lab.source.blob(b"x").unwrap();
+    let inner = raw_tree(&lab, &[(b"y", "100644", file)]);
+    let tree = raw_tree(
+        &lab,
+        &[
+            (b"..", "40000", inner),
+            (b".git", "40000", inner),
+            (b"a\nb", "100644", file),
+            (b"evil/../../name", "100644", file),
+            (b"\xff\xfe", "100644", file),
+        ],
+    );
+    lab.point("main", lab.commit_tree(tree, None));
+    let mirror = lab.mirror();
+    let tree = mirror.tree(mirror.fetch(None).unwrap().revision).unwrap();
+    let entries = tree.entries("").unwrap();
+    assert_eq!(
+        names(&entries),
+        ["..", ".git", "a\nb", "evil\u{fffd}..\u{fffd}..\u{fffd}name", "\u{fffd}\u{fffd}"]
+    );
+    let odd: Vec<_> = entries.iter().map(|entry| entry.is_utf8).collect();
+    assert_eq!(odd, [true, true, true, false, false]);
+    assert!(matches!(tree.read("\u{fffd}\u{fffd}", 9), Err(TreeError::NotFound { .. })));
+    assert_eq!(tree.read("../y", 9).unwrap(), b"x");
+}
+
+#[test]
+fn a_large_file_is_refused_by_its_size_before_it_is_read() {
+    let lab = Lab::new();
+    let big = "0".repeat(3 << 20);
+    lab.commit("main", &[("big", &big), ("small", "s")]);
+    let mirror = lab.mirror();
+    let tree = mirror.tree(mirror.fetch(None).unwrap().revision).unwrap();
+    let (size_bytes, limit_bytes) = (3 << 20, (3 << 20) - 1);
+    let wanted = TreeError::TooLarge { path: "big".to_owned(), size_bytes, limit_bytes };
+    assert_eq!(tree.read("big", limit_bytes), Err(wanted));
+    assert_eq!(tree.read("big", size_bytes).unwrap().len() as u64, size_bytes);
+    let sizes: Vec<_> = tree.entries("").unwrap().iter().map(|entry| entry.size_bytes).collect();
+    assert_eq!(sizes, [size_bytes, 1]);
+}
+
+#[test]
+fn a_missing_object_is_unreadable_and_not_absent() {
+    let lab = Lab::new();
+    let ghost = Oid::from_bytes(&[9; 20]).unwrap();
+    let tree = raw_tree(&lab, &[(b"ghost", "40000", ghost)]);
+    let revision = lab.commit_tree(tree, None);
+    let tree = GitTree::open(lab.source.path(), revision).unwrap();
+    assert!(matches!(tree.entries("ghost"), Err(TreeError::Unreadable { .. })));
+    let nowhere = Revision(object_id(ghost));
+    assert!(matches!(lab.mirror().tree(nowhere), Err(TreeError::Unreadable { .. })));
+}
+
+#[test]
+fn a_deep_path_is_found_in_any_order_of_asking() {
+    let lab = Lab::new();
+    let revision = lab.commit("main", &[("a/b/c/d", "deep"), ("a/b.txt", "flat"), ("a0", "z")]);
+    let open = || GitTree::open(lab.source.path(), revision).unwrap();
+    assert_eq!(open().read("a/b/c/d", 9).unwrap(), b"deep");
+    let tree = open();
+    assert_eq!(names(&tree.entries("a").unwrap()), ["b", "b.txt"]);
+    assert_eq!(names(&tree.entries("a/b").unwrap()), ["c"]);
+    assert_eq!(tree.read("a/b/c/d", 9).unwrap(), b"deep");
+    assert_eq!(tree.read("a/b.txt", 9).unwrap(), b"flat");
+}
+
+// ---- A folder on disk ----
+
+#[test]
+fn a_folder_on_disk_has_the_ids_that_git_gives_after_a_commit() {
+    let dir = TempDir::new().unwrap();
+    let repository = Repository::init(dir.path()).unwrap();
+    for (path, content) in
+        [("web/metadata.yaml", "id: web"), ("web/src/app.py", "x"), ("web.txt", "t"), ("web0", "")]
+    {
+        let at = dir.path().join(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at, content).unwrap();
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(dir.path().join("web/src/app.py"), mode).unwrap();
+    std::os::unix::fs::symlink("../web0", dir.path().join("web/link")).unwrap();
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let mut index = repository.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    let committed = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let tree = WorkTree::open(dir.path()).unwrap();
+    let entries = tree.entries("").unwrap();
+    assert_eq!(names(&entries), ["web", "web.txt", "web0"]);
+    for entry in &entries {
+        let wanted = committed.get_name(&entry.name).unwrap();
+        assert_eq!(entry.oid, object_id(wanted.id()), "{}", entry.name);
+    }
+    let link = committed.get_path(Path::new("web/link")).unwrap();
+    assert_eq!(link.filemode(), i32::from(FileMode::Link));
+    assert!(matches!(tree.read("web/link", 9), Err(TreeError::NotAFile { .. })));
+    assert_eq!(tree.read("web/metadata.yaml", 9).unwrap(), b"id: web");
+    assert!(matches!(tree.read("web/metadata.yaml", 3), Err(TreeError::TooLarge { .. })));
+    for path in ["../x", "web/../web0", "/etc/passwd", "web//src", "nope", ""] {
+        assert!(tree.read(path, 100).is_err(), "{path}");
+    }
+}
+
+#[test]
+fn ignored_files_links_out_and_nested_repositories_do_not_enter_a_folder_on_disk() {
+    let dir = TempDir::new().unwrap();
+    let repository = Repository::init(dir.path()).unwrap();
+    let web = dir.path().join("challenges/web");
+    fs::create_dir_all(web.join("node_modules/x")).unwrap();
+    fs::write(dir.path().join(".gitignore"), "node_modules\n*.log\n").unwrap();
+    fs::write(web.join("node_modules/x/y"), "").unwrap();
+    fs::write(web.join("kept.log"), "tracked").unwrap();
+    fs::write(web.join("other.log"), "ignored").unwrap();
+    std::os::unix::fs::symlink("/etc", web.join("etc")).unwrap();
+    Repository::init(web.join("nested")).unwrap();
+    let mut index = repository.index().unwrap();
+    index.add_path(Path::new("challenges/web/kept.log")).unwrap();
+    index.write().unwrap();
+    let tree = WorkTree::open(&dir.path().join("challenges")).unwrap();
+    let entries = tree.entries("web").unwrap();
+    let seen: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.kind)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("etc", EntryKind::Symlink),
+            ("kept.log", EntryKind::File { executable: false }),
+            ("nested", EntryKind::Submodule),
+        ]
+    );
+    assert!(matches!(tree.read("web/etc/passwd", 9000), Err(TreeError::NotFound { .. })));
+    assert!(matches!(tree.entries("web/etc"), Err(TreeError::NotFound { .. })));
+}
+
+// ---- Waking up ----
+
+async fn fires(watch: &mut Watch) -> bool {
+    tokio::time::timeout(Duration::from_secs(4), watch.changed()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_push_wakes_us_within_a_second_and_reading_does_not() {
+    let (lab, _) = Lab::with_commit();
+    let mut watch = Watch::start(&lab.remote()).unwrap();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    let quiet = tokio::time::timeout(Duration::from_millis(300), watch.changed()).await;
+    assert!(quiet.is_err(), "a fetch of our own is no push");
+    lab.commit("main", &[("x", "y")]);
+    let woken = tokio::time::timeout(Duration::from_secs(1), watch.changed()).await;
+    assert!(woken.is_ok());
+    lab.commit("feature/new/folder", &[("x", "y")]);
+    assert!(fires(&mut watch).await);
+}
+
+#[tokio::test]
+async fn a_remote_that_is_removed_and_made_again_still_wakes_us() {
+    let (lab, revision) = Lab::with_commit();
+    let path = lab.source.path().to_owned();
+    let mut watch = Watch::start(&lab.remote()).unwrap();
+    let away = lab.dir.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    assert!(fires(&mut watch).await, "the removal");
+    fs::rename(&away, &path).unwrap();
+    assert!(fires(&mut watch).await, "the return");
+    while tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_ok() {}
+    lab.point("again", revision);
+    assert!(fires(&mut watch).await, "a push after the return");
+}
+
+#[tokio::test]
+async fn a_commit_in_a_linked_work_tree_wakes_us() {
+    let (lab, revision) = Lab::with_commit();
+    lab.point("side", revision);
+    let linked = lab.dir.path().join("linked");
+    let reference = lab.source.find_reference("refs/heads/side").unwrap();
+    let mut options = git2::WorktreeAddOptions::new();
+    options.reference(Some(&reference));
+    lab.source.worktree("linked", &linked, Some(&options)).unwrap();
+    let remote = Remote::parse(linked.to_str().unwrap(), Path::new("/")).unwrap();
+    let mut watch = Watch::start(&remote).unwrap();
+    lab.commit("side", &[("x", "y")]);
+    assert!(fires(&mut watch).await);
+}
+
+#[test]
+fn a_remote_over_the_network_is_not_watched() {
+    let remote = Remote::parse("https://forge.example/x.git", Path::new("/")).unwrap();
+    assert!(Watch::start(&remote).is_none());
+}

@@ -1,0 +1,272 @@
+//! The one shape in which a container is asked for: the hardened profile.
+//!
+//! In:  a [`ContainerSpec`] and the volumes its image declares.
+//! Out: the body of the engine's create call. Pure.
+//!
+//! # Invariants
+//! * There is no code here for `privileged`, host namespaces, devices or binds, so nobody can ask.
+//! * No capability but the listed ones, no new privileges, no unlimited resource.
+//! * Only the ports of the spec are published, each on the address the spec names.
+//! * Every volume path of the image is covered: an anonymous volume would write to the host's disk
+//!   without a bound, even below a read-only root (E14).
+//! * Answers are in the environment only where the spec has `answer_environment`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+
+use crate::model::InstallationId;
+use crate::model::compose::{HealthTest, Healthcheck};
+use crate::release::spec::{ContainerSpec, NetworkEnd};
+use crate::runtime::labels;
+
+/// Where minted answers are files.
+pub(super) const ANSWERS: &str = "/answers";
+
+/// Options of a tmpfs that stands in for a folder programs expect to be ordinary.
+const SCRATCH: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+
+/// The body of the create call for `spec`, whose image declares `image_volumes`.
+///
+/// # Errors
+/// Names the volume that has no engine name in the spec.
+pub(super) fn container(
+    installation: &InstallationId,
+    spec: &ContainerSpec,
+    image_volumes: &[String],
+) -> Result<ContainerCreateBody, String> {
+    let service = &spec.service;
+    let mounts = mounts(installation, spec)?;
+    let tmpfs = tmpfs(spec, image_volumes);
+    Ok(ContainerCreateBody {
+        image: Some(service.image.clone()),
+        cmd: service.command.clone(),
+        entrypoint: service.entrypoint.clone(),
+        env: Some(environment(spec)),
+        user: service.user.clone(),
+        working_dir: service.working_dir.clone(),
+        hostname: service.hostname.clone(),
+        labels: Some(labels::of_container(installation, spec)),
+        exposed_ports: Some(ports(spec).map(|(port, _)| port).collect()),
+        healthcheck: service.healthcheck.as_ref().map(healthcheck),
+        stop_signal: service.stop_signal.clone(),
+        stop_timeout: Some(i64::from(service.stop_grace_millis.div_ceil(1000))),
+        host_config: Some(host_config(spec, mounts, tmpfs)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(
+                spec.network.network.clone(),
+                endpoint(&spec.network),
+            )])),
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// A container's end of a network.
+pub(super) fn endpoint(end: &NetworkEnd) -> EndpointSettings {
+    EndpointSettings { aliases: Some(end.aliases.clone()), ..EndpointSettings::default() }
+}
+
+fn host_config(
+    spec: &ContainerSpec,
+    mounts: Vec<Mount>,
+    tmpfs: HashMap<String, String>,
+) -> HostConfig {
+    let service = &spec.service;
+    let limits = &service.limits;
+    let memory = clamp(limits.memory_bytes);
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(service.capabilities.clone()),
+        privileged: Some(false),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        readonly_rootfs: Some(service.is_read_only),
+        tmpfs: Some(tmpfs),
+        mounts: Some(mounts),
+        memory: Some(memory),
+        // Equal to `memory`: no swap at all.
+        memory_swap: Some(memory),
+        nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
+        pids_limit: Some(i64::from(limits.pids)),
+        shm_size: Some(clamp(limits.shm_bytes)),
+        oom_score_adj: Some(500),
+        oom_kill_disable: Some(false),
+        ulimits: Some(vec![
+            ulimit("nofile", i64::from(limits.nofile.0), i64::from(limits.nofile.1)),
+            ulimit("core", 0, 0),
+            ulimit("memlock", 65536, 65536),
+        ]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), "1m".to_owned()),
+                ("max-file".to_owned(), "2".to_owned()),
+            ])),
+        }),
+        // We restart, with a bound; an engine that restarts behind our back hides crash loops.
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        init: Some(true),
+        ipc_mode: Some("private".to_owned()),
+        network_mode: Some(spec.network.network.clone()),
+        publish_all_ports: Some(false),
+        port_bindings: Some(ports(spec).map(|(port, binding)| (port, Some(binding))).collect()),
+        ..HostConfig::default()
+    }
+}
+
+fn clamp(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn ulimit(name: &str, soft: i64, hard: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(soft), hard: Some(hard) }
+}
+
+/// The literal variables, then the answers of the rotator.
+fn environment(spec: &ContainerSpec) -> Vec<String> {
+    let service = &spec.service;
+    let literal = service.environment.iter().map(|(name, value)| format!("{name}={value}"));
+    let answers = service.answer_environment.iter().zip(&spec.answer_values);
+    literal.chain(answers.map(|(variable, value)| format!("{}={value}", variable.name))).collect()
+}
+
+/// Every published port with its bindings. A port may be bound on several host addresses.
+fn ports(spec: &ContainerSpec) -> impl Iterator<Item = (String, Vec<PortBinding>)> {
+    let mut by_port = std::collections::BTreeMap::<_, Vec<_>>::new();
+    for published in &spec.published {
+        let port = format!("{}/{}", published.target, published.transport);
+        by_port.entry(port).or_default().push(PortBinding {
+            host_ip: Some(published.address.to_string()),
+            host_port: Some(published.port.to_string()),
+        });
+    }
+    by_port.into_iter()
+}
+
+fn mounts(installation: &InstallationId, spec: &ContainerSpec) -> Result<Vec<Mount>, String> {
+    let mut mounts = Vec::new();
+    for wish in &spec.service.volumes {
+        let source = match &wish.source {
+            None => None,
+            Some(name) => Some(
+                spec.volume_names
+                    .get(name)
+                    .ok_or_else(|| format!("volume {name} has no engine name"))?
+                    .clone(),
+            ),
+        };
+        let kind = if source.is_some() { labels::KIND_VOLUME } else { labels::KIND_ANSWERS };
+        mounts.push(Mount {
+            target: Some(wish.target.clone()),
+            source,
+            typ: Some(MountType::VOLUME),
+            read_only: Some(wish.is_read_only),
+            volume_options: Some(MountVolumeOptions {
+                labels: Some(labels::of_instance(installation, kind, spec.instance)),
+                ..MountVolumeOptions::default()
+            }),
+            ..Mount::default()
+        });
+    }
+    if spec.has_answers {
+        mounts.push(answers_mount(installation, spec));
+    }
+    Ok(mounts)
+}
+
+/// A volume is the only mount that takes an upload below a read-only root.
+fn answers_mount(installation: &InstallationId, spec: &ContainerSpec) -> Mount {
+    let labels = labels::of_instance(installation, labels::KIND_ANSWERS, spec.instance);
+    Mount {
+        target: Some(ANSWERS.to_owned()),
+        typ: Some(MountType::VOLUME),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            labels: Some(labels),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// `/tmp`, what the author asked for, and a cover for each volume path of the image.
+fn tmpfs(spec: &ContainerSpec, image_volumes: &[String]) -> HashMap<String, String> {
+    let mut tmpfs = HashMap::new();
+    for wish in &spec.service.tmpfs {
+        let options = format!("rw,nosuid,nodev,noexec,mode=1777,size={}", wish.size_bytes);
+        tmpfs.insert(clean(&wish.target), options);
+    }
+    let mounted: BTreeSet<String> = spec
+        .service
+        .volumes
+        .iter()
+        .map(|volume| clean(&volume.target))
+        .chain(spec.has_answers.then(|| ANSWERS.to_owned()))
+        .collect();
+    let covered = image_volumes.iter().map(String::as_str).chain(["/tmp"]).map(clean);
+    for path in covered {
+        if !mounted.contains(&path) && path != "/" {
+            tmpfs.entry(path).or_insert_with(|| SCRATCH.to_owned());
+        }
+    }
+    tmpfs
+}
+
+/// An absolute path in its shortest spelling, as the engine compares them.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => (),
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn healthcheck(healthcheck: &Healthcheck) -> HealthConfig {
+    let nanos = |millis: u32| Some(i64::from(millis) * 1_000_000);
+    match healthcheck {
+        Healthcheck::Disabled => {
+            HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }
+        }
+        Healthcheck::Command {
+            test,
+            interval_millis,
+            timeout_millis,
+            retries,
+            start_period_millis,
+        } => HealthConfig {
+            test: Some(test_words(test)),
+            interval: nanos(*interval_millis),
+            timeout: nanos(*timeout_millis),
+            retries: Some(i64::from(*retries)),
+            start_period: nanos(*start_period_millis),
+            // Docker 25 has it, 20.10 does not. We probe ourselves, so nobody waits for it.
+            start_interval: None,
+        },
+    }
+}
+
+fn test_words(test: &HealthTest) -> Vec<String> {
+    match test {
+        HealthTest::Exec(words) => {
+            std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect()
+        }
+        HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+    }
+}
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! Which version of each challenge players get.
+
+use rusqlite::{Row, params};
+
+use super::{Store, StoreError, row};
+use crate::model::{ChallengeId, Revision, Timestamp, TreeId};
+
+/// One live challenge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveRow {
+    /// The challenge.
+    pub challenge: ChallengeId,
+    /// Its folder at `revision`.
+    pub path: String,
+    /// The commit it comes from; pinned while it is live.
+    pub revision: Revision,
+    /// Its tree.
+    pub tree: TreeId,
+    /// Since when this version is live.
+    pub since: Timestamp,
+}
+
+impl Store {
+    /// Every live challenge, by id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn live(&self) -> Result<Vec<LiveRow>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT * FROM live ORDER BY challenge")?
+                .query_map([], live_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Makes `upsert` live and `remove` not, in one step: nobody sees half of it.
+    ///
+    /// # Errors
+    /// When the database does not take it; then nothing changed.
+    pub async fn set_live(
+        &self,
+        upsert: Vec<LiveRow>,
+        remove: Vec<ChallengeId>,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| {
+            let mut delete = db.prepare_cached("DELETE FROM live WHERE challenge = ?1")?;
+            for challenge in &remove {
+                delete.execute([challenge.as_str()])?;
+            }
+            let mut replace = db.prepare_cached(
+                "INSERT OR REPLACE INTO live (challenge, path, revision, tree, since)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            for live in &upsert {
+                replace.execute(params![
+                    live.challenge.as_str(),
+                    live.path,
+                    live.revision.to_string(),
+                    live.tree.to_string(),
+                    live.since.as_millis(),
+                ])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn live_row(row: &Row<'_>) -> rusqlite::Result<LiveRow> {
+    Ok(LiveRow {
+        challenge: row::text(row, "challenge")?,
+        path: row.get("path")?,
+        revision: row::text(row, "revision")?,
+        tree: row::text(row, "tree")?,
+        since: row::time(row, "since")?,
+    })
+}

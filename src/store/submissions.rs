@@ -1,0 +1,233 @@
+//! Attempts, solves and their ranks: judged and recorded in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, Row, params};
+
+use super::{Store, StoreError, row};
+use crate::contest::{Decision, Progress};
+use crate::model::{ChallengeId, QuestionId, Solve, Submission, TeamId};
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted<R> {
+    /// What was decided, and done.
+    pub decision: Decision<R>,
+    /// The solve, when it was the team's first right answer to the question.
+    pub solve: Option<Solve>,
+    /// The team's progress with this attempt in it.
+    pub progress: Progress,
+}
+
+impl Store {
+    /// Runs `decide` on a team's progress and does what it says, in one step: two attempts at once
+    /// are judged one after the other, and ranks of solves have neither gaps nor doubles.
+    ///
+    /// `decide` runs on the only thread that writes: it must be quick and must not wait.
+    ///
+    /// # Errors
+    /// When the database does not take it; nothing is recorded or counted then.
+    pub async fn submit<R: Send + 'static>(
+        &self,
+        team: TeamId,
+        challenge: &ChallengeId,
+        decide: impl FnOnce(&Progress) -> Decision<R> + Send + 'static,
+    ) -> Result<Submitted<R>, StoreError> {
+        let challenge = challenge.clone();
+        self.write(move |db| {
+            let mut progress = Progress {
+                wrong: wrong(db, team, &challenge)?,
+                solved: solved(db, team, &challenge)?,
+            };
+            let decision = decide(&progress);
+            let mut solve = None;
+            match &decision {
+                Decision::Record(submission) => {
+                    insert_submission(db, submission)?;
+                    if !submission.is_correct {
+                        count_wrong(db, team, &challenge, &submission.question, &mut progress)?;
+                    } else if progress.solved.insert(submission.question.clone()) {
+                        solve = Some(insert_solve(db, submission)?);
+                    }
+                }
+                Decision::CountWrong(question, _) => {
+                    count_wrong(db, team, &challenge, question, &mut progress)?;
+                }
+                Decision::Answer(_) => (),
+            }
+            Ok(Submitted { decision, solve, progress })
+        })
+        .await
+    }
+
+    /// A team's attempts, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn submissions(&self, team: TeamId) -> Result<Vec<Submission>, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached("SELECT * FROM submissions WHERE team = ?1 ORDER BY seq")?
+                .query_map([team.to_string()], submission_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// How many attempts each team made, right and wrong.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn attempts(&self) -> Result<BTreeMap<TeamId, u32>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT team, count(*) AS n FROM submissions GROUP BY team")?
+                .query_map([], |row| Ok((row::text(row, "team")?, row.get("n")?)))?
+                .collect()
+        })
+        .await
+    }
+
+    /// Every solve, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn solves(&self) -> Result<Vec<Solve>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT * FROM solves ORDER BY seq")?
+                .query_map([], solve_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Wrong attempts of a team on a challenge, submitted or only checked, by question.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn wrong_attempts(
+        &self,
+        team: TeamId,
+        challenge: &ChallengeId,
+    ) -> Result<BTreeMap<QuestionId, u32>, StoreError> {
+        let challenge = challenge.clone();
+        self.read(move |db| wrong(db, team, &challenge)).await
+    }
+
+    /// Questions of a challenge that a team has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn solved(
+        &self,
+        team: TeamId,
+        challenge: &ChallengeId,
+    ) -> Result<BTreeSet<QuestionId>, StoreError> {
+        let challenge = challenge.clone();
+        self.read(move |db| solved(db, team, &challenge)).await
+    }
+}
+
+fn wrong(
+    db: &Connection,
+    team: TeamId,
+    challenge: &ChallengeId,
+) -> rusqlite::Result<BTreeMap<QuestionId, u32>> {
+    db.prepare_cached("SELECT question, n FROM wrong_attempts WHERE team = ?1 AND challenge = ?2")?
+        .query_map(params![team.to_string(), challenge.as_str()], |row| {
+            Ok((row::text(row, "question")?, row.get("n")?))
+        })?
+        .collect()
+}
+
+fn solved(
+    db: &Connection,
+    team: TeamId,
+    challenge: &ChallengeId,
+) -> rusqlite::Result<BTreeSet<QuestionId>> {
+    db.prepare_cached("SELECT question FROM solves WHERE team = ?1 AND challenge = ?2")?
+        .query_map(params![team.to_string(), challenge.as_str()], |row| row::text(row, "question"))?
+        .collect()
+}
+
+fn count_wrong(
+    db: &Connection,
+    team: TeamId,
+    challenge: &ChallengeId,
+    question: &QuestionId,
+    progress: &mut Progress,
+) -> rusqlite::Result<()> {
+    let n: u32 = db
+        .prepare_cached(
+            "INSERT INTO wrong_attempts (team, challenge, question, n) VALUES (?1, ?2, ?3, 1)
+             ON CONFLICT (team, challenge, question) DO UPDATE SET n = n + 1
+             RETURNING n",
+        )?
+        .query_row(params![team.to_string(), challenge.as_str(), question.as_str()], |row| {
+            row.get(0)
+        })?;
+    progress.wrong.insert(question.clone(), n);
+    Ok(())
+}
+
+fn insert_submission(db: &Connection, submission: &Submission) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO submissions (id, team, challenge, instance, question, claimed, is_correct,
+                submitted_at, solve_time_secs, revision)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        submission.id.to_string(),
+        submission.team.to_string(),
+        submission.challenge.as_str(),
+        submission.instance.map(|id| id.to_string()),
+        submission.question.as_str(),
+        submission.claimed,
+        submission.is_correct,
+        submission.submitted_at.as_millis(),
+        submission.solve_time_secs,
+        submission.revision.to_string(),
+    ])?;
+    Ok(())
+}
+
+fn insert_solve(db: &Connection, submission: &Submission) -> rusqlite::Result<Solve> {
+    db.prepare_cached(
+        "INSERT INTO solves (team, challenge, question, solved_at, rank)
+         VALUES (?1, ?2, ?3, ?4,
+                 (SELECT count(*) + 1 FROM solves WHERE challenge = ?2 AND question = ?3))
+         RETURNING *",
+    )?
+    .query_row(
+        params![
+            submission.team.to_string(),
+            submission.challenge.as_str(),
+            submission.question.as_str(),
+            submission.submitted_at.as_millis(),
+        ],
+        solve_row,
+    )
+}
+
+fn submission_row(row: &Row<'_>) -> rusqlite::Result<Submission> {
+    Ok(Submission {
+        id: row::text(row, "id")?,
+        team: row::text(row, "team")?,
+        challenge: row::text(row, "challenge")?,
+        instance: row::opt_text(row, "instance")?,
+        question: row::text(row, "question")?,
+        claimed: row.get("claimed")?,
+        is_correct: row.get("is_correct")?,
+        submitted_at: row::time(row, "submitted_at")?,
+        solve_time_secs: row.get("solve_time_secs")?,
+        revision: row::text(row, "revision")?,
+    })
+}
+
+fn solve_row(row: &Row<'_>) -> rusqlite::Result<Solve> {
+    Ok(Solve {
+        team: row::text(row, "team")?,
+        challenge: row::text(row, "challenge")?,
+        question: row::text(row, "question")?,
+        solved_at: row::time(row, "solved_at")?,
+        rank: row.get("rank")?,
+    })
+}

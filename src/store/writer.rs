@@ -1,0 +1,88 @@
+//! The one thread that writes: a queue of changes, each in its own immediate transaction.
+//!
+//! One writer because a deferred transaction that reads and then writes fails at once when another
+//! wrote in between, whatever the busy timeout; with a queue nobody ever waits in vain.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The thread and its queue. Dropping it finishes what is queued and closes the file.
+pub(super) struct Writer {
+    /// `None` only while being dropped.
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread, which owns the connection from now on.
+    pub(super) fn start(mut connection: Connection) -> Result<Self, StoreError> {
+        let (queue, jobs) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                for job in jobs {
+                    // A change that panics is rolled back by its transaction's drop; whoever waits
+                    // for it learns of it, and the next change runs as if nothing had been.
+                    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+                }
+            })
+            .map_err(|error| StoreError::System {
+                what: "a thread for the database",
+                source: Box::new(error),
+            })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `change` in an immediate transaction after everything queued before it.
+    pub(super) async fn run<T, E>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let outcome = transact(connection, change);
+            // Nobody may be waiting any more; the change is made all the same.
+            let _ = answer.send(outcome);
+        });
+        let queue = self.queue.as_ref().expect("only a writer that is being dropped has no queue");
+        queue.send(job).map_err(|_| StoreError::Abandoned)?;
+        wait.await.map_err(|_| StoreError::Abandoned)?
+    }
+}
+
+fn transact<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(StoreError::from)?;
+    let value = change(&transaction)?;
+    transaction.commit().map_err(StoreError::from)?;
+    Ok(value)
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A change may hold the last clone of the store: then this *is* the thread.
+            if thread.thread().id() != std::thread::current().id() {
+                // It cannot have panicked: every job runs under `catch_unwind`.
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The program as people run it: arguments in, text and exit code out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use serde_json::{Value, json};
+use wiremock::matchers::{body_json, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const INSTANCE: &str = "3f2a0000-0000-4000-8000-000000000001";
+
+/// The program in folder `dir`, without any setting of the machine.
+fn flagops(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flagops"));
+    command.current_dir(dir).env_clear().timeout(Duration::from_secs(60));
+    command
+}
+
+/// A folder whose data directory holds the token of an administrator.
+fn installed() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a test may write to its folder, run and read");
+    std::fs::create_dir(folder.path().join("flagops-data"))
+        .expect("a test may write to its folder, run and read");
+    std::fs::write(folder.path().join("flagops-data/admin.token"), "pt_admin\n")
+        .expect("a test may write to its folder, run and read");
+    folder
+}
+
+/// Runs `arguments` against `server` in an installed folder.
+async fn ask(server: &MockServer, arguments: &[&str]) -> Assert {
+    let folder = installed();
+    let mut command = flagops(folder.path());
+    command.env("FLAGOPS_URL", server.uri()).args(arguments);
+    tokio::task::spawn_blocking(move || command.assert())
+        .await
+        .expect("a test may write to its folder, run and read")
+}
+
+fn stdout_json(assert: &Assert) -> Value {
+    serde_json::from_slice(&assert.get_output().stdout)
+        .expect("a test may write to its folder, run and read")
+}
+
+async fn on(server: &MockServer, verb: &str, route: &str, token: &str, answer: Value) {
+    Mock::given(method(verb))
+        .and(path(format!("/api/v1{route}")))
+        .and(header("authorization", format!("Bearer {token}")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+        .mount(server)
+        .await;
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    flagops(folder.path())
+        .arg("--help")
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("Start here:").and(predicate::str::contains("instances")));
+    flagops(folder.path())
+        .arg("--version")
+        .assert()
+        .code(0)
+        .stdout(predicate::str::starts_with("flagops "));
+    for command in ["serve", "check", "status", "builds", "instances", "token", "doctor"] {
+        flagops(folder.path()).args([command, "--help"]).assert().code(0);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["instances", "stop"],
+        &["instances", "start", "../x"],
+        &["check", "/nonexistent"],
+        &["status", "--url", "nonsense"],
+        &["status", "--token", "a", "--token-file", "b"],
+        &["status", "--token-file", "/nonexistent"],
+    ] {
+        flagops(folder.path()).args(arguments).assert().code(2);
+    }
+}
+
+#[test]
+fn serve_reports_every_fault_of_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("flagops.toml"), "[source]\npol_secs = 1\n").unwrap();
+    flagops(folder.path())
+        .args(["serve", "--log-format", "xml"])
+        .env("FLAGOPS_LIMITS__MAX_PIDS", "0")
+        .assert()
+        .code(2)
+        .stdout("")
+        .stderr(
+            predicate::str::contains("the configuration has 4 faults:")
+                .and(predicate::str::contains("flagops.toml:2: `source.pol_secs`"))
+                .and(predicate::str::contains("variable `FLAGOPS_LIMITS__MAX_PIDS`"))
+                .and(predicate::str::contains("flag `--log-format`"))
+                .and(predicate::str::contains("give `--repo PATH_OR_URL`")),
+        );
+}
+
+#[test]
+fn an_absent_server_is_a_failure_with_the_next_command() {
+    let folder = installed();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    flagops(folder.path()).args(["status", "--url", &url]).assert().code(1).stderr(
+        predicate::str::contains(format!("no server answers at {url}"))
+            .and(predicate::str::contains("next: start one with `flagops serve")),
+    );
+}
+
+#[test]
+fn an_empty_folder_checks_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = flagops(folder.path()).args(["check", "--format", "json"]).assert().code(0);
+    assert_eq!(stdout_json(&json), json!({"challenges": 0, "issues": []}));
+    flagops(folder.path())
+        .args(["check", "--rev", "HEAD"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("could not read revision `HEAD`"));
+}
+
+#[test]
+fn doctor_names_an_absent_engine_and_its_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let assert = flagops(folder.path())
+        .args(["doctor", "--format", "json"])
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .assert()
+        .code(1);
+    let report = stdout_json(&assert);
+    assert_eq!(report["verdict"], "broken");
+    let checks = report["checks"].as_array().unwrap();
+    let engine = checks.iter().find(|check| check["name"] == "engine").unwrap();
+    assert_eq!(engine["verdict"], "broken");
+    assert!(engine["found"].as_str().unwrap().contains("/nonexistent/docker.sock"), "{engine}");
+    assert!(engine["fix"].as_str().unwrap().contains("engine.endpoint"), "{engine}");
+    for name in ["data directory", "address pool", "packet filter", "kernel.dmesg_restrict"] {
+        assert!(checks.iter().any(|check| check["name"] == name), "{name} is missing");
+    }
+}
+
+#[test]
+fn completions_are_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        flagops(folder.path())
+            .args(["completions", shell])
+            .assert()
+            .code(0)
+            .stdout(predicate::str::contains("reconcile"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_administrators_token_is_found_in_the_data_directory() {
+    let server = MockServer::start().await;
+    let status = json!({"source": {"remote": "/srv/ctf"}, "counts": {"teams": 3}});
+    on(&server, "GET", "/gitops/status", "pt_admin", status.clone()).await;
+    let assert = ask(&server, &["status", "--format", "json"]).await.code(0);
+    assert_eq!(stdout_json(&assert), status);
+    ask(&server, &["status"])
+        .await
+        .code(0)
+        .stdout(predicate::str::contains("/srv/ctf").and(predicate::str::contains("3 teams")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_wins_over_every_variable_with_a_token() {
+    let server = MockServer::start().await;
+    on(&server, "GET", "/gitops/status", "pt_file", json!({"source": {}})).await;
+    let folder = installed();
+    std::fs::write(folder.path().join("other.token"), "pt_file").unwrap();
+    let mut command = flagops(folder.path());
+    command.env("FLAGOPS_URL", server.uri()).env("FLAGOPS_TOKEN", "pt_variable");
+    command.args(["status", "--token-file", "other.token"]);
+    tokio::task::spawn_blocking(move || command.assert().code(0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_starts_an_instance_for_a_team() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/api/v1/admin/tokens"))
+        .and(body_json(json!({"team": "blue"})))
+        .and(header("authorization", "Bearer pt_admin"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": "pt_blue"})))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let started = json!({"id": INSTANCE, "status": "starting"});
+    on(&server, "POST", "/instances", "pt_blue", started).await;
+    let route = format!("/instances/{INSTANCE}/status");
+    let starting = json!({"status": "starting",
+        "progress": {"step": 3, "of": 5, "message": "creating containers"}});
+    Mock::given(path(format!("/api/v1{route}")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(starting))
+        .up_to_n_times(2)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    let ready = json!({"status": "ready", "attack_surface": {"services": [
+        {"service_type": "http", "host": "127.0.0.1", "port": 20001, "path": "/", "label": "web"}]}});
+    on(&server, "GET", &route, "pt_blue", ready).await;
+    ask(&server, &["instances", "start", "WEB-001", "--team", "blue"])
+        .await
+        .code(0)
+        .stdout(predicate::str::contains("http://127.0.0.1:20001/"))
+        .stderr(
+            predicate::str::contains("3/5 creating containers\n")
+                .count(1)
+                .and(predicate::str::contains("WEB-001 is ready after"))
+                .and(predicate::str::contains("pt_blue").not()),
+        );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_start_says_why_and_what_next() {
+    let server = MockServer::start().await;
+    on(&server, "POST", "/instances", "pt_admin", json!({"id": INSTANCE})).await;
+    let failed = json!({"status": "error", "error": "`web` ended with code 3"});
+    on(&server, "GET", &format!("/instances/{INSTANCE}/status"), "pt_admin", failed).await;
+    ask(&server, &["instances", "start", "WEB-001"]).await.code(1).stderr(
+        predicate::str::contains("did not start: `web` ended with code 3")
+            .and(predicate::str::contains(format!("flagops instances logs {INSTANCE}"))),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_without_team_is_told_to_name_one() {
+    let server = MockServer::start().await;
+    let refusal = json!({"code": "not_registered", "detail": {"message": "not registered"}});
+    Mock::given(path("/api/v1/instances"))
+        .respond_with(ResponseTemplate::new(403).set_body_json(refusal))
+        .mount(&server)
+        .await;
+    ask(&server, &["instances", "start", "WEB-001"]).await.code(2).stderr(
+        predicate::str::contains("next: name a team: `flagops instances start CHALLENGE --team"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_stopped_by_the_beginning_of_its_id() {
+    let server = MockServer::start().await;
+    let rows = json!({"items": [{"id": INSTANCE, "challenge_id": "WEB-001"}], "total": 1});
+    on(&server, "GET", "/admin/instances", "pt_admin", rows).await;
+    on(&server, "DELETE", &format!("/instances/{INSTANCE}"), "pt_admin", json!({})).await;
+    ask(&server, &["instances", "stop", "3f2a"])
+        .await
+        .code(0)
+        .stdout(predicate::str::contains(INSTANCE));
+    ask(&server, &["instances", "stop", "--all"]).await.code(2);
+    ask(&server, &["instances", "stop", "--all", "--yes"]).await.code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_sees_the_instances_of_the_team() {
+    let server = MockServer::start().await;
+    let refusal = json!({"code": "http_403", "detail": "Admin privileges required"});
+    Mock::given(path("/api/v1/admin/instances"))
+        .respond_with(ResponseTemplate::new(403).set_body_json(refusal))
+        .mount(&server)
+        .await;
+    let rows = json!({"items": [{"id": INSTANCE}], "total": 1});
+    on(&server, "GET", "/instances", "pt_player", rows).await;
+    let list = ask(&server, &["--token", "pt_player", "instances", "ls", "--format", "json"]).await;
+    assert_eq!(stdout_json(&list.code(0)), json!({"items": [{"id": INSTANCE}], "total": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_cannot_drive_the_terminal() {
+    let server = MockServer::start().await;
+    let route = format!("/admin/instances/{INSTANCE}/logs");
+    on(&server, "GET", &route, "pt_admin", json!({"logs": "web: \u{1b}[2Jhi\nbye"})).await;
+    let assert = ask(&server, &["instances", "logs", INSTANCE]).await.code(0);
+    assert_eq!(assert.get_output().stdout, "web: \u{fffd}[2Jhi\nbye\n".as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_builds_ends_with_1_when_one_failed() {
+    let server = MockServer::start().await;
+    let build = |status: &str| {
+        json!({"items": [{"key": "k", "challenge_id": "WEB-001", "service": "web",
+            "status": status, "error": "exit code 2", "log_tail": "cc: no such file"}], "total": 1})
+    };
+    Mock::given(path("/api/v1/gitops/builds"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(build("building")))
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    on(&server, "GET", "/gitops/builds", "pt_admin", build("failed")).await;
+    ask(&server, &["builds", "--watch"]).await.code(1).stdout(
+        predicate::str::contains("WEB-001/web building")
+            .and(predicate::str::contains("WEB-001/web failed exit code 2")),
+    );
+    ask(&server, &["builds", "log", "WEB-001"])
+        .await
+        .code(0)
+        .stdout(predicate::str::contains("cc: no such file"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_is_the_only_thing_on_standard_output() {
+    let server = MockServer::start().await;
+    let answer = json!({"token": "pt_blue", "team_id": "9b01", "team_name": "blue"});
+    on(&server, "POST", "/admin/tokens", "pt_admin", answer.clone()).await;
+    ask(&server, &["token", "create", "--team", "blue"]).await.code(0).stdout("pt_blue\n");
+    let json = ask(&server, &["token", "create", "--team", "blue", "--format", "json"]).await;
+    assert_eq!(stdout_json(&json.code(0)), answer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_this_machine_is_not_sent_to_another() {
+    // The name is not one of this machine, whatever it resolves to.
+    let folder = installed();
+    let mut command = flagops(folder.path());
+    command.args(["status", "--url", "http://flagops.invalid:1", "--timeout", "5"]);
+    command.assert().code(1).stderr(predicate::str::contains("pt_admin").not());
+}
