@@ -194,9 +194,9 @@ async fn checking_an_answer_is_no_way_around_the_caps() {
     daemon.live("WEB-106").await;
     let red = daemon.team("red").await;
     let quiz = red.play("QUIZ-102").await;
+    let path = format!("/instances/{}/verify-answer", quiz.id);
     let check = |question: &str, answer: &str| {
-        let body = json!({ "question_id": question, "answer": answer });
-        red.post(&format!("/instances/{}/verify-answer", quiz.id), body)
+        red.post(&path, json!({ "question_id": question, "answer": answer }))
     };
     for wrong in ["telnet", "ftp", "none"] {
         assert_eq!(check("one", wrong).await.expect_status(200).body["correct"], false);

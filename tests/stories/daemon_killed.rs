@@ -104,8 +104,9 @@ impl Victim {
     async fn prove(&self, instance: &Ready) {
         let flag = instance.flag("/cgi-bin/flag").await;
         let body = json!({ "answer": flag });
-        let checked = self.red.post(&format!("/instances/{}/verify-answer", instance.id), body);
-        assert_eq!(checked.await.body["correct"], true, "the answer survived the crash");
+        let path = format!("/instances/{}/verify-answer", instance.id);
+        let checked = self.red.post(&path, body).await;
+        assert_eq!(checked.body["correct"], true, "the answer survived the crash");
     }
 
     /// One life with the trap at `point`: a start and a stop. Whether the trap closed.

@@ -87,6 +87,17 @@ impl Settings {
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
+
+    /// `flagops serve` with these settings, not yet running.
+    pub(crate) fn serve_command(&self) -> Command {
+        let file = self.data_dir.with_file_name(format!("flagops-{}.toml", self.slot.listen_port()));
+        let lines: Vec<_> = self.keys.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
+        fs::write(&file, lines.concat()).expect("the settings can be written");
+        let mut command = command(&self.runner);
+        command.arg("serve").arg("--config").arg(file).arg("--data-dir").arg(&self.data_dir);
+        command.envs(&self.environment);
+        command
+    }
 }
 
 /// A daemon under test. Dropping it kills it and removes everything that bears its label.
@@ -129,7 +140,7 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log_path());
         let log = log.expect("the log can be written");
-        let mut command = self.serve_command();
+        let mut command = self.settings.serve_command();
         let log_too = log.try_clone().expect("a file can be shared");
         command.stdin(Stdio::null()).stdout(log_too).stderr(log);
         self.child = Some(command.spawn().expect("the binary under test can be run"));
@@ -151,18 +162,6 @@ impl Daemon {
     /// Changes a setting; the next start uses it.
     pub(crate) fn set_text(&mut self, key: &str, value: &str) {
         self.settings.keys.insert(key.to_owned(), format!("{value:?}"));
-    }
-
-    /// `flagops serve` as it would be started, not yet running.
-    pub(crate) fn serve_command(&self) -> Command {
-        let settings = &self.settings;
-        let file = settings.data_dir.with_extension("toml");
-        let lines: Vec<_> = settings.keys.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
-        fs::write(&file, lines.concat()).expect("the settings can be written");
-        let mut command = command(&settings.runner);
-        command.arg("serve").arg("--config").arg(file).arg("--data-dir").arg(&settings.data_dir);
-        command.envs(&settings.environment);
-        command
     }
 
     /// Waits until it says that it is ready.

@@ -5,6 +5,7 @@ mod challenge;
 mod daemon;
 mod engine;
 mod http;
+mod own_engine;
 mod remote;
 mod rows;
 mod slot;
@@ -17,7 +18,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(crate) use challenge::{Challenge, Compose};
 pub(crate) use daemon::{Daemon, Finished, Settings, command};
 pub(crate) use engine::{Engine, Left};
-pub(crate) use http::{Client, Ready, Reply, fetch, read_tcp};
+pub(crate) use http::{Client, Ready, fetch, read_tcp};
+pub(crate) use own_engine::{Disk, OwnEngine};
 pub(crate) use remote::Remote;
 pub(crate) use rows::Rows;
 pub(crate) use until::{PATIENCE, until};
@@ -76,4 +78,11 @@ impl Stage {
 /// The root of this repository.
 pub(crate) fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Python of `scripts/test`, which has the SDK; else the machine's.
+pub(crate) fn python() -> PathBuf {
+    let made = repository_root().join(".run/venv/bin/python");
+    let named = std::env::var_os("FLAGOPS_TEST_PYTHON").map(PathBuf::from);
+    named.unwrap_or_else(|| if made.exists() { made } else { PathBuf::from("python3") })
 }
