@@ -51,7 +51,7 @@ impl Settings {
             .number("network.last_port", u32::from(last))
             .number("limits.instances_per_node", 40)
             .number("limits.start_deadline_secs", 60)
-            .text("log.filter", "info,flagops=debug")
+            .text("log.filter", "info,flagops=debug,flagops::api=info")
     }
 
     /// Sets a key to a text.
