@@ -36,7 +36,10 @@ pub fn run(report: &mut Report) -> Result<()> {
     report.time("reconcile, first look at 1,000", &[begin.elapsed()], "");
     let n_valid = known.folders.values().filter(|folder| folder.challenge.is_some()).count();
     if n_valid != N {
-        bail!("{n_valid} of {N} challenges are valid: {:?}", known.folders.values().flat_map(|f| &f.findings).next());
+        bail!(
+            "{n_valid} of {N} challenges are valid: {:?}",
+            known.folders.values().flat_map(|f| &f.findings).next()
+        );
     }
 
     let mut unchanged = Vec::new();

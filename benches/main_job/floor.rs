@@ -111,10 +111,8 @@ impl Bare {
 }
 
 fn container(network: &str, port: u16) -> ContainerCreateBody {
-    let binding = PortBinding {
-        host_ip: Some("127.0.0.1".to_owned()),
-        host_port: Some(port.to_string()),
-    };
+    let binding =
+        PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) };
     ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
         cmd: Some(super::platform::COMMAND.iter().map(ToString::to_string).collect()),

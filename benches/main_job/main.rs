@@ -21,7 +21,8 @@ const RUNS: usize = 20;
 
 fn main() -> Result<()> {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let runs = std::env::var("FLAGOPS_BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
+    let runs =
+        std::env::var("FLAGOPS_BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
     let runtime = tokio::runtime::Runtime::new()?;
     let mut report = Report::new();
     let wants = |name: &str| name.contains(&filter);
@@ -39,7 +40,9 @@ fn main() -> Result<()> {
 async fn starts(report: &mut Report, runs: usize) -> Result<()> {
     let platform = Platform::start(&[("ONE-001", 1), ("TWO-001", 2)]).await?;
     let bare = floor::Bare::connect().await?;
-    for (challenge, n_services, name) in [("ONE-001", 1, "start, one service"), ("TWO-001", 2, "start, two services")] {
+    for (challenge, n_services, name) in
+        [("ONE-001", 1, "start, one service"), ("TWO-001", 2, "start, two services")]
+    {
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         let (mut our_stops, mut floor_stops) = (Vec::new(), Vec::new());
         for _ in 0..runs {

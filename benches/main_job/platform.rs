@@ -155,13 +155,18 @@ impl Drop for Platform {
              docker network ls -q --filter {label} | xargs -r docker network rm; \
              docker images -q --filter {label} | sort -u | xargs -r docker rmi -f"
         );
-        let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = Command::new("sh")
+            .args(["-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
 fn containers(label: &str) -> Result<usize> {
-    let output =
-        Command::new("docker").args(["ps", "-aq", "--filter", &format!("label={label}")]).output()?;
+    let output = Command::new("docker")
+        .args(["ps", "-aq", "--filter", &format!("label={label}")])
+        .output()?;
     Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
 }
 

@@ -54,7 +54,7 @@ impl Report {
     /// Prints the table.
     pub fn print(&self) {
         let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(["what", "median ms", "p95 ms", "floor ms", "ratio", "goal"]);
         for row in &self.rows {
             table.add_row(row);
@@ -74,5 +74,8 @@ fn median(times: &[Duration]) -> Duration {
 fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut times = times.to_vec();
     times.sort();
-    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    times
+        .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }

@@ -40,9 +40,8 @@ pub fn context_tar(
         };
         tar.append_data(&mut header, &file.path, content.as_slice()).map_err(unwritable)?;
     }
-    let bytes = tar.into_inner().map_err(|error| TreeError::Unreadable {
-        path: root,
-        reason: error.to_string(),
-    })?;
+    let bytes = tar
+        .into_inner()
+        .map_err(|error| TreeError::Unreadable { path: root, reason: error.to_string() })?;
     Ok(Bytes::from(bytes))
 }

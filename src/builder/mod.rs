@@ -15,5 +15,5 @@ mod queue;
 
 pub use context::context_tar;
 pub use queue::{
-    BuildFailure, BuildJob, BuildPolicy, BuildReport, BuildSource, Builder, image_tag,
+    BuildFailure, BuildJob, BuildPolicy, BuildReport, BuildSource, Builder, ContextMaker, image_tag,
 };

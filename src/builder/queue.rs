@@ -126,7 +126,8 @@ impl Output {
         self.tail.push('\n');
         if self.tail.len() > TAIL_BYTES {
             let cut = self.tail.len() - TAIL_BYTES;
-            let cut = (cut..self.tail.len()).find(|at| self.tail.is_char_boundary(*at)).unwrap_or(0);
+            let cut =
+                (cut..self.tail.len()).find(|at| self.tail.is_char_boundary(*at)).unwrap_or(0);
             self.tail.drain(..cut);
         }
     }

@@ -27,7 +27,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the daemon could not run.
 #[derive(Debug, Error)]
-pub enum RunError {
+pub(super) enum RunError {
     /// Something else listens there.
     #[error("could not listen on {address}: is another flagops running, or `listen` taken?")]
     Listen {
@@ -51,13 +51,12 @@ pub enum RunError {
 ///
 /// # Errors
 /// When something cannot be opened. What was opened is closed again, nothing is half started.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
     let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
     let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     if data.was_created() {
         info!(
             path = %data.admin_token_path().display(),
@@ -85,11 +84,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     served
 }
 
-async fn open_mirror(
-    config: &Config,
-    remote: Remote,
-    path: PathBuf,
-) -> Result<Mirror, StartError> {
+async fn open_mirror(config: &Config, remote: Remote, path: PathBuf) -> Result<Mirror, StartError> {
     let credentials = Credentials {
         ssh_key: config.source.ssh_key.clone(),
         known_hosts: config.source.known_hosts.clone(),
@@ -109,11 +104,13 @@ async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
         warn!("`network.wall` is off: instances can reach this host and its networks");
         return None;
     }
-    let wall = Arc::new(Wall::new(data.installation(), config.network.pool));
+    let wall = Arc::new(Wall::new(data.installation()));
     match wall.ensure().await {
         Ok(WallState::Up) => Some(wall),
         Ok(WallState::Unsupported { reason }) => {
-            warn!("no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed");
+            warn!(
+                "no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed"
+            );
             None
         }
         Err(error) => {

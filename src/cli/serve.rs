@@ -9,9 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::config::Config;
 use crate::config::{Need, Overrides};
 use crate::telemetry::{self, Chain};
-use crate::config::Config;
 
 use super::failure::{Ending, Failure};
 use super::settings::Global;

@@ -27,7 +27,10 @@ use crate::telemetry::metrics;
 const MAX_ATTEMPTS: u32 = 8;
 
 /// Takes in finished builds until the daemon stops.
-pub(crate) async fn collect(shared: Arc<Shared>, mut reports: mpsc::UnboundedReceiver<BuildReport>) {
+pub(crate) async fn collect(
+    shared: Arc<Shared>,
+    mut reports: mpsc::UnboundedReceiver<BuildReport>,
+) {
     loop {
         let report = tokio::select! {
             report = reports.recv() => report,
@@ -126,10 +129,8 @@ async fn want_one(
     challenge: &Arc<Challenge>,
     unit: BuildUnit,
 ) -> Result<(), StoreError> {
-    let build = shared
-        .store
-        .want_build(unit.key, &challenge.id, &unit.service, shared.now())
-        .await?;
+    let build =
+        shared.store.want_build(unit.key, &challenge.id, &unit.service, shared.now()).await?;
     if build.state != BuildState::Unbuilt {
         return Ok(());
     }

@@ -13,15 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::stock;
-use crate::model::{
-    Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp,
-};
+use crate::model::{Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want};
 use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
 use crate::render::answers;
-use crate::runtime::probe::{self, ProbeTarget};
+use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
 use crate::runtime::{ContainerState, EngineError};
 use crate::store::StoreError;
 
@@ -237,9 +235,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
     Box::pin(async move {
         let _slot = shared.start_slots.acquire().await;
         match shared.engine.create_container(&spec).await {
-            Ok(container) => {
-                Ok(Effect::Service { name, container, state: ServiceState::Empty })
-            }
+            Ok(container) => Ok(Effect::Service { name, container, state: ServiceState::Empty }),
             Err(EngineError::NotFound { what }) => {
                 lost_ground(&shared, &spec.service.image, &name, what).await
             }
@@ -255,12 +251,13 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
 
 /// The network or the image vanished between plan and act.
 async fn lost_ground(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     image: &str,
     name: &ServiceName,
     what: String,
 ) -> Result<Effect, Fault> {
     if shared.engine.image(image).await?.is_none() {
+        super::builds::heal(shared).await?;
         return Err(Fault::Hopeless(format!(
             "the image of service `{name}` is gone from the node; it is being built again, start once more in a moment"
         )));
@@ -325,11 +322,8 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
     let is_repair = !job.is_first_start();
     Box::pin(async move {
         let image = shared.engine.image(&service.image).await?;
-        let target = ProbeTarget {
-            container: container.clone(),
-            service,
-            image_health: image.and_then(|image| image.health),
-        };
+        let health = image.and_then(|image| image.health);
+        let target = ProbeTarget::new(&container, &service, health.as_ref());
         let outcome = tokio::select! {
             outcome = probe::wait_usable(shared.engine.as_ref(), &target, patience) => outcome,
             () = turn_around.cancelled() => return Err(Fault::Again),
@@ -347,7 +341,7 @@ async fn after_probe(
     shared: &Shared,
     name: ServiceName,
     container: String,
-    failure: probe::ProbeFailure,
+    failure: ProbeFailure,
     is_repair: IsRepair,
 ) -> Result<Effect, Fault> {
     match shared.engine.container(&container).await? {
@@ -361,13 +355,24 @@ async fn after_probe(
                 shared.engine.stop(&container, Duration::from_secs(2)).await?;
                 Err(Fault::Again)
             }
-            ContainerState::Running => {
-                Err(Fault::Hopeless(format!("service `{name}` never became usable: {failure}")))
-            }
+            ContainerState::Running => Err(Fault::Hopeless(format!(
+                "service `{name}` never became usable: {}",
+                for_owner(&failure)
+            ))),
             ContainerState::Created | ContainerState::Paused | ContainerState::Other(_) => {
                 Err(Fault::Again)
             }
         },
+    }
+}
+
+/// What a player may read of a failed probe: no output, it could hold an answer.
+fn for_owner(failure: &ProbeFailure) -> String {
+    match failure {
+        ProbeFailure::Unusable { check: FailedCheck::Command { code, .. }, .. } => {
+            format!("its health command ends with code {code}")
+        }
+        other => other.to_string(),
     }
 }
 
@@ -429,8 +434,14 @@ pub(crate) async fn last_words(shared: &Shared, observed: &Observed) -> String {
             continue;
         }
         let Ok(output) = shared.engine.logs(&seen.container, 20).await else { continue };
-        let tail: String =
-            output.chars().rev().take(LAST_WORDS_BYTES).collect::<Vec<_>>().into_iter().rev().collect();
+        let tail: String = output
+            .chars()
+            .rev()
+            .take(LAST_WORDS_BYTES)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
         if !tail.trim().is_empty() {
             words.push_str("\nlast output of `");
             words.push_str(name.as_str());

@@ -125,7 +125,7 @@ impl Worker {
                 }
                 Err(error) => {
                     n_errors += 1;
-                    self.after_error(&error, n_errors).await
+                    self.after_error(&error, n_errors)
                 }
             };
             let keeps_going = tokio::select! {
@@ -140,8 +140,7 @@ impl Worker {
 
     /// Leaves the table of workers, unless a trigger came in meanwhile.
     fn retire(&self) -> bool {
-        let mut workers =
-            self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if self.signal.take() {
             return false;
         }
@@ -154,7 +153,7 @@ impl Worker {
         Duration::from_millis(millis.unsigned_abs())
     }
 
-    async fn after_error(&self, error: &PassError, n_errors: u32) -> Duration {
+    fn after_error(&self, error: &PassError, n_errors: u32) -> Duration {
         let text = crate::telemetry::chain::Chain(error).to_string();
         if n_errors == 1 {
             tracing::warn!(instance.id = %self.id, "instance {} waits: {text}", self.id);
@@ -379,11 +378,8 @@ impl Worker {
             if row.phase != InstancePhase::Removing && row.phase.is_live() {
                 row.phase = InstancePhase::Removing;
                 row.error = Some(why);
-                row.stop_reason = Some(if was_ready {
-                    StopReason::HealthCheckFailed
-                } else {
-                    StopReason::Error
-                });
+                row.stop_reason =
+                    Some(if was_ready { StopReason::HealthCheckFailed } else { StopReason::Error });
             }
         };
         self.shared.store.change_instance(self.id, change).await?;

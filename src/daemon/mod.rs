@@ -20,6 +20,10 @@ mod shared;
 mod source;
 mod stock;
 pub mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::sync::Arc;
@@ -28,7 +32,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::builder::{BuildPolicy, Builder};
+use crate::builder::{BuildPolicy, BuildReport, Builder};
 use crate::catalog;
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
@@ -88,17 +92,7 @@ impl Daemon {
     /// # Errors
     /// When the database cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { config, clock, data, store, engine, mirror } = parts;
-        let (report, reports) = mpsc::unbounded_channel();
-        let policy = BuildPolicy {
-            n_slots: config.builder.n_slots as usize,
-            deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
-            network: build_network(config.builder.network),
-        };
-        let builder = Builder::new(Arc::clone(&engine), policy, Arc::clone(&clock), report);
-        let (looks_in, looks) = mpsc::channel(64);
-        let shared =
-            Arc::new(Shared::new(config, clock, data, store, engine, mirror, builder, looks_in));
+        let (shared, Inbox { looks, reports }) = prepare(parts);
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
         let tasks = &shared.tasks;
@@ -127,6 +121,27 @@ impl Daemon {
         self.shared.builder.stop();
         self.shared.tasks.join(STOP_PATIENCE).await;
     }
+}
+
+/// Where the loops get their work from.
+struct Inbox {
+    looks: mpsc::Receiver<source::Looker>,
+    reports: mpsc::UnboundedReceiver<BuildReport>,
+}
+
+/// Puts the parts together; nothing runs yet.
+fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
+    let Parts { config, clock, data, store, engine, mirror } = parts;
+    let (report, reports) = mpsc::unbounded_channel();
+    let policy = BuildPolicy {
+        n_slots: config.builder.n_slots as usize,
+        deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
+        network: build_network(config.builder.network),
+    };
+    let builder = Builder::new(Arc::clone(&engine), policy, Arc::clone(&clock), report);
+    let (looks_in, looks) = mpsc::channel(64);
+    let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
+    (Arc::new(shared), Inbox { looks, reports })
 }
 
 fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {
@@ -163,11 +178,7 @@ async fn restore_live(shared: &Arc<Shared>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn restore_one(
-    mirror: &Mirror,
-    policy: &catalog::Policy,
-    row: &LiveRow,
-) -> Option<LiveChallenge> {
+fn restore_one(mirror: &Mirror, policy: &catalog::Policy, row: &LiveRow) -> Option<LiveChallenge> {
     let tree = mirror.tree(row.revision).ok()?;
     let folder = catalog::load_one(&tree, &row.path, policy).ok()?;
     let challenge = folder.challenge?;

@@ -21,12 +21,8 @@ pub(crate) async fn instance(shared: &Shared, job: &Job) -> Result<Observed, Fau
         shared.store.networks(),
     );
     let volumes = volumes?;
-    let view = View {
-        containers: &containers?,
-        networks: &networks?,
-        volumes: &volumes,
-        rows: &rows?,
-    };
+    let view =
+        View { containers: &containers?, networks: &networks?, volumes: &volumes, rows: &rows? };
     Ok(view.of(shared, &job.instance, &job.spec_hash, &job.spec.volumes))
 }
 

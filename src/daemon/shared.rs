@@ -68,10 +68,6 @@ pub(crate) struct Head {
 pub(crate) struct Swap<T>(RwLock<Arc<T>>);
 
 impl<T> Swap<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
-    }
-
     pub(crate) fn load(&self) -> Arc<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

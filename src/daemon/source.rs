@@ -242,9 +242,7 @@ async fn state_reachable(shared: &Shared, fetched: &Fetched) {
 
 async fn state_failure(shared: &Shared, error: &LookError, last_success: Timestamp) {
     let (reason, is_terminal) = match error {
-        LookError::Fetch(error) => {
-            (error.reason(), error.disposition() == Disposition::Terminal)
-        }
+        LookError::Fetch(error) => (error.reason(), error.disposition() == Disposition::Terminal),
         LookError::Tree(_) => ("Corrupt", false),
         LookError::Store(_) | LookError::Interrupted(_) => ("Internal", false),
     };

@@ -95,7 +95,10 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
                 return Ok(());
             }
             Err(EngineError::SubnetTaken { subnet }) => {
-                tracing::warn!(network.subnet = subnet, "a subnet of our pool is used by a stranger, taking another");
+                tracing::warn!(
+                    network.subnet = subnet,
+                    "a subnet of our pool is used by a stranger, taking another"
+                );
                 let until = now.plus_millis(STRANGER_MILLIS);
                 shared.store.block_subnet(row.spec.subnet, until).await?;
             }
@@ -183,7 +186,10 @@ pub(crate) async fn sweep(
     for network in seen {
         let is_known = rows.iter().any(|row| row.spec.name == network.name);
         if !is_known && network.n_containers == 0 {
-            tracing::info!(network.name = network.name, "removing a network of ours that nobody holds");
+            tracing::info!(
+                network.name = network.name,
+                "removing a network of ours that nobody holds"
+            );
             shared.engine.remove_network(&network.id).await?;
         }
     }
@@ -199,7 +205,10 @@ async fn forget_missing(shared: &Shared, missing: &[&NetworkRow]) -> Result<(), 
     let again = shared.engine.networks().await?;
     for row in missing {
         if again.iter().all(|network| network.name != row.spec.name) {
-            tracing::warn!(network.name = row.spec.name, "a network of ours is gone from the engine");
+            tracing::warn!(
+                network.name = row.spec.name,
+                "a network of ours is gone from the engine"
+            );
             shared.store.forget_network(row.spec.subnet).await?;
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::builds;
 use super::executor::Fault;
 use super::instances;
 use super::observe::View;
@@ -31,6 +32,9 @@ const DOUBT_SECS: u64 = 2;
 /// Between two relists.
 const RELIST_SECS: u64 = 15;
 
+/// Relists between two comparisons of images.
+const HEAL_TICKS: u64 = 20;
+
 /// Hints that can mean drift. Our own creates and starts are not among them.
 const TELLING: &[&str] = &["die", "oom", "destroy", "pause", "health_status: unhealthy", "kill"];
 
@@ -40,10 +44,10 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
     loop {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
-            match relist(&shared).await {
-                Ok(()) => {}
-                Err(error) => log_relist(&error),
+            if let Err(error) = relist(&shared).await {
+                log_relist(&error);
             }
+            heal(&shared).await;
             shared.stock_low.notify_one();
         }
         was_ready = is_ready;
@@ -88,6 +92,16 @@ async fn prove_once(shared: &Shared) -> bool {
     is_ready
 }
 
+/// Builds again what the engine has lost.
+async fn heal(shared: &Arc<Shared>) {
+    if let Err(error) = builds::heal(shared).await {
+        tracing::warn!(
+            error = %crate::telemetry::chain::Chain(&error),
+            "could not compare the images with what was built"
+        );
+    }
+}
+
 /// Listens to the engine's hints until the daemon stops; a broken stream is followed by a relist.
 pub(crate) async fn listen(shared: Arc<Shared>) {
     let mut n_failures = 0;
@@ -128,9 +142,14 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
 
 /// Looks at everything every few seconds until the daemon stops.
 pub(crate) async fn tick(shared: Arc<Shared>) {
+    let mut n_ticks: u64 = 0;
     while shared.tasks.sleep(Duration::from_secs(RELIST_SECS)).await {
         if !shared.is_engine_ready() {
             continue;
+        }
+        n_ticks += 1;
+        if n_ticks.is_multiple_of(HEAL_TICKS) {
+            heal(&shared).await;
         }
         if let Err(error) = relist(&shared).await {
             log_relist(&error);
@@ -173,11 +192,7 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
     remove_leftovers(shared, &instances, &containers, &volumes).await
 }
 
-async fn needs_work(
-    shared: &Shared,
-    view: &View<'_>,
-    instance: &Instance,
-) -> Result<bool, Fault> {
+async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Result<bool, Fault> {
     if instances::is_busy(shared, instance.id) {
         return Ok(false);
     }
@@ -204,7 +219,10 @@ async fn remove_leftovers(
         let Some(id) = container.instance else { continue };
         match has_ended(&id) {
             Some(true) => {
-                tracing::info!(container.name = container.name, "removing a leftover of an ended instance");
+                tracing::info!(
+                    container.name = container.name,
+                    "removing a leftover of an ended instance"
+                );
                 shared.engine.remove_container(&container.id).await?;
             }
             Some(false) => {}

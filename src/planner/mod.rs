@@ -204,18 +204,25 @@ fn plan_service(
         }
         ServiceState::Empty | ServiceState::Filled => {
             plan.progress(InstancePhase::Starting);
-            if dependencies_are_met(service, observed) {
+            if dependencies_are_met(spec, service, observed) {
                 plan.act(Action::Start(name.clone()), InstancePhase::Starting);
             }
         }
-        ServiceState::Running if ends_by_itself(spec, service) => {
+        ServiceState::Running | ServiceState::Usable if ends_by_itself(spec, service) => {
             plan.act(Action::AwaitExit(name.clone()), InstancePhase::Starting);
         }
         ServiceState::Running => plan.act(Action::Probe(name.clone()), InstancePhase::Probing),
         ServiceState::Usable => (),
         ServiceState::Exited { code: 0, .. } if may_end(spec, service) => (),
         ServiceState::Exited { code, is_oom } => {
-            plan_restart(plan, service, observed, Death { code: *code, is_oom: *is_oom }, now);
+            plan_restart(
+                plan,
+                spec,
+                service,
+                observed,
+                Death { code: *code, is_oom: *is_oom },
+                now,
+            );
         }
     }
 }
@@ -229,6 +236,7 @@ struct Death {
 
 fn plan_restart(
     plan: &mut Plan,
+    spec: &InstanceSpec,
     service: &ServiceSpec,
     observed: &Observed,
     death: Death,
@@ -248,7 +256,7 @@ fn plan_restart(
     let not_before = crashes.last_at.plus_millis(pause);
     if crashes.n_recent > 0 && now < not_before {
         plan.wake(not_before);
-    } else if dependencies_are_met(service, observed) {
+    } else if dependencies_are_met(spec, service, observed) {
         plan.act(Action::Start(name.clone()), InstancePhase::Starting);
     }
 }
@@ -290,8 +298,9 @@ fn has_ground(service: &ServiceSpec, observed: &Observed) -> bool {
             .all(|volume| observed.volumes.contains(volume))
 }
 
-fn dependencies_are_met(service: &ServiceSpec, observed: &Observed) -> bool {
+fn dependencies_are_met(spec: &InstanceSpec, service: &ServiceSpec, observed: &Observed) -> bool {
     service.depends_on.iter().all(|(name, condition)| {
+        let is_job = spec.services.iter().any(|s| s.name == *name && ends_by_itself(spec, s));
         let state = observed.services.get(name).map(|seen| &seen.state);
         match (condition, state) {
             (
@@ -304,6 +313,8 @@ fn dependencies_are_met(service: &ServiceSpec, observed: &Observed) -> bool {
             )
             | (DependsCondition::Healthy, Some(ServiceState::Usable))
             | (DependsCondition::Completed, Some(ServiceState::Exited { code: 0, .. })) => true,
+            // Others wait for its exit, so it is never probed: its success is its health.
+            (DependsCondition::Healthy, Some(ServiceState::Exited { code: 0, .. })) => is_job,
             (
                 DependsCondition::Started | DependsCondition::Healthy | DependsCondition::Completed,
                 _,
@@ -321,9 +332,15 @@ fn ends_by_itself(spec: &InstanceSpec, service: &ServiceSpec) -> bool {
             .any(|other| other.depends_on.get(&service.name) == Some(&DependsCondition::Completed))
 }
 
-/// Whether an exit with 0 is fine: it has no port, so nobody misses it.
+/// Whether an exit with 0 is fine. A service with ports, a health command or somebody who needs it
+/// healthy is a server, and a server that ended is missed.
 fn may_end(spec: &InstanceSpec, service: &ServiceSpec) -> bool {
-    ends_by_itself(spec, service) || service.ports.is_empty()
+    let is_needed = spec
+        .services
+        .iter()
+        .any(|other| other.depends_on.get(&service.name) == Some(&DependsCondition::Healthy));
+    let is_server = !service.ports.is_empty() || service.healthcheck.is_some() || is_needed;
+    ends_by_itself(spec, service) || !is_server
 }
 
 impl Plan {

@@ -37,8 +37,8 @@ pub(crate) const KIND_IMAGE: &str = "image";
 pub(crate) const KIND_NETWORK: &str = "network";
 /// A named volume of an instance.
 pub(crate) const KIND_VOLUME: &str = "volume";
-/// The unnamed volume below `/answers`; it goes with its container.
-pub(crate) const KIND_ANSWERS: &str = "answers";
+/// An unnamed volume; it goes with its container.
+pub(crate) const KIND_UNNAMED: &str = "unnamed";
 /// What `prove` makes and removes.
 pub(crate) const KIND_PROBE: &str = "probe";
 

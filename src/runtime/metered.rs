@@ -1,8 +1,10 @@
 //! An engine with a stopwatch: counts and times each call, and in debug builds can kill the
 //! process between two of them, so that tests see what any crash leaves behind.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -219,6 +221,11 @@ impl Engine for Metered {
         deadline: Duration,
     ) -> Result<ExecOutcome, EngineError> {
         self.change("exec", self.inner.exec(container, test, deadline)).await
+    }
+
+    async fn reach(&self, address: SocketAddrV4, deadline: Duration) -> io::Result<()> {
+        // Not a call to the engine: refused connections are normal while a service wakes up.
+        self.inner.reach(address, deadline).await
     }
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {

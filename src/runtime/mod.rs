@@ -12,9 +12,12 @@
 //! * No secret is put into a label, a name or an error.
 
 pub mod docker;
+pub mod fake;
 mod labels;
 pub mod metered;
 pub mod probe;
+#[cfg(test)]
+mod suite;
 pub mod wall;
 
 use std::collections::BTreeMap;

@@ -1,201 +1,291 @@
-//! Our own readiness probe: usable means reachable and healthy, not "container started".
+//! Whether a container is usable: our own readiness probe.
 //!
-//! The engine runs a health command only after a whole interval (P5) and accepts connections on a
-//! published port before anybody listens (P4). So we connect to each TCP port on the container's
-//! own address, and then run the health command ourselves: at once, and then every few tens of
-//! milliseconds at first.
+//! The engine's health check first runs after one whole interval, and a published port accepts
+//! before anybody listens behind it. So we look ourselves, soon and often: connect to each TCP port
+//! on the container's own address, then run the health command.
 //!
-//! In:  a service and its running container.
-//! Out: usable, or the check that failed last, with its output.
+//! In:  a [`ProbeTarget`], a deadline. Out: usable, or [`ProbeFailure`] with what was seen last.
+//!
+//! # Invariants
+//! * A container that has exited is told within half a second, not at the deadline.
+//! * A single attempt is bounded by the timeout of the health check.
+//! * A silent engine is not a broken service: the probe goes on until its deadline.
+//!
+//! # Not here
+//! What to do about a failure (`planner`), one-shot services (nobody probes those).
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{ContainerSeen, ContainerState, Engine, EngineError};
+use super::{ContainerState, Engine, EngineError};
 use crate::model::compose::{HealthTest, Healthcheck, Transport};
 use crate::release::spec::ServiceSpec;
 
-/// Pauses before the second, third, … attempt; the last one repeats.
-const PAUSES_MILLIS: &[u64] = &[20, 30, 50, 80, 120, 200, 300, 500];
+/// Pauses between the first attempts, in milliseconds; then the last one again and again.
+const PAUSES_MILLIS: [u64; 8] = [20, 30, 50, 80, 130, 210, 340, 500];
+/// How often it is asked whether the container still runs.
+const STATE_EVERY: Duration = Duration::from_millis(500);
+/// How long one attempt may take when the service does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most of a command's output that goes into a message, in characters.
+const SHOWN_CHARS: usize = 300;
 
-/// How long one connect may take: it stays on this machine.
-const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
-
-/// How long one run of an image's own health command may take.
-const IMAGE_HEALTH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Between two looks at whether the container still runs.
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
-
-/// How much of a failed command's output is kept, in characters.
-const OUTPUT_CHARS: usize = 300;
-
-/// What is probed.
-#[derive(Debug, Clone)]
+/// What is probed, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeTarget {
-    /// The engine's id of the container.
+    /// The container, by id.
     pub container: String,
-    /// What it runs.
-    pub service: ServiceSpec,
-    /// The health command of its image, used when the service says nothing.
-    pub image_health: Option<HealthTest>,
+    /// TCP ports that must accept, inside the container.
+    pub ports: Vec<u16>,
+    /// The command that must end with 0, if there is one.
+    pub test: Option<HealthTest>,
+    /// The bound of one attempt.
+    pub timeout: Duration,
+}
+
+impl ProbeTarget {
+    /// The probe of `service` in `container`: its own health command, or the image's when the
+    /// service says nothing. `Disabled` leaves the ports only.
+    pub fn new(container: &str, service: &ServiceSpec, image_health: Option<&HealthTest>) -> Self {
+        let (test, timeout) = match &service.healthcheck {
+            None => (image_health.cloned(), DEFAULT_TIMEOUT),
+            Some(Healthcheck::Disabled) => (None, DEFAULT_TIMEOUT),
+            Some(Healthcheck::Command { test, timeout_millis, .. }) => {
+                (Some(test.clone()), Duration::from_millis(u64::from(*timeout_millis)))
+            }
+        };
+        let mut ports: Vec<_> = service
+            .ports
+            .iter()
+            .filter(|port| port.transport == Transport::Tcp)
+            .map(|port| port.target)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
+        Self { container: container.to_owned(), ports, test, timeout }
+    }
 }
 
 /// Why a container is not usable.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProbeFailure {
-    /// Its main process does not run any more.
+    /// Its main process ended. A code of 0 is an end too.
+    #[error("the container exited with {code}{}", if *.is_oom { " (out of memory)" } else { "" })]
     Exited {
         /// Exit code.
         code: i64,
         /// Whether the kernel killed it for memory.
         is_oom: bool,
     },
-    /// It is gone, or never got an address.
-    Vanished,
-    /// Nobody listens on a port.
-    NotListening {
-        /// The port inside the container.
-        port: u16,
+    /// Somebody removed it.
+    #[error("the container is gone")]
+    Gone,
+    /// It runs, and a check failed to the end.
+    #[error("not usable after {} ms: {check}", .waited.as_millis())]
+    Unusable {
+        /// The check that failed last.
+        check: FailedCheck,
+        /// How long we tried.
+        waited: Duration,
     },
-    /// The health command says no.
-    Unhealthy {
-        /// Its exit code; `None` when it took too long.
-        code: Option<i64>,
-        /// The end of its output; hostile text.
+    /// The engine did not let us look.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FailedCheck {
+    /// It does not run (yet), or has no address.
+    #[error("the container is {state}")]
+    NotRunning {
+        /// What it is instead.
+        state: String,
+    },
+    /// Nobody listens.
+    #[error("port {port} does not accept connections ({reason})")]
+    Port {
+        /// Inside the container.
+        port: u16,
+        /// The transport's words.
+        reason: String,
+    },
+    /// The health command ended with another code than 0.
+    #[error("the health command ended with {code}: {output}")]
+    Command {
+        /// Exit code.
+        code: i64,
+        /// The end of its output on one line, cut; hostile text.
         output: String,
     },
-    /// The engine could not be asked.
-    Engine(EngineError),
+    /// The health command did not end.
+    #[error("the health command did not end within {} ms", .timeout.as_millis())]
+    CommandTimedOut {
+        /// The bound of one attempt.
+        timeout: Duration,
+    },
 }
 
-impl fmt::Display for ProbeFailure {
-    /// Written for players: the output of the command is not shown, it may hold an answer.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited { is_oom: true, .. } => f.write_str("it used more memory than its limit"),
-            Self::Exited { code, .. } => write!(f, "it exited with code {code}"),
-            Self::Vanished => f.write_str("its container vanished"),
-            Self::NotListening { port } => write!(f, "nothing listens on its port {port}"),
-            Self::Unhealthy { code: Some(code), .. } => {
-                write!(f, "its health command ends with code {code}")
-            }
-            Self::Unhealthy { code: None, .. } => f.write_str("its health command does not end in time"),
-            Self::Engine(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-/// Probes until the container is usable.
-///
-/// Cancel-safe: nothing is left behind but a health command that ends by itself.
+/// Probes until `target` is usable, at most for `deadline`. Cancel-safe.
 ///
 /// # Errors
-/// The last failure, once the container has ended or `deadline` has passed.
+/// At once when the container is gone or has exited; at the deadline with the check that failed
+/// last.
 pub async fn wait_usable(
     engine: &dyn Engine,
     target: &ProbeTarget,
     deadline: Duration,
 ) -> Result<(), ProbeFailure> {
-    let end = Instant::now() + deadline;
-    let mut seen = look(engine, target).await?;
-    let mut looked_at = Instant::now();
-    let mut pauses = PAUSES_MILLIS.iter();
-    let mut pause = Duration::ZERO;
+    let began = Instant::now();
+    let mut pauses = PAUSES_MILLIS.into_iter();
+    let mut probe = Probe { engine, target, addresses: Vec::new(), looked_at: None };
+    let mut last = FailedCheck::NotRunning { state: "not started".to_owned() };
+    let mut silence = None;
     loop {
-        let failure = match probe_once(engine, target, &seen).await {
-            Ok(()) => return Ok(()),
-            Err(failure) => failure,
-        };
-        if let ProbeFailure::Exited { .. } = failure {
-            return Err(failure);
+        let left = deadline.saturating_sub(began.elapsed());
+        match tokio::time::timeout(left, probe.attempt()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(ProbeFailure::Unusable { check, .. })) => {
+                last = check;
+                silence = None;
+            }
+            Ok(Err(ProbeFailure::Engine(error))) if is_passing(&error) => silence = Some(error),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => (),
         }
-        if let Some(millis) = pauses.next() {
-            pause = Duration::from_millis(*millis);
-        }
-        if Instant::now() + pause >= end {
-            return Err(failure);
+        let pause = Duration::from_millis(pauses.next().unwrap_or(500));
+        if began.elapsed() + pause >= deadline {
+            return Err(match silence {
+                Some(error) => error.into(),
+                None => ProbeFailure::Unusable { check: last, waited: began.elapsed() },
+            });
         }
         tokio::time::sleep(pause).await;
-        if looked_at.elapsed() >= LOOK_AGAIN || seen.addresses.is_empty() {
-            seen = look(engine, target).await?;
-            looked_at = Instant::now();
-        }
     }
 }
 
-/// One attempt: every TCP port, then the health command.
+/// Probes once: for samples of a container that was usable before.
 ///
 /// # Errors
 /// The first check that fails.
-pub async fn probe_once(
-    engine: &dyn Engine,
-    target: &ProbeTarget,
-    seen: &ContainerSeen,
-) -> Result<(), ProbeFailure> {
-    let ports =
-        target.service.ports.iter().filter(|p| p.transport == Transport::Tcp).map(|p| p.target);
-    for port in ports {
-        if !listens(seen, port).await {
-            return Err(ProbeFailure::NotListening { port });
+pub async fn probe_once(engine: &dyn Engine, target: &ProbeTarget) -> Result<(), ProbeFailure> {
+    let began = Instant::now();
+    let mut probe = Probe { engine, target, addresses: Vec::new(), looked_at: None };
+    probe.attempt().await.map_err(|failure| match failure {
+        ProbeFailure::Unusable { check, .. } => {
+            ProbeFailure::Unusable { check, waited: began.elapsed() }
+        }
+        other => other,
+    })
+}
+
+/// Whether to ask the engine again.
+fn is_passing(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unavailable { .. } | EngineError::TimedOut { .. })
+}
+
+/// One probe over its attempts: the container is not inspected for each of them.
+struct Probe<'a> {
+    engine: &'a dyn Engine,
+    target: &'a ProbeTarget,
+    addresses: Vec<Ipv4Addr>,
+    looked_at: Option<Instant>,
+}
+
+impl Probe<'_> {
+    async fn attempt(&mut self) -> Result<(), ProbeFailure> {
+        let is_stale = self.looked_at.is_none_or(|at| at.elapsed() >= STATE_EVERY);
+        if is_stale || self.addresses.is_empty() {
+            self.look().await?;
+        }
+        for &port in &self.target.ports {
+            self.connect(port).await?;
+        }
+        match &self.target.test {
+            Some(test) => self.run(test).await,
+            None => Ok(()),
         }
     }
-    let Some((test, patience)) = health_command(target) else { return Ok(()) };
-    match engine.exec(&target.container, &test, patience).await {
-        Ok(outcome) if outcome.code == 0 => Ok(()),
-        Ok(outcome) => Err(ProbeFailure::Unhealthy {
-            code: Some(outcome.code),
-            output: outcome.output.chars().take(OUTPUT_CHARS).collect(),
-        }),
-        Err(EngineError::TimedOut { .. }) => {
-            Err(ProbeFailure::Unhealthy { code: None, output: String::new() })
+
+    /// Inspects the container: does it still run, and where.
+    async fn look(&mut self) -> Result<(), ProbeFailure> {
+        let seen =
+            self.engine.container(&self.target.container).await?.ok_or(ProbeFailure::Gone)?;
+        let state = match seen.state {
+            ContainerState::Running => {
+                self.addresses = seen.addresses.into_values().collect();
+                self.looked_at = Some(Instant::now());
+                // Without ports nobody needs an address.
+                if !self.addresses.is_empty() || self.target.ports.is_empty() {
+                    return Ok(());
+                }
+                "on no network".to_owned()
+            }
+            ContainerState::Exited { code, is_oom } => {
+                return Err(ProbeFailure::Exited { code, is_oom });
+            }
+            ContainerState::Created => "not started".to_owned(),
+            ContainerState::Paused => "paused".to_owned(),
+            ContainerState::Other(state) => state,
+        };
+        Err(failed(FailedCheck::NotRunning { state }))
+    }
+
+    /// Succeeds when the port accepts on one of the container's addresses.
+    async fn connect(&mut self, port: u16) -> Result<(), ProbeFailure> {
+        let mut reason = String::new();
+        for &address in &self.addresses {
+            let address = SocketAddrV4::new(address, port);
+            match self.engine.reach(address, self.target.timeout).await {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = error.to_string(),
+            }
         }
-        Err(error) => {
-            // A container that ended meanwhile refuses the command: say that it ended.
-            look(engine, target).await?;
-            Err(ProbeFailure::Engine(error))
+        Err(failed(FailedCheck::Port { port, reason }))
+    }
+
+    async fn run(&mut self, test: &HealthTest) -> Result<(), ProbeFailure> {
+        let timeout = self.target.timeout;
+        match self.engine.exec(&self.target.container, test, timeout).await {
+            Ok(outcome) if outcome.code == 0 => Ok(()),
+            Ok(outcome) => Err(failed(FailedCheck::Command {
+                code: outcome.code,
+                output: shown(&outcome.output),
+            })),
+            Err(EngineError::TimedOut { .. }) => {
+                Err(failed(FailedCheck::CommandTimedOut { timeout }))
+            }
+            // It ended since we last looked: say how.
+            Err(error @ (EngineError::Refused { .. } | EngineError::NotFound { .. })) => {
+                self.looked_at = None;
+                self.look().await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Looks at the container: running, or why not.
-async fn look(engine: &dyn Engine, target: &ProbeTarget) -> Result<ContainerSeen, ProbeFailure> {
-    let seen = engine.container(&target.container).await.map_err(ProbeFailure::Engine)?;
-    let seen = seen.ok_or(ProbeFailure::Vanished)?;
-    match seen.state {
-        ContainerState::Exited { code, is_oom } => Err(ProbeFailure::Exited { code, is_oom }),
-        ContainerState::Created
-        | ContainerState::Running
-        | ContainerState::Paused
-        | ContainerState::Other(_) => Ok(seen),
-    }
+/// A failed check of one attempt; the time is filled in by whoever counts it.
+fn failed(check: FailedCheck) -> ProbeFailure {
+    ProbeFailure::Unusable { check, waited: Duration::ZERO }
 }
 
-async fn listens(seen: &ContainerSeen, port: u16) -> bool {
-    for address in seen.addresses.values() {
-        if connects(*address, port).await {
-            return true;
-        }
+/// The end of hostile text on one line.
+fn shown(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let n_chars = line.chars().count();
+    if n_chars <= SHOWN_CHARS {
+        return line;
     }
-    false
+    line.chars().skip(n_chars - SHOWN_CHARS).collect()
 }
 
-async fn connects(address: Ipv4Addr, port: u16) -> bool {
-    let address = SocketAddr::new(IpAddr::V4(address), port);
-    matches!(tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await, Ok(Ok(_)))
-}
-
-/// The health command in force and how long one run may take.
-fn health_command(target: &ProbeTarget) -> Option<(HealthTest, Duration)> {
-    match &target.service.healthcheck {
-        Some(Healthcheck::Disabled) => None,
-        Some(Healthcheck::Command { test, timeout_millis, .. }) => {
-            Some((test.clone(), Duration::from_millis(u64::from(*timeout_millis))))
-        }
-        None => target.image_health.clone().map(|test| (test, IMAGE_HEALTH_DEADLINE)),
-    }
-}
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;

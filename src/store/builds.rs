@@ -190,7 +190,9 @@ impl Store {
     pub async fn build_states(&self) -> Result<BTreeMap<BuildKey, BuildState>, StoreError> {
         self.read(|db| {
             db.prepare_cached("SELECT key, state FROM builds")?
-                .query_map([], |row| Ok((row::text(row, "key")?, row::word(row, "state", BuildState::from_word)?)))?
+                .query_map([], |row| {
+                    Ok((row::text(row, "key")?, row::word(row, "state", BuildState::from_word)?))
+                })?
                 .collect()
         })
         .await

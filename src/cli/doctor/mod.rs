@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! * Looks and changes nothing, but for one container of our own that is made and removed to prove
-//!   that the engine works.
+//!   that the engine works; the image of that container, a few bytes, stays for the next time.
 //! * One check that cannot look does not hide the others; "could not look" is never "fine".
 
 mod disk;

@@ -51,7 +51,8 @@ impl Platform {
         answer: Answer,
     ) -> Outcome<Graded> {
         let team = self.team_of(caller)?;
-        let unknown = || PlatformError::ChallengeNotFound { id: challenge.chars().take(80).collect() };
+        let unknown =
+            || PlatformError::ChallengeNotFound { id: challenge.chars().take(80).collect() };
         let id: ChallengeId = challenge.parse().map_err(|_| unknown())?;
         let live = self.live().get(&id).cloned().ok_or_else(unknown)?;
         if !live.challenge.is_qa_only() {
@@ -161,7 +162,8 @@ impl Platform {
         let n_wrong = progress.n_wrong(&submission.question);
         Ok(Graded {
             solve_rank: submitted.solve.map_or(0, |solve| solve.rank),
-            is_fully_solved: submission.is_correct && policy::is_fully_solved(&challenge, &progress.solved),
+            is_fully_solved: submission.is_correct
+                && policy::is_fully_solved(&challenge, &progress.solved),
             attempts_remaining: self.caps().remaining(mode, n_wrong),
             submission,
         })

@@ -116,7 +116,9 @@ impl From<StoreError> for PlatformError {
 impl From<Refusal> for PlatformError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::UnknownQuestion { question, known } => Self::UnknownQuestion { question, known },
+            Refusal::UnknownQuestion { question, known } => {
+                Self::UnknownQuestion { question, known }
+            }
             Refusal::Locked { question, requires } => Self::QuestionLocked { question, requires },
             Refusal::CapReached { mode, wrong_attempts, cap, .. } => {
                 Self::AttemptCap { mode, wrong_attempts, cap }

@@ -15,12 +15,10 @@ use crate::model::{
 };
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
-use crate::store::{
-    InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
-};
+use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
 
 /// The competition that always runs and holds every challenge.
-pub const DEFAULT_COMPETITION: &str = "default";
+pub(super) const DEFAULT_COMPETITION: &str = "default";
 
 /// Old versions kept parsed for running instances.
 const MAX_PINNED: usize = 256;
@@ -95,10 +93,7 @@ impl Platform {
             .collect();
         instance_spec(challenge, &images).map_err(|error| match error {
             SpecError::MissingImage { .. } | SpecError::NeedsGateway { .. } => {
-                PlatformError::NotStartable {
-                    id: challenge.id.clone(),
-                    reason: error.to_string(),
-                }
+                PlatformError::NotStartable { id: challenge.id.clone(), reason: error.to_string() }
             }
         })
     }
@@ -132,8 +127,7 @@ impl Platform {
         let unknown = || PlatformError::InstanceNotFound { id: id.chars().take(80).collect() };
         let parsed: InstanceId = id.parse().map_err(|_| unknown())?;
         let instance = self.shared.store.instance(parsed).await?.ok_or_else(unknown)?;
-        let is_leaving =
-            instance.phase == InstancePhase::Removing && instance.error.is_none();
+        let is_leaving = instance.phase == InstancePhase::Removing && instance.error.is_none();
         if is_leaving || instance.phase == InstancePhase::Stopped {
             return Err(unknown());
         }
@@ -149,11 +143,8 @@ impl Platform {
     /// # Errors
     /// When the store fails.
     pub async fn instances(&self, caller: &Caller) -> Outcome<Vec<Instance>> {
-        let filter = InstanceFilter {
-            team: caller.team(),
-            challenge: None,
-            which: Which::LiveOrFailed,
-        };
+        let filter =
+            InstanceFilter { team: caller.team(), challenge: None, which: Which::LiveOrFailed };
         let mut instances = self.shared.store.instances(filter).await?;
         instances.retain(|instance| {
             instance.phase != InstancePhase::Removing || instance.error.is_some()

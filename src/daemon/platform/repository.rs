@@ -113,7 +113,10 @@ impl Platform {
     }
 
     /// The newest output of a build that is running: the step and the end of its log.
-    pub fn build_output(&self, key: &BuildKey) -> Option<(crate::model::build::BuildProgress, String)> {
+    pub fn build_output(
+        &self,
+        key: &BuildKey,
+    ) -> Option<(crate::model::build::BuildProgress, String)> {
         let progress = self.shared.builder.progress(key)?;
         Some((progress, self.shared.builder.log_tail(key).unwrap_or_default()))
     }
@@ -123,7 +126,8 @@ impl Platform {
     /// # Errors
     /// When there is no such valid challenge.
     pub async fn rebuild(&self, challenge: &str) -> Outcome<()> {
-        let unknown = || PlatformError::ChallengeNotFound { id: challenge.chars().take(80).collect() };
+        let unknown =
+            || PlatformError::ChallengeNotFound { id: challenge.chars().take(80).collect() };
         let id: ChallengeId = challenge.parse().map_err(|_| unknown())?;
         let head = self.shared.head.load();
         let folder = head.catalog.folders.get(&id).ok_or_else(unknown)?;

@@ -143,12 +143,7 @@ impl Docker {
     }
 
     /// What a failed build means: the author's mistake, or something around it.
-    fn failure(
-        &self,
-        error: &bollard::errors::Error,
-        call: &Call,
-        log: &BuildLog,
-    ) -> BuildError {
+    fn failure(&self, error: &bollard::errors::Error, call: &Call, log: &BuildLog) -> BuildError {
         let reason = errors::reason(error);
         let is_verdict = match errors::status(error) {
             Some(status) => status < 500 || reason.contains("dockerfile"),

@@ -34,8 +34,7 @@ impl Docker {
         let volumes = self.image_volumes(&spec.service.image).await?;
         let body = profile::container(&self.installation, spec, &volumes)
             .map_err(|reason| EngineError::Refused { what: call.what.clone(), reason })?;
-        let options =
-            CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
+        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
         let made = self
             .connection
             .raw(&call, |client| {
@@ -129,7 +128,10 @@ impl Docker {
         let Err(error) = started else { return Ok(()) };
         let reason = errors::reason(&error);
         if errors::is_port_taken(&error) {
-            return Err(EngineError::PortTaken { what: format!("container `{container}`"), reason });
+            return Err(EngineError::PortTaken {
+                what: format!("container `{container}`"),
+                reason,
+            });
         }
         if reason.contains("marked for removal") {
             return Err(EngineError::NotFound { what: format!("container `{container}`") });
@@ -299,10 +301,8 @@ impl Docker {
             return Ok(());
         }
         let what = || format!("container `{container}`");
-        let found = self
-            .inspect(container)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: what() })?;
+        let found =
+            self.inspect(container).await?.ok_or_else(|| EngineError::NotFound { what: what() })?;
         let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
         if !labels::is_ours(&self.installation, labels) {
             return Err(EngineError::NotOurs { what: what() });

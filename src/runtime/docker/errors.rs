@@ -184,9 +184,13 @@ mod tests {
 
     #[test]
     fn an_exhausted_pool_is_a_taken_subnet_although_docker_says_404() {
-        let words = "could not find an available, non-overlapping IPv4 address pool among the defaults";
+        let words =
+            "could not find an available, non-overlapping IPv4 address pool among the defaults";
         assert!(is_subnet_taken(&refusal(404, words)));
-        assert!(is_subnet_taken(&refusal(403, "Pool overlaps with other one on this address space")));
+        assert!(is_subnet_taken(&refusal(
+            403,
+            "Pool overlaps with other one on this address space"
+        )));
         assert!(is_subnet_taken(&refusal(409, "network with name fo-1 already exists")));
         assert!(!is_subnet_taken(&refusal(404, "plugin \"bridge\" not found")));
         assert!(!is_subnet_taken(&Error::RequestTimeoutError));

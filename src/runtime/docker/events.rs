@@ -12,19 +12,19 @@ use super::connect::Call;
 use crate::runtime::{EngineError, EngineEvent, labels};
 
 /// What we want to hear of. Not `exec_*`: our own health commands would drown the rest.
-const ACTIONS: [&str; 9] = [
-    "create", "start", "die", "oom", "stop", "pause", "unpause", "destroy", "health_status",
-];
+const ACTIONS: [&str; 9] =
+    ["create", "start", "die", "oom", "stop", "pause", "unpause", "destroy", "health_status"];
 
 impl Docker {
     /// Subscribes, beginning at the engine's own present: the request is sent when the stream is
     /// first polled, and what happens until then is replayed.
-    pub(super) async fn subscribe(
-        &self,
-    ) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
+    pub(super) async fn subscribe(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
         let info = self
             .connection
-            .run(&Call::read("read the engine's clock"), |client| async move { client.info().await })
+            .run(
+                &Call::read("read the engine's clock"),
+                |client| async move { client.info().await },
+            )
             .await?;
         let since = info.system_time.as_deref().and_then(unix_time);
         let mut filters = labels::filter(&self.installation, labels::KIND_INSTANCE, &[]);
@@ -51,10 +51,7 @@ fn async_stream(
 
 fn as_event(message: EventMessage) -> Option<EngineEvent> {
     let attributes = message.actor.and_then(|actor| actor.attributes);
-    Some(EngineEvent {
-        instance: labels::instance(attributes.as_ref()),
-        action: message.action?,
-    })
+    Some(EngineEvent { instance: labels::instance(attributes.as_ref()), action: message.action? })
 }
 
 /// RFC 3339 as `seconds.nanoseconds`, which is what the engine wants back.

@@ -88,14 +88,16 @@ impl Docker {
         let reference = names::image(reference)?;
         let full = with_tag(reference);
         let call = Call::within(600, format!("pull image {reference}"));
-        let options =
-            CreateImageOptions { from_image: Some(full.clone()), ..Default::default() };
+        let options = CreateImageOptions { from_image: Some(full.clone()), ..Default::default() };
         let pulled = self
             .connection
             .raw(&call, |client| {
                 let options = options.clone();
                 async move {
-                    client.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await
+                    client
+                        .create_image(Some(options), None, None)
+                        .try_for_each(|_| async { Ok(()) })
+                        .await
                 }
             })
             .await?;
@@ -119,9 +121,9 @@ impl Docker {
             return EngineError::Registry { reference: reference.to_owned(), reason };
         }
         match errors::map(error, call, self.connection.endpoint()) {
-            EngineError::NotFound { .. } => EngineError::NotFound {
-                what: format!("image `{reference}` ({reason})"),
-            },
+            EngineError::NotFound { .. } => {
+                EngineError::NotFound { what: format!("image `{reference}` ({reason})") }
+            }
             other => other,
         }
     }
@@ -214,7 +216,10 @@ mod tests {
     #[test]
     fn health_words_of_an_image_become_a_test() {
         let check = |words: &[&str]| health_test(words.iter().map(|&w| w.to_owned()).collect());
-        assert_eq!(check(&["CMD", "/ok", "x"]), Some(HealthTest::Exec(vec!["/ok".into(), "x".into()])));
+        assert_eq!(
+            check(&["CMD", "/ok", "x"]),
+            Some(HealthTest::Exec(vec!["/ok".into(), "x".into()]))
+        );
         assert_eq!(check(&["CMD-SHELL", "a b"]), Some(HealthTest::Shell("a b".into())));
         assert_eq!(check(&["NONE"]), None);
         assert_eq!(check(&[]), None);

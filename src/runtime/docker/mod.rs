@@ -23,7 +23,7 @@ mod profile;
 mod prove;
 mod syntax;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -105,9 +105,10 @@ impl Engine for Docker {
         let api = self.connection.api().await?;
         let info = self
             .connection
-            .run(&Call::read("read what the engine is"), |client| async move {
-                client.info().await
-            })
+            .run(
+                &Call::read("read what the engine is"),
+                |client| async move { client.info().await },
+            )
             .await?;
         let text = |value: Option<String>| value.unwrap_or_default();
         Ok(EngineInfo {

@@ -42,7 +42,18 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_path_of_another_object() {
-        for text in ["", "..", "../containers/x", "a/../b", "a?force=1", "a#b", "a%2fb", "a b", "/a", "a//b"] {
+        for text in [
+            "",
+            "..",
+            "../containers/x",
+            "a/../b",
+            "a?force=1",
+            "a#b",
+            "a%2fb",
+            "a b",
+            "/a",
+            "a//b",
+        ] {
             assert!(image(text).is_err(), "{text:?}");
             assert!(object(text).is_err(), "{text:?}");
         }
@@ -52,7 +63,9 @@ mod tests {
     #[test]
     fn ordinary_names_pass() {
         let digest = format!("sha256:{}", "0a".repeat(32));
-        for text in ["busybox", "busybox:1.36", "localhost:5000/a/b:c", &digest, &format!("a/b@{digest}")] {
+        for text in
+            ["busybox", "busybox:1.36", "localhost:5000/a/b:c", &digest, &format!("a/b@{digest}")]
+        {
             assert_eq!(image(text).unwrap(), text);
         }
         assert_eq!(object("fo-01234567-web_1.2").unwrap(), "fo-01234567-web_1.2");

@@ -87,7 +87,8 @@ impl Docker {
     async fn disconnect_ours(&self, id: &str, found: &NetworkInspect) -> Result<(), EngineError> {
         for (container, end) in found.containers.iter().flatten() {
             let is_leftover = container.starts_with("ep-");
-            let whom = if is_leftover { end.name.as_deref().unwrap_or(container) } else { container };
+            let whom =
+                if is_leftover { end.name.as_deref().unwrap_or(container) } else { container };
             match self.own_container(container).await {
                 Ok(()) => (),
                 Err(_) if is_leftover => (),
@@ -217,8 +218,8 @@ impl Docker {
     }
 
     /// Unnamed volumes of ours that no container uses.
-    pub(super) async fn dangling_answers(&self) -> Result<Vec<VolumeSeen>, EngineError> {
-        let mut filters = labels::filter(&self.installation, labels::KIND_ANSWERS, &[]);
+    pub(super) async fn dangling_unnamed(&self) -> Result<Vec<VolumeSeen>, EngineError> {
+        let mut filters = labels::filter(&self.installation, labels::KIND_UNNAMED, &[]);
         filters.insert("dangling".to_owned(), vec!["true".to_owned()]);
         self.list_volumes(filters).await
     }

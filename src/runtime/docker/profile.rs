@@ -15,8 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::model::InstallationId;
@@ -27,8 +27,10 @@ use crate::runtime::labels;
 /// Where minted answers are files.
 pub(super) const ANSWERS: &str = "/answers";
 
-/// Options of a tmpfs that stands in for a folder programs expect to be ordinary.
-const SCRATCH: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+/// Options of `/tmp`: anybody writes, programs may run from it.
+const TMP: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+/// Options of the memory that covers a volume path of the image.
+const COVER: &str = "nosuid,nodev,mode=1777,size=67108864";
 
 /// The body of the create call for `spec`, whose image declares `image_volumes`.
 ///
@@ -40,8 +42,9 @@ pub(super) fn container(
     image_volumes: &[String],
 ) -> Result<ContainerCreateBody, String> {
     let service = &spec.service;
-    let mounts = mounts(installation, spec)?;
-    let tmpfs = tmpfs(spec, image_volumes);
+    let tmpfs = tmpfs(spec);
+    let mut mounts = mounts(installation, spec)?;
+    mounts.extend(covers(installation, spec, image_volumes, &tmpfs));
     Ok(ContainerCreateBody {
         image: Some(service.image.clone()),
         cmd: service.command.clone(),
@@ -162,7 +165,7 @@ fn mounts(installation: &InstallationId, spec: &ContainerSpec) -> Result<Vec<Mou
                     .clone(),
             ),
         };
-        let kind = if source.is_some() { labels::KIND_VOLUME } else { labels::KIND_ANSWERS };
+        let kind = if source.is_some() { labels::KIND_VOLUME } else { labels::KIND_UNNAMED };
         mounts.push(Mount {
             target: Some(wish.target.clone()),
             source,
@@ -176,47 +179,74 @@ fn mounts(installation: &InstallationId, spec: &ContainerSpec) -> Result<Vec<Mou
         });
     }
     if spec.has_answers {
-        mounts.push(answers_mount(installation, spec));
+        // A volume is the only mount that takes an upload below a read-only root.
+        mounts.push(unnamed(installation, spec, ANSWERS.to_owned(), None));
     }
     Ok(mounts)
 }
 
-/// A volume is the only mount that takes an upload below a read-only root.
-fn answers_mount(installation: &InstallationId, spec: &ContainerSpec) -> Mount {
-    let labels = labels::of_instance(installation, labels::KIND_ANSWERS, spec.instance);
+/// An empty volume without a name, removed with its container.
+fn unnamed(
+    installation: &InstallationId,
+    spec: &ContainerSpec,
+    target: String,
+    driver_config: Option<MountVolumeOptionsDriverConfig>,
+) -> Mount {
+    let labels = labels::of_instance(installation, labels::KIND_UNNAMED, spec.instance);
     Mount {
-        target: Some(ANSWERS.to_owned()),
+        target: Some(target),
         typ: Some(MountType::VOLUME),
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(true),
             labels: Some(labels),
+            driver_config,
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
     }
 }
 
-/// `/tmp`, what the author asked for, and a cover for each volume path of the image.
-fn tmpfs(spec: &ContainerSpec, image_volumes: &[String]) -> HashMap<String, String> {
+/// What the author asked for, and `/tmp` unless something else is mounted there.
+fn tmpfs(spec: &ContainerSpec) -> HashMap<String, String> {
     let mut tmpfs = HashMap::new();
     for wish in &spec.service.tmpfs {
         let options = format!("rw,nosuid,nodev,noexec,mode=1777,size={}", wish.size_bytes);
         tmpfs.insert(clean(&wish.target), options);
     }
-    let mounted: BTreeSet<String> = spec
-        .service
-        .volumes
-        .iter()
-        .map(|volume| clean(&volume.target))
-        .chain(spec.has_answers.then(|| ANSWERS.to_owned()))
-        .collect();
-    let covered = image_volumes.iter().map(String::as_str).chain(["/tmp"]).map(clean);
-    for path in covered {
-        if !mounted.contains(&path) && path != "/" {
-            tmpfs.entry(path).or_insert_with(|| SCRATCH.to_owned());
-        }
+    if !mounted(spec).contains("/tmp") {
+        tmpfs.entry("/tmp".to_owned()).or_insert_with(|| TMP.to_owned());
     }
     tmpfs
+}
+
+/// Memory over each volume path of the image on which nothing else is mounted.
+///
+/// Not `Tmpfs`: runc gives such a mount the mode of the image's folder, owned by root, and then a
+/// service that is not root cannot write there. An unnamed volume kept in memory has our mode.
+fn covers(
+    installation: &InstallationId,
+    spec: &ContainerSpec,
+    image_volumes: &[String],
+    tmpfs: &HashMap<String, String>,
+) -> Vec<Mount> {
+    let mounted = mounted(spec);
+    let paths: BTreeSet<_> = image_volumes.iter().map(|path| clean(path)).collect();
+    let open = paths
+        .into_iter()
+        .filter(|path| path != "/" && !mounted.contains(path) && !tmpfs.contains_key(path));
+    let options = ["type", "device"].map(|key| (key.to_owned(), "tmpfs".to_owned()));
+    let options = options.into_iter().chain([("o".to_owned(), COVER.to_owned())]);
+    let driver = MountVolumeOptionsDriverConfig {
+        name: Some("local".to_owned()),
+        options: Some(options.collect()),
+    };
+    open.map(|path| unnamed(installation, spec, path, Some(driver.clone()))).collect()
+}
+
+/// Where volumes are mounted.
+fn mounted(spec: &ContainerSpec) -> BTreeSet<String> {
+    let volumes = spec.service.volumes.iter().map(|volume| clean(&volume.target));
+    volumes.chain(spec.has_answers.then(|| ANSWERS.to_owned())).collect()
 }
 
 /// An absolute path in its shortest spelling, as the engine compares them.

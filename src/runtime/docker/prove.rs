@@ -28,7 +28,7 @@ impl Docker {
         let image = self.probe_image().await?;
         let id = self.make_probe(&image).await?;
         self.remove_probe(&id).await?;
-        *dangling = self.sweep_answers(&dangling).await?;
+        *dangling = self.sweep_unnamed(&dangling).await?;
         Ok(())
     }
 
@@ -106,12 +106,12 @@ impl Docker {
 
     /// Removes unnamed volumes that no container used at two proofs in a row: a create that failed
     /// half-way leaves one. Once is not enough, for a create may be under way right now.
-    async fn sweep_answers(
+    async fn sweep_unnamed(
         &self,
         before: &BTreeSet<String>,
     ) -> Result<BTreeSet<String>, EngineError> {
         let mut once = BTreeSet::new();
-        for volume in self.dangling_answers().await? {
+        for volume in self.dangling_unnamed().await? {
             if !before.contains(&volume.name) {
                 once.insert(volume.name);
                 continue;

@@ -129,7 +129,13 @@ mod tests {
 
     #[test]
     fn a_syntax_line_becomes_a_comment() {
-        for head in ["# syntax=", "#syntax = ", "#!/x\n# SYNTAX=", "# a=b\n\n// syntax=", "\u{feff}#  syntax="] {
+        for head in [
+            "# syntax=",
+            "#syntax = ",
+            "#!/x\n# SYNTAX=",
+            "# a=b\n\n// syntax=",
+            "\u{feff}#  syntax=",
+        ] {
             let (content, ignored) = check(&format!("{head}evil/frontend\nFROM scratch\n"));
             assert!(!content.to_lowercase().contains("syntax"), "{content}");
             assert!(content.ends_with("evil/frontend\nFROM scratch\n"), "{content}");

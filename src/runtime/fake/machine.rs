@@ -1,0 +1,311 @@
+//! The machine in memory: its objects, and what may be done to them.
+//!
+//! # Invariants
+//! * A call that fails has changed nothing.
+
+mod containers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sha2::{Digest as _, Sha256};
+
+use super::IsOom;
+use crate::model::id::hex;
+use crate::model::{InstallationId, InstanceId};
+use crate::release::spec::{ContainerSpec, NetworkSpec};
+use crate::runtime::{
+    BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
+    ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    n_made: u64,
+    images: BTreeMap<String, (Option<InstallationId>, ImageSeen)>,
+    /// Image ids by reference.
+    tags: BTreeMap<String, String>,
+    networks: BTreeMap<String, Network>,
+    volumes: BTreeMap<String, (InstallationId, InstanceId)>,
+    containers: BTreeMap<String, Container>,
+    pub(super) registry: BTreeMap<String, ImageSeen>,
+    pub(super) build_failures: BTreeMap<String, String>,
+    pub(super) exits: BTreeMap<String, i64>,
+    pub(super) execs: BTreeMap<String, VecDeque<ExecOutcome>>,
+    pub(super) closed: BTreeSet<(String, u16)>,
+    pub(super) occupied_ports: BTreeSet<u16>,
+    pub(super) occupied_subnets: Vec<Ipv4Net>,
+}
+
+#[derive(Debug)]
+struct Network {
+    owner: InstallationId,
+    spec: NetworkSpec,
+}
+
+#[derive(Debug)]
+struct Container {
+    owner: InstallationId,
+    spec: ContainerSpec,
+    state: ContainerState,
+    /// Address on each network, by the network's id.
+    ends: BTreeMap<String, Ipv4Addr>,
+    files: BTreeMap<String, Vec<u8>>,
+    log: String,
+    is_unhealthy: bool,
+}
+
+impl Container {
+    fn seen(&self, id: &str) -> ContainerSeen {
+        let is_running = self.state == ContainerState::Running;
+        ContainerSeen {
+            id: id.to_owned(),
+            name: self.spec.name.clone(),
+            instance: Some(self.spec.instance),
+            service: Some(self.spec.service.name.clone()),
+            spec_hash: self.spec.spec_hash.clone(),
+            state: self.state.clone(),
+            addresses: if is_running { self.ends.clone() } else { BTreeMap::new() },
+            is_unhealthy: self.is_unhealthy,
+        }
+    }
+
+    fn event(&self, action: &str) -> Option<EngineEvent> {
+        Some(EngineEvent { instance: Some(self.spec.instance), action: action.to_owned() })
+    }
+
+    fn exit(&mut self, code: i64, is_oom: IsOom) {
+        if self.state == ContainerState::Running {
+            self.state = ContainerState::Exited { code, is_oom: is_oom == IsOom::Yes };
+        }
+    }
+
+    fn uses_image(&self, id: &str) -> bool {
+        self.spec.service.image == id
+    }
+}
+
+fn missing(kind: &str, name: &str) -> EngineError {
+    EngineError::NotFound { what: format!("{kind} `{name}`") }
+}
+
+fn refused(what: &str, reason: impl Into<String>) -> EngineError {
+    EngineError::Refused { what: what.to_owned(), reason: reason.into() }
+}
+
+/// Images.
+impl Machine {
+    pub(super) fn add_image(&mut self, reference: &str, image: ImageSeen) {
+        self.tags.insert(reference.to_owned(), image.id.clone());
+        self.images.insert(image.id.clone(), (None, image));
+    }
+
+    fn image_id(&self, reference: &str) -> Option<String> {
+        if self.images.contains_key(reference) {
+            return Some(reference.to_owned());
+        }
+        let id = self.tags.get(reference).or_else(|| self.tags.get(&format!("{reference}:latest")));
+        id.cloned()
+    }
+
+    pub(super) fn image(&self, us: &InstallationId, reference: &str) -> Option<ImageSeen> {
+        let (owner, image) = self.images.get(&self.image_id(reference)?)?;
+        let mut image = image.clone();
+        if owner.as_ref() != Some(us) {
+            image.build_key = None;
+        }
+        Some(image)
+    }
+
+    pub(super) fn own_images(&self, us: &InstallationId) -> Vec<ImageSeen> {
+        let ours = self.images.values().filter(|(owner, _)| owner.as_ref() == Some(us));
+        ours.map(|(_, image)| image.clone()).collect()
+    }
+
+    pub(super) fn pull(
+        &mut self,
+        us: &InstallationId,
+        reference: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        let image = self.registry.get(reference).cloned();
+        let image = image.ok_or_else(|| missing("image", reference))?;
+        self.add_image(reference, image);
+        self.image(us, reference).ok_or_else(|| missing("image", reference))
+    }
+
+    pub(super) fn build(
+        &mut self,
+        us: &InstallationId,
+        request: &BuildRequest,
+        log: &LogSink,
+    ) -> Result<ImageSeen, BuildError> {
+        let _ = log.send("[1/1] FROM scratch".to_owned());
+        if let Some(message) = self.build_failures.get(request.service.as_str()) {
+            let _ = log.send(message.clone());
+            return Err(BuildError::Failed { message: message.clone() });
+        }
+        let id = format!("sha256:{}", hex(&Sha256::digest(format!("{us}{}", request.key))));
+        let image = ImageSeen {
+            id: id.clone(),
+            build_key: Some(request.key),
+            size_bytes: request.context.len() as u64,
+            health: None,
+            volumes: Vec::new(),
+        };
+        self.tags.insert(request.tag.clone(), id.clone());
+        self.images.insert(id, (Some(us.clone()), image.clone()));
+        Ok(image)
+    }
+
+    pub(super) fn remove_image(
+        &mut self,
+        us: &InstallationId,
+        reference: &str,
+    ) -> Result<(), EngineError> {
+        let Some(id) = self.image_id(reference) else { return Ok(()) };
+        if self.images.get(&id).and_then(|(owner, _)| owner.as_ref()) != Some(us) {
+            return Err(EngineError::NotOurs { what: format!("image `{reference}`") });
+        }
+        if self.containers.values().any(|container| container.uses_image(&id)) {
+            return Err(refused(reference, "a container uses it"));
+        }
+        self.images.remove(&id);
+        self.tags.retain(|_, tagged| *tagged != id);
+        Ok(())
+    }
+}
+
+/// Networks and volumes.
+impl Machine {
+    pub(super) fn create_network(
+        &mut self,
+        us: &InstallationId,
+        spec: &NetworkSpec,
+    ) -> Result<String, EngineError> {
+        let overlaps = |other: &Ipv4Net| {
+            other.contains(&spec.subnet.network()) || spec.subnet.contains(&other.network())
+        };
+        let is_taken = self.occupied_subnets.iter().any(overlaps)
+            || self.networks.values().any(|network| {
+                overlaps(&network.spec.subnet) || network.spec.bridge == spec.bridge
+            });
+        if is_taken {
+            return Err(EngineError::SubnetTaken { subnet: spec.subnet.to_string() });
+        }
+        let id = self.next_id();
+        self.networks.insert(id.clone(), Network { owner: us.clone(), spec: spec.clone() });
+        Ok(id)
+    }
+
+    pub(super) fn remove_network(
+        &mut self,
+        us: &InstallationId,
+        network: &str,
+    ) -> Result<(), EngineError> {
+        let Some(id) = self.network_id(network) else { return Ok(()) };
+        if self.networks.get(&id).map(|network| &network.owner) != Some(us) {
+            return Err(EngineError::NotOurs { what: format!("network `{network}`") });
+        }
+        let is_foreign =
+            |container: &&Container| container.owner != *us && container.ends.contains_key(&id);
+        if self.containers.values().any(|container| is_foreign(&container)) {
+            return Err(refused(network, "it has active endpoints"));
+        }
+        for container in self.containers.values_mut() {
+            container.ends.remove(&id);
+        }
+        self.networks.remove(&id);
+        Ok(())
+    }
+
+    fn network_id(&self, network: &str) -> Option<String> {
+        if self.networks.contains_key(network) {
+            return Some(network.to_owned());
+        }
+        let mut named = self.networks.iter().filter(|(_, found)| found.spec.name == network);
+        named.next().map(|(id, _)| id.clone())
+    }
+
+    pub(super) fn own_networks(&self, us: &InstallationId) -> Vec<NetworkSeen> {
+        let ours = self.networks.iter().filter(|(_, network)| network.owner == *us);
+        let mut seen: Vec<_> = ours
+            .map(|(id, network)| NetworkSeen {
+                id: id.clone(),
+                name: network.spec.name.clone(),
+                subnet: Some(network.spec.subnet),
+                is_internal: network.spec.is_internal,
+                n_containers: self
+                    .containers
+                    .values()
+                    .filter(|container| container.state == ContainerState::Running)
+                    .filter(|container| container.ends.contains_key(id))
+                    .count(),
+            })
+            .collect();
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        seen
+    }
+
+    /// The lowest free address of a network, above the gateway's.
+    fn free_address(&self, network: &str) -> Option<Ipv4Addr> {
+        let taken: BTreeSet<_> = self
+            .containers
+            .values()
+            .filter_map(|container| container.ends.get(network).copied())
+            .collect();
+        let mut hosts = self.networks.get(network)?.spec.subnet.hosts().skip(1);
+        hosts.find(|address| !taken.contains(address))
+    }
+
+    pub(super) fn create_volume(
+        &mut self,
+        us: &InstallationId,
+        name: &str,
+        instance: InstanceId,
+    ) -> Result<(), EngineError> {
+        let wanted = (us.clone(), instance);
+        let found = self.volumes.entry(name.to_owned()).or_insert_with(|| wanted.clone());
+        if *found == wanted {
+            Ok(())
+        } else {
+            Err(EngineError::Conflict { what: format!("volume `{name}`") })
+        }
+    }
+
+    pub(super) fn remove_volume(
+        &mut self,
+        us: &InstallationId,
+        name: &str,
+    ) -> Result<(), EngineError> {
+        match self.volumes.get(name) {
+            None => return Ok(()),
+            Some((owner, _)) if owner != us => {
+                return Err(EngineError::NotOurs { what: format!("volume `{name}`") });
+            }
+            Some(_) => (),
+        }
+        let is_used = |container: &Container| {
+            container.spec.volume_names.values().any(|volume| volume == name)
+        };
+        if self.containers.values().any(is_used) {
+            return Err(refused(name, "a container uses it"));
+        }
+        self.volumes.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn own_volumes(&self, us: &InstallationId) -> Vec<VolumeSeen> {
+        let ours = self.volumes.iter().filter(|(_, (owner, _))| owner == us);
+        ours.map(|(name, (_, instance))| VolumeSeen {
+            name: name.clone(),
+            instance: Some(*instance),
+        })
+        .collect()
+    }
+
+    fn next_id(&mut self) -> String {
+        self.n_made += 1;
+        hex(&Sha256::digest(self.n_made.to_be_bytes()))
+    }
+}
