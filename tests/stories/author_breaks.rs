@@ -93,7 +93,7 @@ fn bad_inputs() -> Vec<Bad> {
         bad("BAD-02", "metadata.yaml", "name: x\n".repeat(100 * 1024 * 1024 / 8), "META000", "bytes"),
         bad("BAD-03", "metadata.yaml", "name: [\n".to_owned(), "META000", ""),
         bad("BAD-04", file, compose("privileged: true"), "HARDEN001", "privileged"),
-        bad("BAD-05", file, compose("volumes: [\"/:/host\"]"), "HARDEN006", "host"),
+        bad("BAD-05", file, compose("volumes: [\"/:/host\"]"), "HARDEN006", "path of the node"),
         bad("BAD-06", file, compose("volumes: [\"/var/run/docker.sock:/s\"]"), "HARDEN006", ""),
         bad("BAD-07", file, compose("colour: red"), "COMPOSE008", "colour"),
         bad("BAD-08", file, compose("network_mode: host"), "HARDEN003", "network_mode"),

@@ -110,7 +110,7 @@ async fn the_command_line_shows_everything_as_table_and_as_json() {
     let start = ["instances", "start", "WEB-603", "--token", &token, "--format", "json"];
     daemon.cli(&start).fine();
     let listed = parsed(&daemon.cli(&["instances", "ls", "--format", "json"]).fine());
-    let id = listed[0]["id"].as_str().expect("one instance is listed").to_owned();
+    let id = listed["items"][0]["id"].as_str().expect("one instance is listed").to_owned();
 
     for (arguments, wanted) in [
         (vec!["status"], stage.remote.url()),
@@ -159,9 +159,10 @@ async fn reconcile_looks_at_once() {
 
 #[tokio::test]
 async fn doctor_looks_at_everything_and_says_what_to_do() {
-    let stage = Stage::set().await;
+    let stage = Stage::with(&[Challenge::web("WEB-607", "one")]).await;
     let daemon = stage.serve().await;
-    let report = daemon.cli(&["doctor"]);
+    let challenges = stage.remote.file("").display().to_string();
+    let report = daemon.cli(&["doctor", "--challenges", &challenges]);
     assert!(matches!(report.code, Some(0 | 1)), "{report:?}");
     for word in ["engine", "busybox", "disk", "pool"] {
         assert!(report.stdout.to_lowercase().contains(word), "no `{word}`: {}", report.stdout);
@@ -207,7 +208,8 @@ async fn check_says_before_the_push_what_the_server_would_say_after_it() {
 
 #[tokio::test]
 async fn no_secret_is_in_the_log_the_labels_or_the_command_lines() {
-    let stage = Stage::with(&[Challenge::web("WEB-606", "one")]).await;
+    let stage =
+        Stage::with(&[Challenge::web("WEB-606", "one"), Challenge::rotated("WEB-608")]).await;
     let settings = stage.settings().text("log.filter", "trace");
     let daemon = Daemon::start(settings).await;
     daemon.live("WEB-606").await;
@@ -220,9 +222,12 @@ async fn no_secret_is_in_the_log_the_labels_or_the_command_lines() {
     red.submit(&instance.id, "flag", json!("FLAG{wrong-guess}")).await.expect_status(200);
     red.submit(&instance.id, "flag", json!(flag)).await.expect_status(200);
     red.gone(&instance.id).await;
+    daemon.live("WEB-608").await;
+    let rotated = red.play("WEB-608").await;
+    let in_environment = rotated.flag("/flag").await;
     let log = daemon.log();
     let admin = daemon.admin();
-    for secret in [flag.as_str(), red.token(), admin.token(), "wrong-guess"] {
+    for secret in [flag.as_str(), in_environment.as_str(), red.token(), admin.token(), "wrong-guess"] {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret is logged");
     }

@@ -90,7 +90,7 @@ exec nc -w 5 db 6379 </dev/null
             .with(
                 "services/db/Dockerfile",
                 "FROM busybox:latest
-CMD [\"tcpsvd\", \"0.0.0.0\", \"6379\", \"cat\", \"/answers/flag\"]
+CMD [\"nc\", \"-ll\", \"-p\", \"6379\", \"-e\", \"cat\", \"/answers/flag\"]
 ",
             )
     }
@@ -114,7 +114,7 @@ CMD [\"tcpsvd\", \"0.0.0.0\", \"6379\", \"cat\", \"/answers/flag\"]
             .with(
                 "services/chal/Dockerfile",
                 "FROM busybox:latest
-CMD [\"tcpsvd\", \"0.0.0.0\", \"1337\", \"cat\", \"/answers/flag\"]
+CMD [\"nc\", \"-ll\", \"-p\", \"1337\", \"-e\", \"cat\", \"/answers/flag\"]
 ",
             )
     }
