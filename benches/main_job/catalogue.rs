@@ -18,7 +18,7 @@ const N: usize = 1000;
 const RUNS: usize = 15;
 
 /// Measures and reports.
-pub fn run(report: &mut Report) -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (work, remote) = (dir.path().join("work"), dir.path().join("remote.git"));
     for nth in 0..N {

@@ -19,22 +19,22 @@ const IMAGE: &str = "busybox:latest";
 
 /// The engine without us.
 #[derive(Clone)]
-pub struct Bare {
+pub(crate) struct Bare {
     docker: Docker,
     next: Arc<AtomicU16>,
 }
 
 /// Containers on a network of their own.
-pub struct Launched {
+pub(crate) struct Launched {
     network: String,
     containers: Vec<String>,
     /// From the first call to the first HTTP answer.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Bare {
     /// Connects to the local engine.
-    pub async fn connect() -> Result<Self> {
+    pub(crate) async fn connect() -> Result<Self> {
         let docker = Docker::connect_with_unix(
             "unix:///var/run/docker.sock",
             60,
@@ -46,7 +46,7 @@ impl Bare {
     }
 
     /// Network, create, start, first answer, for `n_services` containers.
-    pub async fn launch(&self, n_services: usize) -> Result<Launched> {
+    pub(crate) async fn launch(&self, n_services: usize) -> Result<Launched> {
         let begin = Instant::now();
         let nth = self.next.fetch_add(1, Ordering::Relaxed);
         let network = format!("flagops-bench-{}-{nth}", std::process::id());
@@ -75,7 +75,7 @@ impl Bare {
     }
 
     /// Removes them and their network.
-    pub async fn remove(&self, launched: Launched) -> Result<Duration> {
+    pub(crate) async fn remove(&self, launched: Launched) -> Result<Duration> {
         let begin = Instant::now();
         for container in &launched.containers {
             let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -86,7 +86,7 @@ impl Bare {
     }
 
     /// `n` launches of one service, `concurrency` at once; the time until all answer.
-    pub async fn launch_many(&self, n: usize, concurrency: usize) -> Result<Duration> {
+    pub(crate) async fn launch_many(&self, n: usize, concurrency: usize) -> Result<Duration> {
         let slots = Arc::new(tokio::sync::Semaphore::new(concurrency));
         let begin = Instant::now();
         let tasks: Vec<_> = (0..n)
@@ -133,7 +133,7 @@ fn container(network: &str, port: u16) -> ContainerCreateBody {
 }
 
 /// Waits for the first HTTP answer on a host port, not only for a connection (P4).
-pub async fn answer(port: u16) -> Result<()> {
+pub(crate) async fn answer(port: u16) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(30) {
         if ask(port).await.is_ok() {

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// What every container of the benchmark runs, ours and the floor's.
-pub const COMMAND: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/etc"];
+pub(crate) const COMMAND: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/etc"];
 
 /// A running daemon with its remote, removed with everything it made.
-pub struct Platform {
+pub(crate) struct Platform {
     _dir: tempfile::TempDir,
     data: PathBuf,
     child: Child,
@@ -21,16 +21,16 @@ pub struct Platform {
 }
 
 /// An instance that became ready.
-pub struct Started {
+pub(crate) struct Started {
     /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// From the request until its first HTTP answer.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Platform {
     /// Serves challenges of `(id, number of services)` and waits until all are live.
-    pub async fn start(challenges: &[(&str, usize)]) -> Result<Self> {
+    pub(crate) async fn start(challenges: &[(&str, usize)]) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir()?;
         let remote = dir.path().join("remote.git");
@@ -86,7 +86,7 @@ impl Platform {
     }
 
     /// Starts an instance and waits until it is ready and answers on its real host port.
-    pub async fn start_instance(&self, challenge: &str) -> Result<Started> {
+    pub(crate) async fn start_instance(&self, challenge: &str) -> Result<Started> {
         let begin = Instant::now();
         let answer: Value = self
             .client
@@ -114,7 +114,7 @@ impl Platform {
     }
 
     /// Stops an instance and waits until no container of it is left.
-    pub async fn stop_instance(&self, id: &str) -> Result<Duration> {
+    pub(crate) async fn stop_instance(&self, id: &str) -> Result<Duration> {
         let begin = Instant::now();
         self.client
             .delete(format!("{}/api/v1/instances/{id}", self.base))
@@ -129,7 +129,7 @@ impl Platform {
     }
 
     /// Starts `n` instances at once; the time until all answer. Stops them afterwards.
-    pub async fn start_many(&self, challenge: &str, n: usize) -> Result<Duration> {
+    pub(crate) async fn start_many(&self, challenge: &str, n: usize) -> Result<Duration> {
         let begin = Instant::now();
         let started =
             futures_util::future::try_join_all((0..n).map(|_| self.start_instance(challenge)))
@@ -171,7 +171,7 @@ fn containers(label: &str) -> Result<usize> {
 }
 
 /// Runs the binary that belongs to this benchmark.
-pub fn serve(remote: &Path, data: &Path, port: u16) -> Result<Child> {
+pub(crate) fn serve(remote: &Path, data: &Path, port: u16) -> Result<Child> {
     let log = std::fs::File::create(data.with_extension("log"))?;
     let child = Command::new(env!("CARGO_BIN_EXE_flagops"))
         .args(["serve", "--repo"])
@@ -205,18 +205,29 @@ const METADATA: &str = "name: Bench\ndescription: Answers as fast as it can.\ndi
 
 /// Services as the floor runs them. The health interval is what authors write: 10 s.
 fn compose(n_services: usize) -> String {
-    let mut text = String::from("services:\n");
-    for nth in 0..n_services {
-        text.push_str(&format!(
-            "  web{nth}:\n    image: busybox:latest\n    command: [{}]\n    ports: [8080]\n    mem_limit: 64m\n    cpus: 0.5\n    pids_limit: 64\n    healthcheck:\n      test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1:8080/hosts']\n      interval: 10s\n",
-            COMMAND.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(", ")
-        ));
-    }
-    text
+    let command: Vec<_> = COMMAND.iter().map(|arg| format!("'{arg}'")).collect();
+    let command = command.join(", ");
+    let service = |nth| {
+        format!(
+            "  web{nth}:
+    image: busybox:latest
+    command: [{command}]
+    ports: [8080]
+    mem_limit: 64m
+    cpus: 0.5
+    pids_limit: 64
+    healthcheck:
+      test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1:8080/hosts']
+      interval: 10s
+"
+        )
+    };
+    let services: String = (0..n_services).map(service).collect();
+    format!("services:\n{services}")
 }
 
 /// Commits everything in `work` and pushes it to the bare repository `remote`.
-pub fn push(work: &Path, remote: &Path) -> Result<()> {
+pub(crate) fn push(work: &Path, remote: &Path) -> Result<()> {
     let git = |dir: &Path, args: &[&str]| -> Result<()> {
         let status = Command::new("git")
             .current_dir(dir)

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 /// Rows of the table.
-pub struct Report {
+pub(crate) struct Report {
     rows: Vec<[String; 6]>,
 }
 
 impl Report {
     /// No rows yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rows: Vec::new() }
     }
 
     /// Ours beside the floor; `goal` is the largest ratio that is fine, NaN for none.
-    pub fn ratio(&mut self, name: &str, ours: &[Duration], floor: &[Duration], goal: f64) {
+    pub(crate) fn ratio(&mut self, name: &str, ours: &[Duration], floor: &[Duration], goal: f64) {
         let ratio = millis(median(ours)) / millis(median(floor));
         let goal = if goal.is_nan() { String::new() } else { format!("<= {goal:.1} x") };
         self.rows.push([
@@ -28,7 +28,7 @@ impl Report {
     }
 
     /// A time without a floor.
-    pub fn time(&mut self, name: &str, ours: &[Duration], goal: &str) {
+    pub(crate) fn time(&mut self, name: &str, ours: &[Duration], goal: &str) {
         self.rows.push([
             name.to_owned(),
             format!("{:.1}", millis(median(ours))),
@@ -40,7 +40,7 @@ impl Report {
     }
 
     /// A plain number.
-    pub fn number(&mut self, name: &str, value: String, goal: &str) {
+    pub(crate) fn number(&mut self, name: &str, value: String, goal: &str) {
         self.rows.push([
             name.to_owned(),
             value,
@@ -52,7 +52,7 @@ impl Report {
     }
 
     /// Prints the table.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(["what", "median ms", "p95 ms", "floor ms", "ratio", "goal"]);

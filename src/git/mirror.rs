@@ -119,6 +119,15 @@ pub struct Repaired {
     pub lost_pins: Vec<String>,
 }
 
+/// How long a transfer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// It brings everything.
+    First,
+    /// It brings what is new.
+    Usual,
+}
+
 /// The mirror of one remote. Share it: every method opens its own handle, writers take turns.
 #[derive(Debug)]
 pub struct Mirror {
@@ -198,9 +207,12 @@ impl Mirror {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         home::sweep(&self.dir);
         let before = self.repository()?;
-        let is_first = before.find_reference(HEAD).is_err();
+        let patience = match before.find_reference(HEAD) {
+            Ok(_) => Patience::Usual,
+            Err(_) => Patience::First,
+        };
         drop(before);
-        let tip = session::run(&self.order(&self.dir, branch, is_first), &self.n_running)
+        let tip = session::run(&self.order(&self.dir, branch, patience), &self.n_running)
             .map_err(|error| self.suspect_mirror(error))?;
         // Opened after the transfer, so that it sees the new objects.
         let repository = self.repository()?;
@@ -219,7 +231,7 @@ impl Mirror {
         home::discard(&place);
         let guard = Discard(&place);
         home::create(&place, &self.remote).map_err(|error| unwritable(error.to_string()))?;
-        let tip = session::run(&self.order(&place, branch, true), &self.n_running)?;
+        let tip = session::run(&self.order(&place, branch, Patience::First), &self.n_running)?;
         let git = |error: git2::Error| unwritable(one_line(error.message(), 200));
         let new = home::open(&place).map_err(git)?;
         let lost_pins = save_pins(&self.dir, &new).map_err(git)?;
@@ -328,9 +340,9 @@ impl Mirror {
         FetchError::Corrupt { dir: self.dir.clone(), reason: one_line(error.message(), 200) }
     }
 
-    fn order(&self, dir: &Path, branch: Option<&BranchName>, is_first: bool) -> Order {
+    fn order(&self, dir: &Path, branch: Option<&BranchName>, patience: Patience) -> Order {
         let mut limits = self.limits.clone();
-        if is_first {
+        if patience == Patience::First {
             limits.transfer *= 10;
         }
         Order {

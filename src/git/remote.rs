@@ -98,6 +98,12 @@ impl Remote {
         }
     }
 
+    /// An address that no operator may write: a server without TLS in our own tests.
+    #[cfg(test)]
+    pub(super) fn unchecked(url: &str) -> Self {
+        Self(Place::Https { url: url.to_owned() })
+    }
+
     /// The folder, if the remote is on this machine.
     pub fn is_local(&self) -> Option<&Path> {
         match &self.0 {
@@ -231,6 +237,12 @@ fn parse_scp(text: &str, host: &str, path: &str) -> Result<Remote, RemoteError> 
         Some((user, host)) => (Some(user), host),
         None => (None, host),
     };
+    if user.is_none()
+        && let Some((_, rest)) = path.split_once('@')
+    {
+        // `user:password@host:path`.
+        return Err(RemoteError::Credentials { host: super::one_line(rest, 80) });
+    }
     check_host(host)?;
     check_user(user)?;
     check_ssh_path(path)?;
@@ -363,7 +375,7 @@ mod tests {
             ("ssh://-oProxyCommand=hunter2/x", "no host name"),
             ("ssh://forge.example/-x", "like an option"),
             ("git@-oProxyCommand=x:y", "no host name"),
-            ("git:hunter2@forge.example:x", "is no repository"),
+            ("git:hunter2@forge.example:x", "holds credentials"),
             ("forge.example:-x", "like an option"),
             ("file://etc", "absolute path"),
             ("file:///a%00b", "`%` sequences"),

@@ -1,7 +1,7 @@
 //! Real repositories in temporary folders, against the mirror, the trees and the watch.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -328,6 +328,127 @@ fn a_closed_port_and_a_name_without_address_are_told_apart() {
     }
 }
 
+/// `git daemon` over the folder of `lab`; ends with the value.
+struct Daemon {
+    child: std::process::Child,
+    remote: Remote,
+}
+
+impl Daemon {
+    fn start(lab: &Lab) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let base = lab.dir.path().display();
+        // Not `git daemon`: that is a parent whose end leaves the daemon running.
+        let path = std::process::Command::new("git").arg("--exec-path").output().unwrap().stdout;
+        let path = Path::new(String::from_utf8(path).unwrap().trim()).join("git-daemon");
+        let child = std::process::Command::new(path)
+            .args(["--export-all", "--listen=127.0.0.1", "--reuseaddr"])
+            .args([format!("--port={port}"), format!("--base-path={base}")])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "git daemon does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, remote: Remote::unchecked(&format!("git://127.0.0.1:{port}/source.git")) }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_is_followed_like_a_folder() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab);
+    let open =
+        || Mirror::open(&lab.mirror_dir(), daemon.remote.clone(), Credentials::default()).unwrap();
+    let mirror = open();
+    assert_eq!(mirror.fetch(None).unwrap_err().reason(), "EmptyRepository");
+    let first = lab.commit("main", &[("a/metadata.yaml", "one")]);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!((fetched.revision, fetched.change), (first, Change::First));
+    assert_eq!(fetched.branch, "main");
+    let before = packs(&lab.mirror_dir());
+    assert_eq!(mirror.fetch(None).unwrap().change, Change::Unchanged);
+    assert_eq!(packs(&lab.mirror_dir()), before);
+    let second = lab.commit("main", &[("a/metadata.yaml", "two")]);
+    let fetched = mirror.fetch(Some(&branch("main"))).unwrap();
+    assert_eq!((fetched.revision, fetched.change), (second, Change::Forward));
+    assert_eq!(mirror.tree(second).unwrap().read("a/metadata.yaml", 9).unwrap(), b"two");
+    let rewritten = lab.write_commit(&[("b", "b")], None);
+    lab.point("main", rewritten);
+    assert_eq!(mirror.fetch(None).unwrap().change, Change::Rewritten { was: second });
+    assert_eq!(mirror.fetch(Some(&branch("nope"))).unwrap_err().reason(), "BranchMissing");
+    let tight = open().with_limits(Limits { max_bytes: 20, ..Limits::default() });
+    lab.commit("main", &[("c", "c")]);
+    assert_eq!(tight.fetch(None).unwrap_err().reason(), "TooLarge");
+    assert_eq!(tight.head(), Some(rewritten));
+}
+
+/// Answers every request on a connection with `answer`; says what it was asked.
+fn answering(answer: &'static str) -> (Remote, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead as _, Write as _};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = Remote::unchecked(&format!("http://{}/x.git", listener.local_addr().unwrap()));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            let mut request = String::new();
+            for line in reader.lines() {
+                let Ok(line) = line else { break };
+                request += &line;
+                if line.is_empty() {
+                    let _ = sender.send(std::mem::take(&mut request));
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        }
+    });
+    (remote, receiver)
+}
+
+#[test]
+fn refusals_of_a_forge_are_told_apart_and_show_no_token() {
+    const DENIED: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\
+                          Content-Length: 0\r\n\r\n";
+    const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    const ELSEWHERE: &str = "HTTP/1.1 302 Found\r\nLocation: https://evil.invalid/x.git/info/refs\
+                             \r\nContent-Length: 0\r\n\r\n";
+    let dir = TempDir::new().unwrap();
+    let token_file = dir.path().join("token");
+    fs::write(&token_file, "hunter2\n").unwrap();
+    let with_token = Credentials { token_file: Some(token_file), ..Credentials::default() };
+    let gone =
+        Credentials { token_file: Some(dir.path().join("no-such-file")), ..Credentials::default() };
+    for (answer, credentials, reason, words) in [
+        (DENIED, Credentials::default(), "AuthFailed", "no `repo_token_file` is set"),
+        (DENIED, with_token.clone(), "AuthFailed", "not accepted"),
+        (DENIED, gone, "CredentialsUnreadable", "no-such-file"),
+        (MISSING, with_token.clone(), "NotARepository", "404"),
+        (ELSEWHERE, with_token, "FetchFailed", "cannot redirect"),
+    ] {
+        let (remote, requests) = answering(answer);
+        let mirror = Mirror::open(&dir.path().join("m"), remote, credentials).unwrap();
+        let error = mirror.fetch(None).unwrap_err();
+        assert_eq!(error.reason(), reason, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(words), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        let offered = requests.try_iter().any(|request| request.contains("Authorization: Basic"));
+        assert_eq!(offered, words == "not accepted");
+    }
+}
+
 // ---- The mirror's own folder ----
 
 #[test]
@@ -388,24 +509,48 @@ fn only_the_newest_three_damaged_mirrors_are_kept() {
     assert_eq!(kept, ["mirror.corrupt-3", "mirror.corrupt-4", "mirror.corrupt-5"]);
 }
 
-/// Cuts every pack of the mirror in half.
-fn truncate_packs(mirror: &Path) {
+/// Opens every pack of the mirror for writing and lets `damage` at it.
+fn damage_packs(mirror: &Path, damage: impl Fn(&fs::File, u64)) {
     for pack in packs(mirror) {
         let mut permissions = fs::metadata(&pack).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
         fs::set_permissions(&pack, permissions).unwrap();
-        let size = fs::metadata(&pack).unwrap().len();
-        fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(size / 2).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&pack).unwrap();
+        damage(&file, fs::metadata(&pack).unwrap().len());
     }
 }
 
+fn truncate_packs(mirror: &Path) {
+    damage_packs(mirror, |file, size| file.set_len(size / 2).unwrap());
+}
+
+/// Breaks the contents and leaves header and trailer as they were.
+fn overwrite_packs(mirror: &Path) {
+    use std::os::unix::fs::FileExt as _;
+    damage_packs(mirror, |file, size| {
+        let n_bytes = usize::try_from(size).unwrap() - 12 - 2 - 20;
+        file.write_all_at(&vec![0xff; n_bytes], 14).unwrap();
+    });
+}
+
 #[test]
-fn a_truncated_pack_is_noticed_and_repaired_with_its_pins() {
+fn a_truncated_pack_is_unreadable_until_the_next_fetch_brings_it_again() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.mirror();
+    mirror.fetch(None).unwrap();
+    truncate_packs(&lab.mirror_dir());
+    assert!(matches!(mirror.tree(first), Err(TreeError::Unreadable { .. })));
+    assert_eq!(mirror.fetch(None).unwrap().change, Change::Unchanged);
+    assert_eq!(mirror.tree(first).unwrap().read("a/metadata.yaml", 9).unwrap(), b"one");
+}
+
+#[test]
+fn a_broken_pack_is_noticed_and_repaired_with_its_pins() {
     let (lab, first) = Lab::with_commit();
     let mirror = lab.mirror();
     mirror.fetch(None).unwrap();
     mirror.pin("live", first).unwrap();
-    truncate_packs(&lab.mirror_dir());
+    overwrite_packs(&lab.mirror_dir());
     let error = mirror.fetch(None).unwrap_err();
     assert_eq!(error.reason(), "Corrupt", "{error}");
     let repaired = mirror.repair(None).unwrap();
@@ -540,7 +685,7 @@ fn links_and_submodules_are_shown_and_never_followed() {
         let wanted = TreeError::NotAFile { path: path.to_owned() };
         assert_eq!(tree.read(path, 100), Err(wanted), "{path}");
     }
-    for path in ["link/x", "file/x", "dir/y", "../x", "", "dir/", "/dir/x", "dir//x"] {
+    for path in ["link/x", "file/x", "dir/y", "../x", "", "dir/", "/dir", "/dir/x", "dir//x"] {
         let wanted = TreeError::NotFound { path: path.to_owned() };
         assert_eq!(tree.read(path, 100), Err(wanted), "{path}");
     }

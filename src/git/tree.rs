@@ -73,6 +73,7 @@ impl GitTree {
         let mut rest = dir;
         // Folders are mostly read parent first: then the parent's entries name this one.
         if let Some((parent, name)) = dir.rsplit_once('/')
+            && !parent.is_empty()
             && let Some(entries) = self.folders.borrow().get(parent)
         {
             let entry = find(entries, name).ok_or_else(not_found)?;
@@ -82,6 +83,7 @@ impl GitTree {
             tree = Oid::from_bytes(entry.oid.as_bytes()).map_err(|_| not_found())?;
             rest = "";
         }
+        // An empty name (`/a`, `a//b`) is found nowhere.
         for name in rest.split('/').filter(|_| !rest.is_empty()) {
             self.check_tree_size(dir, tree)?;
             let object = self.repository.find_tree(tree).map_err(|error| failed(dir, &error))?;
@@ -147,7 +149,11 @@ impl Tree for GitTree {
     }
 
     fn read(&self, path: &str, limit_bytes: u64) -> Result<Vec<u8>, TreeError> {
-        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (dir, name) = match path.rsplit_once('/') {
+            Some(("", _)) => return Err(TreeError::NotFound { path: path.to_owned() }),
+            Some(split) => split,
+            None => ("", path),
+        };
         let entry = match self.with_folder(dir, |entries| find(entries, name).cloned()) {
             Ok(found) => found,
             // Told about the file that was asked for, not about its folder.

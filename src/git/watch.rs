@@ -178,9 +178,8 @@ fn folders(path: &Path) -> Vec<FolderId> {
 /// The folder with `HEAD`: of a work tree, of a linked work tree, or of a bare repository.
 fn git_dir(path: &Path) -> Option<PathBuf> {
     let inner = path.join(".git");
-    let metadata = match fs::metadata(&inner) {
-        Ok(metadata) => metadata,
-        Err(_) => return path.join("HEAD").exists().then(|| path.to_owned()),
+    let Ok(metadata) = fs::metadata(&inner) else {
+        return path.join("HEAD").exists().then(|| path.to_owned());
     };
     if metadata.is_dir() {
         return Some(inner);

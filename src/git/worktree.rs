@@ -104,53 +104,38 @@ impl WorkTree {
                 continue;
             }
             let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
-            if let Some(entry) = self.entry(&found.path(), &path, name, is_utf8)? {
-                entries.push(entry);
+            // A folder whose name is no UTF-8 cannot be asked for: it is shown without content.
+            let path = is_utf8.then_some(path);
+            if let Some((kind, oid, size_bytes)) = self.look_at(&found.path(), path.as_deref())? {
+                entries.push(Entry { name, is_utf8, kind, oid, size_bytes });
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
-    /// The entry at `at`, unless git would not store it.
-    fn entry(
-        &self,
-        at: &Path,
-        path: &str,
-        name: String,
-        is_utf8: bool,
-    ) -> Result<Option<Entry>, TreeError> {
+    /// What is at `at`, unless git would not store it. `path` is its place in the tree.
+    fn look_at(&self, at: &Path, path: Option<&str>) -> Result<Option<Look>, TreeError> {
+        let shown = path.unwrap_or("a file whose name is no UTF-8");
         let metadata = match fs::symlink_metadata(at) {
             Ok(metadata) => metadata,
             // Gone since the folder was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(path, &error)),
+            Err(error) => return Err(failed(shown, &error)),
         };
         let kind = metadata.file_type();
-        let is_ignored = |folder| self.ignore.as_ref().is_some_and(|own| own.hides(path, folder));
-        let entry = |kind, oid, size_bytes| Some(Entry { name, is_utf8, kind, oid, size_bytes });
         if kind.is_dir() {
-            if is_ignored(true) {
-                return Ok(None);
-            }
-            if at.join(".git").symlink_metadata().is_ok() {
-                return Ok(entry(EntryKind::Submodule, object_id(Oid::zero()), 0));
-            }
-            // A name that is no UTF-8 cannot be asked for: it is shown, its content is not.
-            let inside = if is_utf8 { self.folder(path)? } else { Vec::new() };
-            if inside.is_empty() && is_utf8 {
-                return Ok(None);
-            }
-            return Ok(entry(EntryKind::Directory, tree_id(path, &inside)?, 0));
+            return self.look_at_folder(at, path);
         }
-        if is_ignored(false) {
+        let ignore = self.ignore.as_ref();
+        if ignore.zip(path).is_some_and(|(ignore, path)| ignore.hides_file(path)) {
             return Ok(None);
         }
+        let refused = |error| refused(shown, &error);
         if kind.is_symlink() {
-            let target = fs::read_link(at).map_err(|error| failed(path, &error))?;
+            let target = fs::read_link(at).map_err(|error| failed(shown, &error))?;
             let oid = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes());
-            let oid = oid.map_err(|error| refused(path, &error))?;
-            return Ok(entry(EntryKind::Symlink, object_id(oid), 0));
+            return Ok(Some((EntryKind::Symlink, object_id(oid.map_err(refused)?), 0)));
         }
         if !kind.is_file() {
             return Ok(None);
@@ -161,11 +146,30 @@ impl WorkTree {
         } else {
             Oid::hash_file(ObjectType::Blob, at)
         };
-        let oid = object_id(oid.map_err(|error| refused(path, &error))?);
         let executable = metadata.mode() & 0o100 != 0;
-        Ok(entry(EntryKind::File { executable }, oid, metadata.len()))
+        let kind = EntryKind::File { executable };
+        Ok(Some((kind, object_id(oid.map_err(refused)?), metadata.len())))
+    }
+
+    fn look_at_folder(&self, at: &Path, path: Option<&str>) -> Result<Option<Look>, TreeError> {
+        let nothing = ObjectId::from_bytes([0; 20]);
+        let Some(path) = path else { return Ok(Some((EntryKind::Directory, nothing, 0))) };
+        if self.ignore.as_ref().is_some_and(|ignore| ignore.hides_folder(path)) {
+            return Ok(None);
+        }
+        if at.join(".git").symlink_metadata().is_ok() {
+            return Ok(Some((EntryKind::Submodule, nothing, 0)));
+        }
+        let inside = self.folder(path)?;
+        if inside.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((EntryKind::Directory, tree_id(path, &inside)?, 0)))
     }
 }
+
+/// Kind, id and size of an entry.
+type Look = (EntryKind, ObjectId, u64);
 
 impl std::fmt::Debug for WorkTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -217,18 +221,16 @@ impl Ignore {
         Some(Self { repository, prefix, tracked })
     }
 
-    fn hides(&self, path: &str, is_folder: bool) -> bool {
+    fn hides_file(&self, path: &str) -> bool {
         let path = format!("{}{path}", self.prefix);
-        let asked = if is_folder { format!("{path}/") } else { path.clone() };
-        if !self.repository.is_path_ignored(&asked).unwrap_or(false) {
-            return false;
-        }
-        let is_tracked = if is_folder {
-            self.tracked.range(asked.clone()..).next().is_some_and(|next| next.starts_with(&asked))
-        } else {
-            self.tracked.contains(&path)
-        };
-        !is_tracked
+        self.repository.is_path_ignored(&path).unwrap_or(false) && !self.tracked.contains(&path)
+    }
+
+    fn hides_folder(&self, path: &str) -> bool {
+        let path = format!("{}{path}/", self.prefix);
+        let mut from_here = self.tracked.range(path.clone()..);
+        self.repository.is_path_ignored(&path).unwrap_or(false)
+            && !from_here.next().is_some_and(|next| next.starts_with(&path))
     }
 }
 

@@ -1,9 +1,9 @@
 //! An engine with a stopwatch: counts and times each call, and in debug builds can kill the
 //! process between two of them, so that tests see what any crash leaves behind.
 
-use std::sync::Arc;
 use std::io;
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 

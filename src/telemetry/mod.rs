@@ -6,7 +6,6 @@
 //! # Invariants
 //! * Standard output belongs to the commands: no log line ever goes there.
 //! * Nothing here fails a start except a filter that cannot be parsed.
-//! * No filter, however fine, shows what is sent to the container engine: answers are in it.
 //!
 //! # Not here
 //! Text for people at the command line (`cli::output`).
@@ -19,13 +18,9 @@ pub mod notify;
 use std::io::IsTerminal as _;
 
 use thiserror::Error;
-use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::model::Clock as _;
@@ -50,32 +45,30 @@ pub enum TelemetryError {
 /// When the filter is wrong, or when called twice.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+        .with_env_filter(filter(&config.filter)?)
         .with_writer(std::io::stderr);
     let outcome = match config.format {
-        LogFormat::Text => builder
-            .with_timer(Rfc3339)
-            .with_ansi(std::io::stderr().is_terminal())
-            .finish()
-            .with(filter_fn(is_discreet))
-            .try_init(),
+        LogFormat::Text => {
+            builder.with_timer(Rfc3339).with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
         LogFormat::Json => builder
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
             .with_timer(Rfc3339)
-            .finish()
-            .with(filter_fn(is_discreet))
             .try_init(),
     };
     outcome.map_err(|_| TelemetryError::Twice)
 }
 
-/// Whether a line may be written at all. The engine's client logs whole requests below `info`, and
-/// answers are in them: as files, and as variables of a `flag-rotator`.
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
-    !metadata.target().starts_with("bollard") || *metadata.level() <= Level::INFO
+/// The operator's filter. The engine's client is never more talkative than `info`: below that it
+/// logs request bodies, and the rotator's environment holds answers.
+fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    let quiet = ["bollard=info", "hyper=info", "hyper_util=info", "h2=info"];
+    quiet.into_iter().try_fold(EnvFilter::try_new(text)?, |filter, directive| {
+        Ok(filter.add_directive(directive.parse()?))
+    })
 }
 
 /// Stamps log lines with the system's clock, in UTC with milliseconds.

@@ -98,7 +98,7 @@ fn bad_inputs() -> Vec<Bad> {
         bad("BAD-07", file, compose("colour: red"), "COMPOSE008", "colour"),
         bad("BAD-08", file, compose("network_mode: host"), "HARDEN003", "network_mode"),
         bad("BAD-09", file, compose("cap_add: [SYS_ADMIN]"), "HARDEN002", "SYS_ADMIN"),
-        bad("BAD-10", file, Compose::web(&[]).replace("\"8080\"]", "\"8000-8010\"]"), "COMPOSE011", ""),
+        bad("BAD-10", file, Compose::web(&[]).replace("\"8080\"]", "\"1-65535\"]"), "COMPOSE011", "range"),
         bad("BAD-11", file, Compose::web(&[]).replace("\"8080\"]", "\"99999\"]"), "COMPOSE011", "99999"),
         bad("BAD-12", "services/web/Dockerfile", String::new(), "STRUCT004", ""),
         bad("BAD-13", file, compose("pid: host"), "HARDEN003", "pid"),

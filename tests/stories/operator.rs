@@ -164,7 +164,7 @@ async fn doctor_looks_at_everything_and_says_what_to_do() {
     let challenges = stage.remote.file("").display().to_string();
     let report = daemon.cli(&["doctor", "--challenges", &challenges]);
     assert!(matches!(report.code, Some(0 | 1)), "{report:?}");
-    for word in ["engine", "busybox", "disk", "pool"] {
+    for word in ["engine create", "engine disk", "base images", "address pool"] {
         assert!(report.stdout.to_lowercase().contains(word), "no `{word}`: {}", report.stdout);
     }
     let mut broken = command(&[]);

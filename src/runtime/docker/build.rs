@@ -72,7 +72,7 @@ impl Docker {
         }
     }
 
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         request: &BuildRequest,
         context: &Bytes,
@@ -168,8 +168,10 @@ impl Docker {
 
 /// Who builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Builder {
+pub(super) enum Builder {
+    /// The engine's BuildKit, with its own frontend.
     BuildKit,
+    /// The builder before it.
     Classic,
 }
 
@@ -182,7 +184,8 @@ fn arguments(request: &BuildRequest) -> HashMap<String, String> {
 
 /// Whether the engine has no BuildKit, as opposed to a build that failed.
 fn is_buildkit_missing(error: &BuildError) -> bool {
-    const WORDS: [&str; 4] = [
+    const WORDS: [&str; 5] = [
+        "no active session",
         "buildkit not supported",
         "buildkit is not",
         "buildkit is currently disabled",

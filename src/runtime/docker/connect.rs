@@ -235,4 +235,59 @@ mod tests {
         }
         Connection::new("unix:///var/run/docker.sock").unwrap();
     }
+
+    /// An engine that answers each request with the next of `answers`; returns the paths asked for.
+    fn scripted(
+        socket: &std::path::Path,
+        answers: Vec<(&'static str, &'static str)>,
+    ) -> std::thread::JoinHandle<Vec<String>> {
+        use std::io::{BufRead as _, Write as _};
+        let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            let mut paths = Vec::new();
+            for (status, body) in answers {
+                let (stream, _) = listener.accept().unwrap();
+                let mut lines = std::io::BufReader::new(&stream).lines();
+                let request = lines.next().unwrap().unwrap();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                paths.push(request.split(' ').nth(1).unwrap().to_owned());
+                let size = body.len();
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {size}\r\n\r\n");
+                (&stream).write_all(format!("{head}{body}").as_bytes()).unwrap();
+            }
+            paths
+        })
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_was_exchanged_under_us_is_negotiated_with_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("docker.sock");
+        let engine = scripted(
+            &socket,
+            vec![
+                ("200 OK", r#"{"ApiVersion":"1.47","MinAPIVersion":"1.24"}"#),
+                ("200 OK", r#"{"ServerVersion":"27"}"#),
+                (
+                    "400 Bad Request",
+                    r#"{"message":"client version 1.47 is too new. Maximum supported API version is 1.41"}"#,
+                ),
+                ("200 OK", r#"{"ApiVersion":"1.41","MinAPIVersion":"1.12"}"#),
+                ("200 OK", r#"{"ServerVersion":"20.10"}"#),
+            ],
+        );
+        let connection = Connection::new(&format!("unix://{}", socket.display())).unwrap();
+        let mut versions = Vec::new();
+        for _ in 0..2 {
+            let info = connection
+                .run(&Call::read("look"), |client| async move { client.info().await })
+                .await
+                .unwrap();
+            versions.push(info.server_version.unwrap());
+        }
+        assert_eq!(versions, ["27", "20.10"]);
+        assert_eq!(connection.api().await.unwrap(), Api(1, 41));
+        let paths = engine.join().unwrap();
+        assert_eq!(paths, ["/version", "/v1.47/info", "/v1.47/info", "/version", "/v1.41/info"]);
+    }
 }

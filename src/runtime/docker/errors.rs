@@ -81,7 +81,7 @@ pub(super) fn map(error: &Error, call: &Call, endpoint: &str) -> EngineError {
             if is_disk_full(&reason) {
                 EngineError::DiskFull { reason }
             } else if status == Some(404) {
-                EngineError::NotFound { what: format!("the object of `{what}`") }
+                EngineError::NotFound { what: format!("what `{what}` needs ({reason})") }
             } else {
                 EngineError::Refused { what, reason }
             }
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_engines_words_become_situations() {
-        insta::assert_snapshot!(check(&refusal(404, "No such container: x")), @"the object of `start container x` does not exist on the container engine");
+        insta::assert_snapshot!(check(&refusal(404, "No such container: x")), @"what `start container x` needs (No such container: x) does not exist on the container engine");
         insta::assert_snapshot!(check(&refusal(500, "write /x: no space left on device")), @"the disk of the container engine is full (write /x: no space left on device)");
         insta::assert_snapshot!(check(&refusal(500, "failed to dial: context deadline exceeded")), @"the container engine at `unix:///d.sock` does not answer (failed to dial: context deadline exceeded)");
         insta::assert_snapshot!(check(&refusal(400, "invalid\nmount")), @"the container engine refused `start container x`: invalid mount");

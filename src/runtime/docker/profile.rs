@@ -9,6 +9,7 @@
 //! * Only the ports of the spec are published, each on the address the spec names.
 //! * Every volume path of the image is covered: an anonymous volume would write to the host's disk
 //!   without a bound, even below a read-only root (E14).
+//! * Names outside the instance are not resolved.
 //! * Answers are in the environment only where the spec has `answer_environment`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -117,6 +118,11 @@ fn host_config(
         }),
         init: Some(true),
         ipc_mode: Some("private".to_owned()),
+        // Names of the instance come from the engine's resolver. For all others it is pointed at the
+        // container itself, where nobody answers: the host must not look them up, for that would be
+        // a way out (E10). The engine stays mute then, so the waiting is cut short.
+        dns: Some(vec!["127.0.0.1".to_owned()]),
+        dns_options: Some(vec!["timeout:1".to_owned(), "attempts:2".to_owned()]),
         network_mode: Some(spec.network.network.clone()),
         publish_all_ports: Some(false),
         port_bindings: Some(ports(spec).map(|(port, binding)| (port, Some(binding))).collect()),

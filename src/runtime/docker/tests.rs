@@ -226,9 +226,30 @@ async fn services_find_each_other_by_name_and_players_find_the_port() {
         let said = rig.say(&web, &format!("wget -qO- http://{name}:8080/")).await;
         assert_eq!(said.output, "hello\n", "{name}");
     }
+    let began = std::time::Instant::now();
+    let outside = rig.say(&web, "wget -T 20 http://example.org/").await;
+    assert_ne!(outside.code, 0, "a name outside is not looked up: {outside:?}");
+    assert!(began.elapsed() < Duration::from_secs(10), "it fails soon: {:?}", began.elapsed());
     assert_eq!(fetch((std::net::Ipv4Addr::LOCALHOST, port)).await.unwrap(), "hello");
     let seen = rig.engine.container(&web).await.unwrap().unwrap();
     assert_eq!(fetch((seen.addresses[&back], 8080)).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn a_published_port_that_nobody_serves_yet_is_not_usable() {
+    use crate::runtime::probe::{ProbeTarget, wait_usable};
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let mut spec = rig.bench().web(&network);
+    suite::publish(&mut spec, suite::free_port());
+    spec.service.entrypoint = Some(vec!["/bin/sh".into(), "-c".into()]);
+    let late = "sleep 1; touch /tmp/serves; exec httpd -f -p 8080 -h /www";
+    spec.service.command = Some(vec![late.into()]);
+    let id = rig.started(&spec).await;
+    let target = ProbeTarget::new(&id, &spec.service, None);
+    assert_eq!(target.ports, [8080]);
+    wait_usable(&rig.engine, &target, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(rig.say(&id, "test -e /tmp/serves").await.code, 0, "it was called usable too soon");
 }
 
 #[tokio::test]
@@ -265,8 +286,18 @@ async fn the_engines_health_verdict_and_logs_are_passed_on() {
     spec.service.entrypoint = Some(vec!["/bin/sh".into(), "-c".into()]);
     spec.service.command =
         Some(vec!["for i in 1 2 3; do echo line $i; done; printf '\\377\\n'; sleep 60".into()]);
+    let mut events = rig.engine.events().await.unwrap();
     let id = rig.started(&spec).await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let verdict = async {
+        while let Some(event) = futures_util::StreamExt::next(&mut events).await {
+            if event.action == "health_status: unhealthy" {
+                return event.instance;
+            }
+        }
+        None
+    };
+    assert_eq!(tokio::time::timeout_at(deadline, verdict).await.unwrap(), Some(spec.instance));
     while !rig.engine.container(&id).await.unwrap().unwrap().is_unhealthy {
         assert!(tokio::time::Instant::now() < deadline, "it never became unhealthy");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -319,6 +350,29 @@ async fn a_failed_build_names_the_instruction() {
     assert!(text.to_lowercase().contains("unknown instruction: runn"), "{text}");
     let (text, _) = verdict("RUN [ $(ls /sys/class/net | wc -l) = 1 ] && exit 9").await;
     assert!(text.ends_with("exit code 9"), "no network but loopback: {text}");
+}
+
+#[tokio::test]
+async fn the_classic_builder_does_the_same() {
+    let rig = Rig::new().await;
+    let attempt = async |dockerfile: &str| {
+        let request = suite::build_request(dockerfile, &[("busybox", &busybox())]);
+        let (log, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        let mut log = build_log::BuildLog::new(log);
+        let classic = build::Builder::Classic;
+        let built = rig.engine.attempt(&request, &request.context, classic, &mut log).await;
+        let said: Vec<_> = std::iter::from_fn(|| lines.try_recv().ok()).collect();
+        (built.map_err(|error| error.to_string()), said, request)
+    };
+    let good = "FROM scratch\nCOPY busybox /bin/sh\nRUN echo to the log\n";
+    let (built, said, request) = attempt(good).await;
+    assert_eq!(built, Ok(()), "{said:#?}");
+    assert!(said.iter().any(|line| line == "to the log"), "{said:#?}");
+    let seen = rig.engine.image(&request.tag).await.unwrap().unwrap();
+    assert_eq!(seen.build_key, Some(request.key));
+    let (built, _, _) = attempt(&format!("{good}RUN exit 3\n")).await;
+    let text = "the build failed: `RUN exit 3` ended with exit code 3";
+    assert_eq!(built, Err(text.to_owned()));
 }
 
 #[tokio::test]
