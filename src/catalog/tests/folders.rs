@@ -113,7 +113,7 @@ fn a_build_context_is_what_its_ignore_file_leaves() {
     assert_eq!(contexts(&tree), contexts(&same));
     assert_ne!(contexts(&tree), contexts(&other));
     insta::assert_snapshot!(lines(&read(&tree.with(ignore, "*.log\n[a\n"))), @r"
-    docker-compose.yml:3:12 error STRUCT004 the build context of `web`: `.dockerignore:2`: a `[` is never closed; write `\[` for the character itself
+    docker-compose.yml:3:5 error STRUCT004 the build context of `web`: `.dockerignore:2`: a `[` is never closed; write `\[` for the character itself
     ");
 }
 
