@@ -19,7 +19,9 @@ use super::dockerignore::{Ignore, IgnoreError, Verdict};
 use super::files::shown_path;
 use super::folder::join;
 use super::names;
-use crate::model::{ContextId, Entry, EntryKind, ObjectId, Tree, TreeError};
+use crate::model::{
+    ContextId, Disposition, Entry, EntryKind, ObjectId, RetryClass, Tree, TreeError,
+};
 
 /// Most files of a context.
 const MAX_FILES: usize = 20_000;
@@ -146,6 +148,32 @@ pub enum ContextError {
     /// The store failed.
     #[error(transparent)]
     Tree(#[from] TreeError),
+}
+
+impl ContextError {
+    /// Whether reading it again can help: only when the store behind the tree failed.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Tree(TreeError::Unreadable { .. }) => Disposition::Retry(RetryClass::Build),
+            Self::Tree(
+                TreeError::NotFound { .. }
+                | TreeError::NotAFile { .. }
+                | TreeError::TooLarge { .. },
+            )
+            | Self::NoFolder { .. }
+            | Self::NoDockerfile { .. }
+            | Self::NotRegular { .. }
+            | Self::FileTooLarge { .. }
+            | Self::Pattern { .. }
+            | Self::TooManyPatterns { .. }
+            | Self::Symlink { .. }
+            | Self::Submodule { .. }
+            | Self::Name { .. }
+            | Self::TooDeep { .. }
+            | Self::TooManyFiles { .. }
+            | Self::TooManyBytes { .. } => Disposition::Terminal,
+        }
+    }
 }
 
 /// The files of the context folder `root` (path from the repository's root, `""` is the root

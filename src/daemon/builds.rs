@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
 use super::shared::{Shared, Statement};
-use crate::builder::{BuildJob, BuildReport, BuildSource};
+use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
 use crate::model::compose::ImageSource;
 use crate::model::{
     Build, BuildKey, BuildState, Challenge, ChallengeId, ConditionStatus, ConditionType,
@@ -23,8 +23,19 @@ use crate::release::live::{self, HoldReason, LiveVersion};
 use crate::store::{BuildOutcome, LiveRow, StoreError};
 use crate::telemetry::metrics;
 
+/// The priority of what a push asks for (`contract/gitops.md` §4.8: candidate build).
+const PUSHED: i32 = 20;
+
 /// Tries of a build that failed for a reason that may pass, before a person must ask.
 const MAX_ATTEMPTS: u32 = 8;
+
+/// Works off the queue of builds until the daemon stops; what runs then is begun anew next time.
+pub(crate) async fn work(shared: Arc<Shared>) {
+    tokio::select! {
+        () = shared.builder.run() => {}
+        () = shared.tasks.stopping().cancelled() => {}
+    }
+}
 
 /// Takes in finished builds until the daemon stops.
 pub(crate) async fn collect(
@@ -138,9 +149,9 @@ async fn want_one(
     shared.store.begin_build(unit.key, shared.now()).await?;
     let mirror = Arc::clone(&shared.mirror);
     let path = challenge.path.clone();
-    let source = match unit.source {
-        ImageSource::Reference(reference) => BuildSource::Reference(reference),
-        ImageSource::Build(spec) => BuildSource::Dockerfile {
+    let wish = match unit.source {
+        ImageSource::Reference(reference) => ImageWish::Reference(reference),
+        ImageSource::Build(spec) => ImageWish::Dockerfile {
             context: {
                 let spec = spec.clone();
                 Arc::new(move || {
@@ -149,13 +160,15 @@ async fn want_one(
                 })
             },
             spec,
+            tag: image_tag(&challenge.id, &unit.service, unit.key),
         },
     };
     shared.builder.submit(BuildJob {
         key: unit.key,
         challenge: challenge.id.clone(),
         service: unit.service,
-        source,
+        priority: PUSHED,
+        wish,
     });
     Ok(())
 }

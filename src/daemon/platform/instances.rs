@@ -6,6 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::{Outcome, Platform, PlatformError, StartRequest};
+use crate::builder::JobState;
 use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::{builds, instances, leases};
@@ -289,8 +290,14 @@ impl Platform {
     pub(super) async fn builds_of(&self, challenge: &Challenge) -> Outcome<Vec<Build>> {
         let mut builds = builds::of_challenge(&self.shared, challenge).await?;
         for build in builds.iter_mut().filter(|build| build.state == BuildState::Building) {
-            // The row learns of the output at the end; until then the builder has it.
-            build.log_tail = self.shared.builder.log_tail(&build.key).unwrap_or_default();
+            // The row learns of the output at the end; until then the builder has it. One that
+            // waits for a slot is not building yet.
+            match self.shared.builder.state(build.key) {
+                Some(JobState::Queued) => build.state = BuildState::Unbuilt,
+                Some(JobState::Building) | None => {
+                    build.log_tail = self.shared.builder.log_tail(build.key).unwrap_or_default();
+                }
+            }
         }
         Ok(builds)
     }
