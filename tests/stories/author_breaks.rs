@@ -100,7 +100,7 @@ fn bad_inputs() -> Vec<Bad> {
         bad("BAD-09", file, compose("cap_add: [SYS_ADMIN]"), "HARDEN002", "SYS_ADMIN"),
         bad("BAD-10", file, Compose::web(&[]).replace("\"8080\"]", "\"1-65535\"]"), "COMPOSE011", "range"),
         bad("BAD-11", file, Compose::web(&[]).replace("\"8080\"]", "\"99999\"]"), "COMPOSE011", "99999"),
-        bad("BAD-12", "services/web/Dockerfile", String::new(), "STRUCT004", ""),
+        bad("BAD-12", file, Compose::web(&[]).replace("services/web", "services/nowhere"), "STRUCT004", "nowhere"),
         bad("BAD-13", file, compose("pid: host"), "HARDEN003", "pid"),
         bad("BAD-14", file, compose("devices: [/dev/kmsg]"), "HARDEN004", "devices"),
         bad("BAD-15", file, compose("env_file: /etc/passwd"), "HARDEN009", "env_file"),
