@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::context::ContextError;
-use crate::model::build::BuildProgress;
 use crate::model::compose::BuildSpec;
 use crate::model::{BuildKey, ChallengeId, Clock, Disposition, ServiceName, Timestamp};
 use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, EngineError, ImageSeen};
@@ -112,16 +111,11 @@ struct Inner {
 /// What a running build has said so far.
 #[derive(Debug, Default)]
 struct Output {
-    progress: BuildProgress,
     tail: String,
 }
 
 impl Output {
     fn add(&mut self, line: &str) {
-        if let Some(step) = step_of(line) {
-            self.progress.step = step;
-        }
-        self.progress.line = line.chars().take(200).collect();
         self.tail.push_str(line);
         self.tail.push('\n');
         if self.tail.len() > TAIL_BYTES {
@@ -131,18 +125,6 @@ impl Output {
             self.tail.drain(..cut);
         }
     }
-}
-
-/// `3/7` of `Step 3/7 : RUN …` or `[stage 3/7] RUN …`.
-fn step_of(line: &str) -> Option<String> {
-    let rest = match line.strip_prefix("Step ") {
-        Some(rest) => rest,
-        None => line.split_once('[')?.1.split_once(']')?.0.rsplit(' ').next()?,
-    };
-    let word = rest.split([' ', ':']).next()?;
-    let (nth, of) = word.split_once('/')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (is_number(nth) && is_number(of)).then(|| word.to_owned())
 }
 
 /// The tag of an image: `flagops/<challenge>-<service>:<key>`, a valid reference for any ids.
@@ -191,12 +173,6 @@ impl Builder {
         drop(running);
         let inner = Arc::clone(&self.inner);
         self.inner.tasks.spawn(async move { inner.run(job).await });
-    }
-
-    /// Where a queued or running build stands.
-    pub fn progress(&self, key: &BuildKey) -> Option<BuildProgress> {
-        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(key).map(|output| output.progress.clone())
     }
 
     /// What a queued or running build has said, the end of it.
@@ -332,18 +308,6 @@ fn from_engine(error: &EngineError) -> BuildFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_step_is_read_from_both_builders() {
-        for (line, wanted) in [
-            ("Step 3/7 : RUN make", Some("3/7")),
-            ("#8 [build 2/5] COPY . .", Some("2/5")),
-            ("[internal] load build definition", None),
-            ("Step x/y", None),
-        ] {
-            assert_eq!(step_of(line).as_deref(), wanted, "{line}");
-        }
-    }
 
     #[test]
     fn tags_are_valid_references_for_odd_ids() {

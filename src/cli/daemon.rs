@@ -104,7 +104,7 @@ async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
         warn!("`network.wall` is off: instances can reach this host and its networks");
         return None;
     }
-    let wall = Arc::new(Wall::new(data.installation()));
+    let wall = Arc::new(Wall::new(data.installation(), config.network.pool));
     match wall.ensure().await {
         Ok(WallState::Up) => Some(wall),
         Ok(WallState::Unsupported { reason }) => {

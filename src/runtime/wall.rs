@@ -1,42 +1,58 @@
 //! The wall around instances: a firewall table of our own on the host.
 //!
 //! A Docker bridge keeps instances apart from each other, not from the host, its neighbours and the
-//! cloud's metadata service (`security.md` §3.4). This table does, for every bridge whose name
-//! begins with [`BRIDGE_PREFIX`], present and future: it is static, so no rule is added or removed
-//! when instances come and go, and it stays in force while neither we nor the engine run.
+//! cloud's metadata service. This table does, for every bridge that is cut from our pool, present
+//! and future: no rule is added or removed when instances come and go.
 //!
-//! In:  the installation. Out: the table, loaded by one `nft` transaction.
+//! In:  the installation and its pool. Out: the table `inet flagops_<installation>`, loaded by one
+//! `nft` transaction. What it says is in [`rules`].
+//!
+//! The wall outlives the daemon on purpose: instances run on without it, so do their walls. The
+//! daemon looks every 30 seconds whether the table is as it was made, and makes it again if not (a
+//! firewall that was reloaded flushes everything). [`Wall::remove`] is for uninstalling.
 //!
 //! # Invariants
-//! * From an instance: replies, and packets to its own bridge. Nothing else: no host, no published
-//!   port of another instance, no LAN, no internet, no IPv6, no forged source address.
-//! * To an instance: what was published, replies, and what this host itself sends (the probe).
-//! * A published port stays reachable: what Docker translated is let through.
-//! * Other tables are never touched; a `drop` of ours is final whatever they say.
+//! * There is no moment without rules while a table is replaced, and open connections survive.
+//! * Only bridges of our own pool are touched: neither Docker's other containers nor another
+//!   installation. Two installations with one pool have equal tables, which agree.
+//! * A `drop` of ours is final whatever other tables say; an `accept` of ours is not, so nothing
+//!   is opened that others close.
+//! * No word from outside reaches the command line of `nft`.
+//!
+//! # Not here
+//! Networks made from an earlier `network.pool`: they are outside the wall until they are removed.
+//! A daemon in a network namespace of its own walls that one, not the host's.
+
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::model::InstallationId;
-
-/// How the names of our bridges on the host begin.
-pub const BRIDGE_PREFIX: &str = "fi";
 
 /// How long `nft` may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Where `nft` is when it is not in `PATH`, as under a bare service manager.
-const PATHS: [&str; 4] = ["nft", "/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"];
+const PROGRAMS: [&str; 4] = ["nft", "/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"];
+/// Rules from standard input; listings without counters, so that two of them can be compared.
+const ARGUMENTS: [&str; 3] = ["--stateless", "--file", "-"];
 
 /// The firewall table of one installation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Wall {
     table: String,
-    prefix: String,
+    pool: Ipv4Net,
+    /// How the kernel listed the table right after we made it. Locked while `nft` runs.
+    made: Mutex<Option<String>>,
 }
 
 /// Whether the wall stands.
@@ -74,58 +90,97 @@ pub enum WallError {
     },
 }
 
+/// How `nft` ended.
+enum Outcome {
+    /// It did it, and said this.
+    Done(String),
+    /// It did not, and said this.
+    Refused(String),
+    /// There is no `nft`.
+    Missing,
+}
+
 impl Wall {
-    /// The wall of `installation`. Changes nothing yet.
-    pub fn new(installation: &InstallationId) -> Self {
-        Self::with_prefix(installation, BRIDGE_PREFIX)
+    /// The wall of `installation` around the networks cut from `pool`. Changes nothing yet.
+    pub fn new(installation: &InstallationId, pool: Ipv4Net) -> Self {
+        let table = format!("flagops_{}", installation.short());
+        Self { table, pool, made: Mutex::default() }
     }
 
-    fn with_prefix(installation: &InstallationId, prefix: &str) -> Self {
-        Self { table: format!("flagops_{}", installation.short()), prefix: prefix.to_owned() }
-    }
-
-    /// Puts the table up, or replaces it by itself in one transaction: there is no moment without
-    /// rules, and open connections survive. Call it at start and every now and then.
+    /// Puts the table up, or replaces it when it is not as we made it. Call it at start and every
+    /// now and then; as long as nobody touched the table, that only reads. Cancel-safe.
     ///
     /// # Errors
     /// When `nft` is there and allowed, and fails all the same.
     pub async fn ensure(&self) -> Result<WallState, WallError> {
-        self.load(&rules(&self.table, &self.prefix)).await
+        let mut made = self.made.lock().await;
+        if made.is_some() && self.listing().await? == *made {
+            return Ok(WallState::Up);
+        }
+        *made = None;
+        match run_nft(&rules::text(&self.table, self.pool)).await? {
+            Outcome::Done(_) => {
+                *made = self.listing().await?;
+                Ok(WallState::Up)
+            }
+            Outcome::Missing => Ok(WallState::Unsupported {
+                reason: "there is no `nft` on this machine: install the package `nftables`"
+                    .to_owned(),
+            }),
+            Outcome::Refused(reason) => match unsupported(&reason) {
+                Some(reason) => Ok(WallState::Unsupported { reason: reason.to_owned() }),
+                None => Err(self.refused(reason)),
+            },
+        }
     }
 
     /// Takes the table down; succeeds when there is none.
     ///
     /// # Errors
-    /// As [`Self::ensure`].
-    pub async fn remove(&self) -> Result<WallState, WallError> {
-        // Declaring it first makes the deletion succeed when it is absent.
-        let table = &self.table;
-        self.load(&format!("table inet {table}\ndelete table inet {table}\n")).await
+    /// When `nft` is there and fails, also for want of rights.
+    pub async fn remove(&self) -> Result<(), WallError> {
+        let mut made = self.made.lock().await;
+        *made = None;
+        match run_nft(&rules::removal(&self.table)).await? {
+            Outcome::Done(_) | Outcome::Missing => Ok(()),
+            Outcome::Refused(reason) => Err(self.refused(reason)),
+        }
     }
 
-    async fn load(&self, text: &str) -> Result<WallState, WallError> {
-        if !rustix::process::geteuid().is_root() {
-            let reason = "the firewall needs root: run the daemon as root, or give it \
-                          CAP_NET_ADMIN and put the table up yourself"
-                .to_owned();
-            return Ok(WallState::Unsupported { reason });
+    /// The table as the kernel has it; `None` when it has none, or does not tell.
+    async fn listing(&self) -> Result<Option<String>, WallError> {
+        match run_nft(&format!("list table inet {}\n", self.table)).await? {
+            Outcome::Done(text) => Ok(Some(text)),
+            Outcome::Refused(_) | Outcome::Missing => Ok(None),
         }
-        let Some(output) = run_nft(&["-f", "-"], text).await? else {
-            let reason = "there is no `nft` on this machine: install the package `nftables`";
-            return Ok(WallState::Unsupported { reason: reason.to_owned() });
-        };
-        if output.status.success() {
-            return Ok(WallState::Up);
-        }
-        Err(WallError::Refused { table: self.table.clone(), reason: one_line(&output.stderr) })
+    }
+
+    fn refused(&self, reason: String) -> WallError {
+        WallError::Refused { table: self.table.clone(), reason }
     }
 }
 
-/// Runs `nft` on `text`; `None` when there is no `nft`.
-async fn run_nft(arguments: &[&str], text: &str) -> Result<Option<Output>, WallError> {
-    for path in PATHS {
-        let child = Command::new(path)
-            .args(arguments)
+/// What this machine lacks, if that is why `nft` refused.
+fn unsupported(reason: &str) -> Option<&'static str> {
+    if reason.contains("Operation not permitted") || reason.contains("Permission denied") {
+        return Some(
+            "rules may not be set: run the daemon as root, or give its service `CAP_NET_ADMIN`",
+        );
+    }
+    // How `nft` says that the kernel has no nf_tables at all.
+    let is_without = ["Protocol not supported", "Unable to initialize Netlink socket"]
+        .iter()
+        .any(|words| reason.contains(words));
+    is_without.then_some("the kernel has no nf_tables: load the module `nf_tables`")
+}
+
+/// Runs `nft` on `text`.
+async fn run_nft(text: &str) -> Result<Outcome, WallError> {
+    for program in PROGRAMS {
+        let child = Command::new(program)
+            .args(ARGUMENTS)
+            // Its refusals are read by `unsupported`, so they have to be in English.
+            .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -135,67 +190,29 @@ async fn run_nft(arguments: &[&str], text: &str) -> Result<Option<Output>, WallE
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(|source| WallError::Run { source })?,
         };
-        let feed = async {
+        let finished = async {
             if let Some(mut stdin) = child.stdin.take() {
                 // A refusal closes the pipe early; its words are in the output.
                 let _ = stdin.write_all(text.as_bytes()).await;
             }
             child.wait_with_output().await
         };
-        return match tokio::time::timeout(DEADLINE, feed).await {
-            Ok(output) => output.map(Some).map_err(|source| WallError::Run { source }),
-            Err(_) => Err(WallError::TimedOut),
-        };
+        let output = tokio::time::timeout(DEADLINE, finished)
+            .await
+            .map_err(|_| WallError::TimedOut)?
+            .map_err(|source| WallError::Run { source })?;
+        return Ok(if output.status.success() {
+            Outcome::Done(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Outcome::Refused(one_line(&output.stderr))
+        });
     }
-    Ok(None)
+    Ok(Outcome::Missing)
 }
 
+/// The beginning of what `nft` said, on one line.
 fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(400).collect()
 }
-
-/// The whole table as one transaction.
-///
-/// The question "same bridge?" is asked by a route lookup (`fib daddr . iif`): nft cannot compare
-/// two interface names, and a set of bridges would have to follow every start. It only matters
-/// where bridged packets pass the firewall at all (`br_netfilter`); otherwise nobody asks.
-fn rules(table: &str, prefix: &str) -> String {
-    format!(
-        r#"table inet {table}
-delete table inet {table}
-table inet {table} {{
-  chain early {{
-    # After connection tracking (-200), before address translation (-100): what is dropped here never
-    # reaches a published port of another instance by way of the host.
-    type filter hook prerouting priority -150; policy accept;
-    iifname "{prefix}*" meta nfproto ipv6 counter drop
-    iifname "{prefix}*" fib saddr . iif oif missing counter drop
-    iifname "{prefix}*" ct state established,related accept
-    iifname "{prefix}*" fib daddr . iif oif exists accept
-    iifname "{prefix}*" counter drop
-    # A neighbour that routes 127.0.0.1 to us would reach ports published on loopback only.
-    iifname != "lo" ip daddr 127.0.0.0/8 counter drop
-  }}
-  chain input {{
-    type filter hook input priority -10; policy accept;
-    iifname "{prefix}*" ct state established,related accept
-    iifname "{prefix}*" counter drop
-  }}
-  chain forward {{
-    type filter hook forward priority -10; policy accept;
-    iifname "{prefix}*" oifname != "{prefix}*" ct state established,related accept
-    iifname "{prefix}*" oifname != "{prefix}*" counter drop
-    iifname != "{prefix}*" oifname "{prefix}*" ct state established,related accept
-    iifname != "{prefix}*" oifname "{prefix}*" ct status dnat accept
-    iifname != "{prefix}*" oifname "{prefix}*" counter drop
-  }}
-}}
-"#
-    )
-}
-
-#[cfg(test)]
-#[path = "wall_tests.rs"]
-mod tests;

@@ -30,8 +30,7 @@ fn said(findings: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn a_broken_metadata_yaml_keeps_the_old_version_and_names_file_and_line() {
-    let stage =
-        Stage::with(&[Challenge::web("WEB-201", "one"), Challenge::tcp("PWN-201")]).await;
+    let stage = Stage::with(&[Challenge::web("WEB-201", "one"), Challenge::tcp("PWN-201")]).await;
     let daemon = stage.serve().await;
     daemon.live("WEB-201").await;
     daemon.live("PWN-201").await;
@@ -46,10 +45,14 @@ async fn a_broken_metadata_yaml_keeps_the_old_version_and_names_file_and_line() 
     stage.remote.push("break one, add another");
 
     let found = findings(&admin, "WEB-201", "META003").await;
-    let line = 1 + broken.lines().position(|line| line.contains("impossible")).expect("it is there");
+    let line =
+        1 + broken.lines().position(|line| line.contains("impossible")).expect("it is there");
     let has = |wanted: &str| found.iter().any(|finding| finding.starts_with(wanted));
     assert!(has(&format!("META003 WEB/WEB-201/metadata.yaml:{line} ")), "{found:?}");
-    assert!(has(&format!("META005 WEB/WEB-201/metadata.yaml:{} ", line + 1)), "all at once: {found:?}");
+    assert!(
+        has(&format!("META005 WEB/WEB-201/metadata.yaml:{} ", line + 1)),
+        "all at once: {found:?}"
+    );
     let condition = admin.stated("challenge/WEB-201", "Validated", "False", "Invalid").await;
     let message = condition["message"].as_str().expect("a condition has a message");
     assert!(message.contains(&format!("metadata.yaml:{line}")), "{message}");
@@ -90,7 +93,13 @@ fn bad_inputs() -> Vec<Bad> {
     let file = "docker-compose.yml";
     vec![
         bad("BAD-01", "metadata.yaml", bomb, "META000", "alias"),
-        bad("BAD-02", "metadata.yaml", "name: x\n".repeat(100 * 1024 * 1024 / 8), "META000", "bytes"),
+        bad(
+            "BAD-02",
+            "metadata.yaml",
+            "name: x\n".repeat(100 * 1024 * 1024 / 8),
+            "META000",
+            "bytes",
+        ),
         bad("BAD-03", "metadata.yaml", "name: [\n".to_owned(), "META000", ""),
         bad("BAD-04", file, compose("privileged: true"), "HARDEN001", "privileged"),
         bad("BAD-05", file, compose("volumes: [\"/:/host\"]"), "HARDEN006", "path of the node"),
@@ -98,9 +107,27 @@ fn bad_inputs() -> Vec<Bad> {
         bad("BAD-07", file, compose("colour: red"), "COMPOSE008", "colour"),
         bad("BAD-08", file, compose("network_mode: host"), "HARDEN003", "network_mode"),
         bad("BAD-09", file, compose("cap_add: [SYS_ADMIN]"), "HARDEN002", "SYS_ADMIN"),
-        bad("BAD-10", file, Compose::web(&[]).replace("\"8080\"]", "\"1-65535\"]"), "COMPOSE011", "range"),
-        bad("BAD-11", file, Compose::web(&[]).replace("\"8080\"]", "\"99999\"]"), "COMPOSE011", "99999"),
-        bad("BAD-12", file, Compose::web(&[]).replace("services/web", "services/nowhere"), "STRUCT004", "nowhere"),
+        bad(
+            "BAD-10",
+            file,
+            Compose::web(&[]).replace("\"8080\"]", "\"1-65535\"]"),
+            "COMPOSE011",
+            "range",
+        ),
+        bad(
+            "BAD-11",
+            file,
+            Compose::web(&[]).replace("\"8080\"]", "\"99999\"]"),
+            "COMPOSE011",
+            "99999",
+        ),
+        bad(
+            "BAD-12",
+            file,
+            Compose::web(&[]).replace("services/web", "services/nowhere"),
+            "STRUCT004",
+            "nowhere",
+        ),
         bad("BAD-13", file, compose("pid: host"), "HARDEN003", "pid"),
         bad("BAD-14", file, compose("devices: [/dev/kmsg]"), "HARDEN004", "devices"),
         bad("BAD-15", file, compose("env_file: /etc/passwd"), "HARDEN009", "env_file"),
@@ -139,11 +166,14 @@ async fn every_bad_input_is_named_and_hinders_nobody() {
     findings(&admin, "BAD-16", "STRUCT020").await;
     let status = admin.get("/gitops/status").await.body;
     let twins = said(&status["source"]["findings"]);
-    let of_twins: Vec<_> =
-        twins.into_iter().chain(said(&admin.challenge("BAD-17").await.map_or_else(
-            |_| Value::Array(Vec::new()),
-            |row| row["findings"].clone(),
-        )))
+    let of_twins: Vec<_> = twins
+        .into_iter()
+        .chain(said(
+            &admin
+                .challenge("BAD-17")
+                .await
+                .map_or_else(|_| Value::Array(Vec::new()), |row| row["findings"].clone()),
+        ))
         .collect();
     assert!(of_twins.iter().any(|finding| finding.starts_with("REPO002")), "{of_twins:?}");
 
@@ -178,7 +208,10 @@ async fn a_dockerfile_that_fails_says_which_step_and_keeps_the_old_version() {
     .await;
     assert_ne!(row["live"], Value::Null, "the old version stays live: {row}");
     let image = &row["images"][0];
-    assert_eq!((image["status"].as_str(), image["retryable"].as_bool()), (Some("failed"), Some(false)));
+    assert_eq!(
+        (image["status"].as_str(), image["retryable"].as_bool()),
+        (Some("failed"), Some(false))
+    );
     let error = image["error"].as_str().expect("a failed build has an error");
     assert!(error.contains('7'), "the exit code is named: {error}");
     let builds = admin.get("/gitops/builds?challenge_id=WEB-204").await.body;
@@ -189,17 +222,16 @@ async fn a_dockerfile_that_fails_says_which_step_and_keeps_the_old_version() {
 
 #[tokio::test]
 async fn an_image_that_never_becomes_healthy_fails_with_its_reason_and_leaves_nothing() {
-    let sick = Challenge::web("WEB-205", "one").with(
-        "docker-compose.yml",
-        Compose::web(&[]).replace("/www/version", "/www/nowhere"),
-    );
+    let sick = Challenge::web("WEB-205", "one")
+        .with("docker-compose.yml", Compose::web(&[]).replace("/www/version", "/www/nowhere"));
     let dying = Challenge::web("WEB-206", "one").with(
         "services/web/Dockerfile",
         "FROM busybox:latest\nCMD [\"sh\", \"-c\", \"echo no luck; exit 3\"]\n",
     );
     let stage = Stage::with(&[sick, dying]).await;
     let daemon =
-        crate::support::Daemon::start(stage.settings().number("limits.start_deadline_secs", 8)).await;
+        crate::support::Daemon::start(stage.settings().number("limits.start_deadline_secs", 8))
+            .await;
     daemon.live("WEB-205").await;
     daemon.live("WEB-206").await;
     let (admin, red) = (daemon.admin(), daemon.team("red").await);

@@ -150,7 +150,10 @@ async fn a_quiz_is_graded_capped_and_unlocked_in_order() {
     answer("last", json!("open")).await.expect_refusal(403, "question_locked");
     answer("nowhere", json!("x")).await.expect_refusal(422, "unknown_question_id");
     let wrong = answer("one", json!("ftp")).await.expect_status(200);
-    assert_eq!((&wrong.body["correct"], &wrong.body["attempts_remaining"]), (&json!(false), &json!(2)));
+    assert_eq!(
+        (&wrong.body["correct"], &wrong.body["attempts_remaining"]),
+        (&json!(false), &json!(2))
+    );
     answer("one", json!("nonsense")).await.expect_status(200);
     answer("one", json!("telnet")).await.expect_status(200);
     let refused = answer("one", json!("ssh")).await;

@@ -97,7 +97,10 @@ impl Victim {
         self.daemon.nothing_left().await;
         let (left, rows) = (self.daemon.left(), self.daemon.rows());
         let stock: BTreeSet<_> = rows.stocked.iter().collect();
-        assert!(left.networks.iter().all(|name| stock.contains(name)), "{point}: {left:?} {rows:?}");
+        assert!(
+            left.networks.iter().all(|name| stock.contains(name)),
+            "{point}: {left:?} {rows:?}"
+        );
     }
 
     /// Its flag is there, and is the one that counts.
@@ -264,7 +267,8 @@ async fn a_daemon_killed_at_any_time_converges() {
         stage.remote.put(&Challenge::web_and_db(CHALLENGE, &version));
         let pushed = stage.remote.push(&version);
         victim.daemon.relaunch();
-        let most = if n % 2 == 0 { Duration::from_millis(300) } else { Duration::from_millis(1500) };
+        let most =
+            if n % 2 == 0 { Duration::from_millis(300) } else { Duration::from_millis(1500) };
         sleep_until(Instant::now() + dice.delay(most)).await;
         victim.daemon.kill9();
         victim.recover("fetch or build").await;

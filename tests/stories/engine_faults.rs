@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Challenge, Client, Daemon, Disk, OwnEngine, PATIENCE, Ready, Stage, until,
-};
+use crate::support::{Challenge, Client, Daemon, Disk, OwnEngine, PATIENCE, Ready, Stage, until};
 
 const CHALLENGE: &str = "WEB-801";
 
@@ -66,10 +64,19 @@ async fn what_is_not_ours_is_never_touched() {
     // It even claims to be an instance, of another installation.
     let id = engine
         .docker(&[
-            "run", "--detach", "--name", &name, "--label", "flagops.kind=instance",
-            "--label", "flagops.installation=0123456789abcdef",
-            "--label", "flagops.instance=00000000-0000-4000-8000-000000000000",
-            "busybox:latest", "sleep", "600",
+            "run",
+            "--detach",
+            "--name",
+            &name,
+            "--label",
+            "flagops.kind=instance",
+            "--label",
+            "flagops.installation=0123456789abcdef",
+            "--label",
+            "flagops.instance=00000000-0000-4000-8000-000000000000",
+            "busybox:latest",
+            "sleep",
+            "600",
         ])
         .expect("a stranger may run containers");
     let red = daemon.team("red").await;
@@ -164,8 +171,7 @@ async fn an_engine_that_restarts_under_running_instances_gets_them_back() {
     daemon.live(CHALLENGE).await;
     let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
     let (of_red, of_blue) = (red.play(CHALLENGE).await, blue.play(CHALLENGE).await);
-    let flags =
-        (of_red.flag("/cgi-bin/flag").await, of_blue.flag("/cgi-bin/flag").await);
+    let flags = (of_red.flag("/cgi-bin/flag").await, of_blue.flag("/cgi-bin/flag").await);
 
     own.halt().await;
     let admin = daemon.admin();
@@ -208,7 +214,11 @@ CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
     })
     .await;
     let image = &row["images"][0];
-    assert!(image["error"].to_string().contains("full") || image["error"].to_string().contains("No space"), "{row}");
+    assert!(
+        image["error"].to_string().contains("full")
+            || image["error"].to_string().contains("No space"),
+        "{row}"
+    );
     assert_ne!(row["live"], Value::Null, "the old version stays live");
 
     own.resize(1024);

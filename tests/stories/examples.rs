@@ -35,11 +35,8 @@ fn name(folder: &Path) -> &str {
 async fn every_example_is_solved_by_its_own_solution() {
     let examples = repository_root().join("example-repo");
     let stage = Stage::set().await;
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(examples.join("."))
-        .arg(stage.remote.file(""))
-        .status();
+    let copied =
+        Command::new("cp").arg("-a").arg(examples.join(".")).arg(stage.remote.file("")).status();
     assert!(copied.is_ok_and(|status| status.success()), "the examples were not copied");
     stage.remote.push("the examples");
     let daemon = Daemon::start(stage.settings()).await;

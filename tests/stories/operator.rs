@@ -5,9 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Challenge, Daemon, Finished, PATIENCE, Stage, command, until,
-};
+use crate::support::{Challenge, Daemon, Finished, PATIENCE, Stage, command, until};
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
@@ -105,7 +103,8 @@ async fn the_command_line_shows_everything_as_table_and_as_json() {
     let stage = Stage::with(&[Challenge::web("WEB-603", "one"), Challenge::quiz("QUIZ-603")]).await;
     let mut daemon = stage.serve().await;
     daemon.live("WEB-603").await;
-    let token = parsed(&daemon.cli(&["token", "create", "--team", "red", "--format", "json"]).fine());
+    let token =
+        parsed(&daemon.cli(&["token", "create", "--team", "red", "--format", "json"]).fine());
     let token = token["token"].as_str().expect("there is a token").to_owned();
     let start = ["instances", "start", "WEB-603", "--token", &token, "--format", "json"];
     daemon.cli(&start).fine();
@@ -227,7 +226,9 @@ async fn no_secret_is_in_the_log_the_labels_or_the_command_lines() {
     let in_environment = rotated.flag("/flag").await;
     let log = daemon.log();
     let admin = daemon.admin();
-    for secret in [flag.as_str(), in_environment.as_str(), red.token(), admin.token(), "wrong-guess"] {
+    for secret in
+        [flag.as_str(), in_environment.as_str(), red.token(), admin.token(), "wrong-guess"]
+    {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret is logged");
     }

@@ -86,10 +86,8 @@ async fn strangers_and_other_teams_get_nothing() {
 #[tokio::test]
 async fn a_lease_is_bounded_renewed_and_ends() {
     let stage = Stage::with(&[Challenge::web(CHALLENGE, "one")]).await;
-    let settings = stage
-        .settings()
-        .number("limits.default_ttl_secs", 600)
-        .number("limits.max_ttl_secs", 900);
+    let settings =
+        stage.settings().number("limits.default_ttl_secs", 600).number("limits.max_ttl_secs", 900);
     let daemon = Daemon::start(settings).await;
     daemon.live(CHALLENGE).await;
     let red = daemon.team("red").await;

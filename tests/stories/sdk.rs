@@ -16,10 +16,8 @@ fn quickstart() -> Option<PathBuf> {
 /// With the way out, when the SDK is not installed.
 fn require_sdk() {
     let mut ask = Command::new(python());
-    let found = Finished::of(ask.args([
-        "-c",
-        "import importlib.metadata as m; print(m.version('ctfy'))",
-    ]));
+    let found =
+        Finished::of(ask.args(["-c", "import importlib.metadata as m; print(m.version('ctfy'))"]));
     assert_eq!(
         found.stdout.trim(),
         "0.6.3",
@@ -32,9 +30,11 @@ fn require_sdk() {
 #[tokio::test]
 async fn the_instance_part_of_the_sdk_works() {
     require_sdk();
-    let stage = Stage::with(&[Challenge::web("WEB-701", "one")
-        .with("attachments/readme.txt", "read me\n")])
-    .await;
+    let stage =
+        Stage::with(
+            &[Challenge::web("WEB-701", "one").with("attachments/readme.txt", "read me\n")],
+        )
+        .await;
     let daemon = stage.serve().await;
     daemon.live("WEB-701").await;
     let red = daemon.team("red").await;
@@ -54,16 +54,23 @@ async fn the_conformance_script_passes() {
         // The script is not ours to copy; `the_instance_part_of_the_sdk_works` covers its ground.
         return;
     };
-    let stage = Stage::with(&[Challenge::web("WEB-702", "one")
-        .with("attachments/readme.txt", "read me\n")])
-    .await;
+    let stage =
+        Stage::with(
+            &[Challenge::web("WEB-702", "one").with("attachments/readme.txt", "read me\n")],
+        )
+        .await;
     let daemon = stage.serve().await;
     daemon.live("WEB-702").await;
     let red = daemon.team("red").await;
     let mut run = Command::new(python());
-    run.arg(script)
-        .args(["--url", &daemon.url(), "--token", red.token()])
-        .args(["--challenge", "WEB-702", "--flag-from-url", "/answers/flag", "--timeout", "60"]);
+    run.arg(script).args(["--url", &daemon.url(), "--token", red.token()]).args([
+        "--challenge",
+        "WEB-702",
+        "--flag-from-url",
+        "/answers/flag",
+        "--timeout",
+        "60",
+    ]);
     let done = Finished::of(&mut run);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.contains(" 0 failed"), "{}", done.stdout);

@@ -90,7 +90,8 @@ impl Settings {
 
     /// `flagops serve` with these settings, not yet running.
     pub(crate) fn serve_command(&self) -> Command {
-        let file = self.data_dir.with_file_name(format!("flagops-{}.toml", self.slot.listen_port()));
+        let file =
+            self.data_dir.with_file_name(format!("flagops-{}.toml", self.slot.listen_port()));
         let lines: Vec<_> = self.keys.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
         fs::write(&file, lines.concat()).expect("the settings can be written");
         let mut command = command(&self.runner);

@@ -38,7 +38,8 @@ impl Engine {
         if let Some(host) = &self.host {
             command.env("DOCKER_HOST", host);
         }
-        let output = command.args(arguments).output().map_err(|error| format!("docker: {error}"))?;
+        let output =
+            command.args(arguments).output().map_err(|error| format!("docker: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(text);

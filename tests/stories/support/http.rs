@@ -36,7 +36,12 @@ impl Reply {
     /// # Panics
     /// Unless it is this refusal.
     pub(crate) fn expect_refusal(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
+        assert_eq!(
+            (self.status, self.body["code"].as_str()),
+            (status, Some(code)),
+            "{}",
+            self.body
+        );
         self
     }
 
@@ -75,11 +80,7 @@ impl Ready {
 impl Client {
     /// A client of the daemon at `address`; an empty token is none.
     pub(crate) fn new(address: &str, token: &str) -> Self {
-        Self {
-            http: web(),
-            base: format!("http://{address}/api/v1"),
-            token: token.to_owned(),
-        }
+        Self { http: web(), base: format!("http://{address}/api/v1"), token: token.to_owned() }
     }
 
     /// The bearer token.
@@ -156,7 +157,13 @@ impl Client {
     }
 
     /// Waits until a condition has this status and reason; the condition.
-    pub(crate) async fn stated(&self, scope: &str, kind: &str, status: &str, reason: &str) -> Value {
+    pub(crate) async fn stated(
+        &self,
+        scope: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Value {
         until(&format!("{scope} {kind}={status} ({reason})"), PATIENCE, || async {
             let row = self.condition(scope, kind).await?;
             let fits = row["status"] == status && row["reason"] == reason;

@@ -171,7 +171,8 @@ impl Drop for OwnEngine {
             let _ = child.wait();
         }
         let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
-        let _ = Command::new("ip").args(["link", "delete", &format!("{}a", self.namespace)]).output();
+        let _ =
+            Command::new("ip").args(["link", "delete", &format!("{}a", self.namespace)]).output();
         let _ = Command::new("umount").args(["--lazy"]).arg(self.folder.join("data")).output();
     }
 }
@@ -183,9 +184,5 @@ fn is_mounted(folder: &Path) -> bool {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
