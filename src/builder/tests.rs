@@ -337,7 +337,7 @@ async fn failures_say_what_failed_and_whether_to_try_again() {
         (job(3, "panics", 0), "a fault of flagops", true),
         (
             with_context(4, "x", 0, Arc::new(move || Err(error()))),
-            "`web/Dockerfile` does not",
+            "`web/Dockerfile` is missing",
             false,
         ),
         (with_context(5, "x", 0, Arc::new(|| panic!("odb"))), "context could not be read", true),
