@@ -275,13 +275,27 @@ impl Inner {
         while let Ok(line) = lines.try_recv() {
             self.note(key, &line);
         }
-        result.map_err(|error| BuildFailure {
-            is_retryable: matches!(error.disposition(), Disposition::Retry(_)),
-            error: match error {
-                BuildError::Failed { message } => message,
-                BuildError::TimedOut { .. } | BuildError::Engine(_) => error.to_string(),
+        result.map_err(|error| match error {
+            BuildError::Failed { message } if self.ran_out_of_disk(key) => BuildFailure {
+                error: format!(
+                    "{message}, because no space was left: free some on the disk of the container engine; it is tried again by itself"
+                ),
+                is_retryable: true,
+            },
+            BuildError::Failed { message } => permanent(message),
+            BuildError::TimedOut { .. } | BuildError::Engine(_) => BuildFailure {
+                is_retryable: matches!(error.disposition(), Disposition::Retry(_)),
+                error: error.to_string(),
             },
         })
+    }
+
+    /// Whether the last words of a build complain about a full disk. A command that runs into one
+    /// fails like any other, and only its output says why.
+    fn ran_out_of_disk(&self, key: BuildKey) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = running.get(&key).map(|output| output.tail.as_str()).unwrap_or_default();
+        tail.lines().rev().take(20).any(|line| line.contains("No space left on device"))
     }
 
     fn note(&self, key: BuildKey, line: &str) {
