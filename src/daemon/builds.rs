@@ -305,11 +305,17 @@ pub(crate) async fn of_challenge(
     Ok(builds.filter_map(|unit| rows.get(&unit.key).cloned()).collect())
 }
 
-/// At the start: what was being built is wanted again, and what the engine lost is built anew.
+/// At the start: what was being built is wanted again, and so is what failed for a reason that may
+/// have passed, since whoever would have tried it again died with the last life.
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let interrupted = shared.store.reset_building().await?;
     if !interrupted.is_empty() {
         tracing::info!(build.n = interrupted.len(), "builds were interrupted and are wanted again");
+    }
+    for build in shared.store.all_builds().await? {
+        if build.state == BuildState::Failed && build.is_retryable {
+            shared.store.requeue_build(build.key, shared.now()).await?;
+        }
     }
     Ok(())
 }

@@ -179,7 +179,14 @@ impl Worker {
         let mut observed = if job.instance.phase == InstancePhase::Queued {
             Observed::default() // The row is older than anything that could exist.
         } else {
-            observe::instance(&self.shared, &job).await?
+            match observe::instance(&self.shared, &job).await {
+                Ok(observed) => observed,
+                // Nothing is known of what exists, but its owner is not kept waiting for ever.
+                Err(_) if job.is_first_start() && job.is_late(self.shared.now()) => {
+                    return self.fail(&job, &Observed::default(), job.too_late()).await;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
         };
         observed.crashes = self.recent_crashes();
         self.drive(&mut job, observed).await

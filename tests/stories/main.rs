@@ -15,6 +15,7 @@ mod daemon_killed;
 mod engine_faults;
 mod examples;
 mod operator;
+mod player_attacks;
 mod player_limits;
 mod sdk;
 mod source_faults;

@@ -113,8 +113,6 @@ pub(crate) struct Daemon {
 pub(crate) struct Finished {
     /// The exit code; `None` when a signal ended it.
     pub(crate) code: Option<i32>,
-    /// The signal that ended it.
-    pub(crate) signal: Option<i32>,
     /// Its standard output.
     pub(crate) stdout: String,
     /// Its standard error.
@@ -158,11 +156,6 @@ impl Daemon {
         self.settings.environment.insert(name.to_owned(), value.to_owned());
         self.relaunch();
         self.settings.environment.remove(name);
-    }
-
-    /// Changes a setting; the next start uses it.
-    pub(crate) fn set_text(&mut self, key: &str, value: &str) {
-        self.settings.keys.insert(key.to_owned(), format!("{value:?}"));
     }
 
     /// Waits until it says that it is ready.
@@ -334,7 +327,11 @@ impl Drop for Daemon {
             tell(&self.log());
         }
         if let Ok(installation) = fs::read_to_string(self.settings.data_dir.join("installation")) {
-            self.settings.engine.sweep(installation.trim());
+            let installation = installation.trim();
+            self.settings.engine.sweep(installation);
+            // The wall stays up while the daemon is down; only a story that ends takes it away.
+            let table = format!("flagops_{}", installation.get(..8).unwrap_or_default());
+            let _ = Command::new("nft").args(["delete", "table", "inet", &table]).output();
         }
     }
 }
@@ -353,7 +350,6 @@ impl Finished {
         let output = command.stdin(Stdio::null()).output().expect("the program can be run");
         Self {
             code: output.status.code(),
-            signal: output.status.signal(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }

@@ -59,14 +59,6 @@ impl Remote {
         }
     }
 
-    /// Removes a file or folder.
-    pub(crate) fn remove(&self, path: &str) {
-        let file = self.file(path);
-        let removed =
-            if file.is_dir() { fs::remove_dir_all(&file) } else { fs::remove_file(&file) };
-        removed.expect("what is removed is there");
-    }
-
     /// Commits the work tree and pushes it to `main`; the commit.
     pub(crate) fn push(&self, message: &str) -> String {
         self.commit(message);
