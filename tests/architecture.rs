@@ -234,7 +234,8 @@ fn no_story_is_forgotten() {
     for entry in fs::read_dir(&folder).expect("tests/stories can be listed") {
         let path = entry.expect("tests/stories can be listed").path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let is_module = path.is_dir() || path.extension().is_some_and(|ext| ext == "rs");
+        let is_module =
+            path.join("mod.rs").is_file() || path.extension().is_some_and(|e| e == "rs");
         if is_module && name != "main" {
             assert!(
                 listed.contains(name.as_str()),

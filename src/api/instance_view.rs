@@ -131,7 +131,7 @@ pub(crate) struct InstanceStatusResponse {
 pub(crate) struct Progress {
     pub(crate) step: u32,
     pub(crate) of: u32,
-    /// For people.
+    /// For people: what is being done, or waited for.
     pub(crate) message: &'static str,
 }
 
@@ -176,7 +176,13 @@ fn error_of(instance: &Instance) -> String {
 }
 
 /// What `GET …/status` says.
-pub(crate) fn status(instance: &Instance, challenge: Option<&Challenge>) -> InstanceStatusResponse {
+///
+/// `obstacle` is what it waits for when that is not the next step.
+pub(crate) fn status(
+    instance: &Instance,
+    challenge: Option<&Challenge>,
+    obstacle: Option<&'static str>,
+) -> InstanceStatusResponse {
     let is_ready = instance.status() == InstanceStatus::Ready;
     InstanceStatusResponse {
         id: instance.id.to_string(),
@@ -190,7 +196,8 @@ pub(crate) fn status(instance: &Instance, challenge: Option<&Challenge>) -> Inst
         error: error_of(instance),
         cert_volume: "",
         phase: instance.phase.as_str(),
-        progress: progress(instance.phase),
+        progress: progress(instance.phase)
+            .map(|step| Progress { message: obstacle.unwrap_or(step.message), ..step }),
     }
 }
 
@@ -411,7 +418,7 @@ mod tests {
     fn the_surface_is_there_when_ready_and_only_then() {
         for word in InstancePhase::WORDS {
             let phase = InstancePhase::from_word(word).unwrap();
-            let told = status(&instance(phase), Some(&sample()));
+            let told = status(&instance(phase), Some(&sample()), None);
             assert_eq!(told.attack_surface.is_some(), phase == InstancePhase::Ready, "{phase}");
             assert_eq!(told.progress.is_some(), told.status == "starting", "{phase}");
         }
@@ -423,7 +430,7 @@ mod tests {
             error: Some("`web` exited with 1".to_owned()),
             ..instance(InstancePhase::Failed)
         };
-        insta::assert_json_snapshot!(status(&failed, None), @r#"
+        insta::assert_json_snapshot!(status(&failed, None, None), @r#"
         {
           "id": "05050505-0505-0505-0505-050505050505",
           "status": "error",
@@ -438,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_ready_status_lists_files_that_can_be_downloaded() {
-        let told = status(&instance(InstancePhase::Ready), Some(&sample()));
+        let told = status(&instance(InstancePhase::Ready), Some(&sample()), None);
         insta::assert_json_snapshot!(told.attack_surface, @r#"
         {
           "services": [

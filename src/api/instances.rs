@@ -272,7 +272,7 @@ async fn status(
 ) -> Answer<Json<InstanceStatusResponse>> {
     let instance = platform.instance(&caller, &id).await?;
     let challenge = challenge_of(&platform, &instance).await?;
-    Ok(Json(instance_view::status(&instance, challenge.as_deref())))
+    Ok(Json(instance_view::status(&instance, challenge.as_deref(), platform.obstacle(&instance))))
 }
 
 /// Restarts the lease from now.

@@ -1,19 +1,27 @@
-//! Makes images: contexts from git objects, a bounded pool, progress that can be read meanwhile.
+//! Gets images onto the node: builds what has a Dockerfile, pulls what is a reference.
 //!
-//! In:  [`BuildJob`]s, one per build key.
-//! Out: a [`BuildReport`] per job, and progress while it runs.
+//! [`Builder`] is a bounded queue in front of one engine. [`context_tar`] makes what the engine is
+//! sent out of git objects, [`image_tag`] names the result.
+//!
+//! In:  [`BuildJob`]s, one per build key. Out: one [`BuildReport`] each, and progress while it runs.
 //!
 //! # Invariants
-//! * One build per key at a time; at most `n_slots` at once.
-//! * An image that the engine already has under its key is taken over, not built again.
+//! * One build per key at a time; a job for a key that is queued or running joins it.
+//! * What the engine has already is never built again, also after a crash.
+//! * The same commit gives the same bytes of context on every machine.
 //!
 //! # Not here
-//! What is wanted, retries and persistence (`daemon::builds`).
+//! Which images are wanted, when to try again, what is remembered (`daemon`, `store`); how an
+//! engine builds (`runtime`).
 
-mod context;
-mod queue;
+pub mod context;
+mod job;
+pub mod log;
+pub mod queue;
 
 pub use context::context_tar;
-pub use queue::{
-    BuildFailure, BuildJob, BuildPolicy, BuildReport, BuildSource, Builder, ContextMaker, image_tag,
-};
+pub use job::{BuildFailure, BuildJob, ContextSource, ImageWish, image_tag};
+pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted, slots_for};
+
+#[cfg(test)]
+mod tests;

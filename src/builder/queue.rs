@@ -1,368 +1,360 @@
-//! The pool of builds: bounded, one per key, with progress that can be read while it runs.
+//! The build pool: a bounded number of images at a time, one per key, the most wanted first.
+//!
+//! [`Builder::run`] is the pool itself: one future, driven by a task of the daemon, which runs the
+//! builds side by side. Dropping it ends every build.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use futures_util::FutureExt as _;
+use futures_util::future::AbortHandle;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{Notify, mpsc};
 
-use crate::catalog::context::ContextError;
+use super::job::{AGAIN, BuildFailure, BuildJob, ImageWish};
+use super::log::LogTail;
 use crate::model::build::BuildProgress;
-use crate::model::compose::BuildSpec;
-use crate::model::{BuildKey, ChallengeId, Clock, Disposition, ServiceName, Timestamp};
-use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, EngineError, ImageSeen};
+use crate::model::{BuildKey, Clock, Disposition, Timestamp};
+use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, ImageSeen};
 
-/// How much of a build's output is kept, in bytes.
-const TAIL_BYTES: usize = 16 << 10;
+/// What an engine may take beyond the deadline before it is given up.
+const GRACE: Duration = Duration::from_secs(30);
+/// Waiting this long is worth one point of priority.
+const AGEING_MILLIS: i64 = 10_000;
 
-/// Bounds on builds.
-#[derive(Debug, Clone, Copy)]
-pub struct BuildPolicy {
-    /// Builds at once.
+/// How a pool works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuilderSettings {
+    /// Builds at the same time; at least one.
     pub n_slots: usize,
-    /// How long one may take.
+    /// How long one may take in all.
     pub deadline: Duration,
     /// Whether `RUN` may use the network.
     pub network: BuildNetwork,
 }
 
-/// One image that is wanted.
-#[derive(Debug)]
-pub struct BuildJob {
-    /// What determines it.
-    pub key: BuildKey,
-    /// For the tag and labels.
-    pub challenge: ChallengeId,
-    /// For the tag and labels.
-    pub service: ServiceName,
-    /// Where it comes from.
-    pub source: BuildSource,
+/// How many builds a machine carries beside its players: a quarter of its cores, one per 2 GiB, at
+/// least 1 and at most 4.
+pub fn slots_for(n_cpus: u32, memory_bytes: u64) -> usize {
+    let by_memory = usize::try_from(memory_bytes >> 31).unwrap_or(usize::MAX);
+    let by_cpus = usize::try_from(n_cpus / 4).unwrap_or(usize::MAX);
+    by_cpus.min(by_memory).clamp(1, 4)
 }
 
-/// Makes a context when a slot is free.
-pub type ContextMaker = Arc<dyn Fn() -> Result<Bytes, ContextError> + Send + Sync>;
-
-/// Where an image comes from.
-pub enum BuildSource {
-    /// Built from a context.
-    Dockerfile {
-        /// How.
-        spec: BuildSpec,
-        /// Called on a blocking thread.
-        context: ContextMaker,
-    },
-    /// Present on the engine under this name, or pulled.
-    Reference(String),
-}
-
-impl fmt::Debug for BuildSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dockerfile { spec, .. } => f.debug_tuple("Dockerfile").field(spec).finish(),
-            Self::Reference(reference) => f.debug_tuple("Reference").field(reference).finish(),
-        }
-    }
-}
-
-/// How a build ended.
-#[derive(Debug)]
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildReport {
-    /// Which one.
+    /// The job.
     pub key: BuildKey,
     /// The image, or why there is none.
     pub result: Result<ImageSeen, BuildFailure>,
-    /// The end of its output; hostile text.
+    /// The end of the output; hostile text.
     pub log_tail: String,
-    /// When it got its slot.
+    /// When its turn came.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
 }
 
-/// Why there is no image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildFailure {
-    /// One line.
-    pub error: String,
-    /// Whether the same input could succeed later.
-    pub is_retryable: bool,
+/// What became of a submitted job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// It waits for a slot.
+    Queued,
+    /// One with its key waits already, now with the higher of the two priorities.
+    Joined,
+    /// One with its key runs already: its report will do.
+    Running,
 }
 
-/// The pool. Cheap to clone.
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// It waits for a slot.
+    Queued,
+    /// Its image is being got.
+    Building,
+}
+
+/// The handle of a pool. Cheap to clone.
 #[derive(Clone)]
 pub struct Builder {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
-struct Inner {
+struct Shared {
     engine: Arc<dyn Engine>,
-    policy: BuildPolicy,
+    settings: BuilderSettings,
     clock: Arc<dyn Clock>,
     reports: mpsc::UnboundedSender<BuildReport>,
-    slots: Semaphore,
-    running: Mutex<BTreeMap<BuildKey, Output>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    jobs: Mutex<Jobs>,
+    has_work: Notify,
 }
 
-/// What a running build has said so far.
-#[derive(Debug, Default)]
-struct Output {
-    progress: BuildProgress,
-    tail: String,
+#[derive(Default)]
+struct Jobs {
+    queued: BTreeMap<BuildKey, Queued>,
+    running: BTreeMap<BuildKey, Running>,
+    n_submitted: u64,
 }
 
-impl Output {
-    fn add(&mut self, line: &str) {
-        if let Some(step) = step_of(line) {
-            self.progress.step = step;
-        }
-        self.progress.line = line.chars().take(200).collect();
-        self.tail.push_str(line);
-        self.tail.push('\n');
-        if self.tail.len() > TAIL_BYTES {
-            let cut = self.tail.len() - TAIL_BYTES;
-            let cut =
-                (cut..self.tail.len()).find(|at| self.tail.is_char_boundary(*at)).unwrap_or(0);
-            self.tail.drain(..cut);
-        }
+struct Queued {
+    job: BuildJob,
+    at: Timestamp,
+    nth: u64,
+}
+
+struct Running {
+    log: LogTail,
+    abort: AbortHandle,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("settings", &self.shared.settings).finish_non_exhaustive()
     }
-}
-
-/// `3/7` of `Step 3/7 : RUN …` or `[stage 3/7] RUN …`.
-fn step_of(line: &str) -> Option<String> {
-    let rest = match line.strip_prefix("Step ") {
-        Some(rest) => rest,
-        None => line.split_once('[')?.1.split_once(']')?.0.rsplit(' ').next()?,
-    };
-    let word = rest.split([' ', ':']).next()?;
-    let (nth, of) = word.split_once('/')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (is_number(nth) && is_number(of)).then(|| word.to_owned())
-}
-
-/// The tag of an image: `flagops/<challenge>-<service>:<key>`, a valid reference for any ids.
-pub fn image_tag(challenge: &ChallengeId, service: &ServiceName, key: &BuildKey) -> String {
-    let mut name = String::new();
-    for c in format!("{challenge}-{service}").to_lowercase().chars() {
-        let is_separator = !c.is_ascii_alphanumeric();
-        // A reference has no two separators in a row and does not end with one.
-        if !is_separator {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-    }
-    format!("flagops/{}:{}", name.trim_end_matches('-'), key.short())
 }
 
 impl Builder {
-    /// A pool that reports to `reports`.
+    /// A pool in front of `engine` that does nothing until [`Builder::run`] is driven. Every job
+    /// ends as one report in `reports`, unless it is withdrawn.
     pub fn new(
         engine: Arc<dyn Engine>,
-        policy: BuildPolicy,
+        settings: BuilderSettings,
         clock: Arc<dyn Clock>,
         reports: mpsc::UnboundedSender<BuildReport>,
     ) -> Self {
-        let inner = Inner {
-            engine,
-            policy,
-            clock,
-            reports,
-            slots: Semaphore::new(policy.n_slots.max(1)),
-            running: Mutex::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        Self { inner: Arc::new(inner) }
+        let (jobs, has_work) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { engine, settings, clock, reports, jobs, has_work }) }
     }
 
-    /// Queues a job; one whose key is queued or running already is that one.
-    pub fn submit(&self, job: BuildJob) {
-        let mut running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.contains_key(&job.key) || self.inner.stop.is_cancelled() {
-            return;
+    /// Asks for an image. One job per key: another one for the same key joins it.
+    pub fn submit(&self, job: BuildJob) -> Submitted {
+        let at = self.shared.clock.now();
+        let mut jobs = self.shared.jobs();
+        if jobs.running.contains_key(&job.key) {
+            return Submitted::Running;
         }
-        running.insert(job.key, Output::default());
-        drop(running);
-        let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(async move { inner.run(job).await });
+        if let Some(queued) = jobs.queued.get_mut(&job.key) {
+            queued.job.priority = queued.job.priority.max(job.priority);
+            return Submitted::Joined;
+        }
+        jobs.n_submitted += 1;
+        let nth = jobs.n_submitted;
+        jobs.queued.insert(job.key, Queued { job, at, nth });
+        drop(jobs);
+        self.shared.has_work.notify_one();
+        Submitted::Queued
     }
 
-    /// Where a queued or running build stands.
-    pub fn progress(&self, key: &BuildKey) -> Option<BuildProgress> {
-        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(key).map(|output| output.progress.clone())
+    /// Gives a job up, waiting or running; it makes no report. `None` when there is no such job.
+    pub fn withdraw(&self, key: BuildKey) -> Option<JobState> {
+        let mut jobs = self.shared.jobs();
+        if jobs.queued.remove(&key).is_some() {
+            return Some(JobState::Queued);
+        }
+        let running = jobs.running.get(&key)?;
+        running.abort.abort();
+        Some(JobState::Building)
     }
 
-    /// What a queued or running build has said, the end of it.
-    pub fn log_tail(&self, key: &BuildKey) -> Option<String> {
-        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(key).map(|output| output.tail.clone())
+    /// Where the job of `key` is; `None` when there is none.
+    pub fn state(&self, key: BuildKey) -> Option<JobState> {
+        let jobs = self.shared.jobs();
+        match () {
+            () if jobs.running.contains_key(&key) => Some(JobState::Building),
+            () if jobs.queued.contains_key(&key) => Some(JobState::Queued),
+            () => None,
+        }
     }
 
-    /// Ends every build; the next start begins them anew.
-    pub fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
+    /// How far the job of `key` is; `None` unless it runs.
+    pub fn progress(&self, key: BuildKey) -> Option<BuildProgress> {
+        self.shared.jobs().running.get(&key).map(|running| running.log.progress())
+    }
+
+    /// The last lines of the running job of `key`, at most 16 KiB; hostile text.
+    pub fn log_tail(&self, key: BuildKey) -> Option<String> {
+        self.shared.jobs().running.get(&key).map(|running| running.log.text())
+    }
+
+    /// Works off the queue for ever. Drive it once per pool; dropping it ends every build, and the
+    /// jobs that ran are forgotten.
+    pub async fn run(&self) {
+        let _forget = ForgetRunning(&self.shared);
+        let mut builds = FuturesUnordered::new();
+        loop {
+            while builds.len() < self.shared.settings.n_slots.max(1) {
+                let Some((job, registration)) = self.shared.take_next() else { break };
+                let build = Arc::clone(&self.shared).carry_out(job);
+                builds.push(futures_util::future::Abortable::new(build, registration).boxed());
+            }
+            tokio::select! {
+                // Cancel-safe: a permit that was not taken stays.
+                () = self.shared.has_work.notified() => (),
+                // Cancel-safe: a build that was not taken stays in the set.
+                Some(_) = builds.next() => (),
+            }
+        }
     }
 }
 
-impl Inner {
-    async fn run(&self, job: BuildJob) {
-        let slot = tokio::select! {
-            slot = self.slots.acquire() => slot,
-            () = self.stop.cancelled() => return,
+/// Empties the set of running jobs when the pool is dropped, so that they can be asked for again.
+struct ForgetRunning<'a>(&'a Shared);
+
+impl Drop for ForgetRunning<'_> {
+    fn drop(&mut self) {
+        self.0.jobs().running.clear();
+    }
+}
+
+/// Takes a job out of the running ones however it ends, also when it is aborted.
+struct Finish<'a> {
+    shared: &'a Shared,
+    key: BuildKey,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.shared.jobs().running.remove(&self.key);
+    }
+}
+
+impl Shared {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the most wanted job to the running ones.
+    fn take_next(&self) -> Option<(BuildJob, futures_util::future::AbortRegistration)> {
+        let mut jobs = self.jobs();
+        // Priority grows with waiting, for all alike: so the order does not depend on the time now.
+        let rank = |queued: &Queued| {
+            let bonus = i64::from(queued.job.priority).saturating_mul(AGEING_MILLIS);
+            (queued.at.as_millis().saturating_sub(bonus), queued.nth)
         };
-        let Ok(_slot) = slot else { return };
-        let started_at = self.clock.now();
+        let key = *jobs.queued.iter().min_by_key(|(_, queued)| rank(queued))?.0;
+        let queued = jobs.queued.remove(&key)?;
+        let (abort, registration) = AbortHandle::new_pair();
+        jobs.running.insert(key, Running { log: LogTail::default(), abort });
+        Some((queued.job, registration))
+    }
+
+    async fn carry_out(self: Arc<Self>, job: BuildJob) {
         let key = job.key;
-        let result = tokio::select! {
-            result = self.make(job) => result,
-            () = self.stop.cancelled() => return,
-        };
-        let output = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        let report = BuildReport {
-            key,
-            result,
-            log_tail: output.map(|output| output.tail).unwrap_or_default(),
-            started_at,
-            finished_at: self.clock.now(),
-        };
-        // Nobody listens only when the daemon stops; the next start finds the image by its key.
+        let finish = Finish { shared: &self, key };
+        let started_at = self.clock.now();
+        // A panic is one job's failure, not the pool's end.
+        let outcome = AssertUnwindSafe(self.get_image(job)).catch_unwind().await;
+        let result = outcome.unwrap_or_else(|_| {
+            Err(BuildFailure::new("the build stopped by a fault of flagops; see its log", AGAIN))
+        });
+        let log_tail = self.with_log(key, |log| log.text());
+        // First out of the running ones: whoever gets the report may submit again.
+        drop(finish);
+        let finished_at = self.clock.now();
+        let report = BuildReport { key, result, log_tail, started_at, finished_at };
+        // Nobody listens any more during a shutdown.
         let _ = self.reports.send(report);
     }
 
-    async fn make(&self, job: BuildJob) -> Result<ImageSeen, BuildFailure> {
-        match job.source {
-            BuildSource::Reference(reference) => self.fetch(&reference).await,
-            BuildSource::Dockerfile { spec, context } => {
-                let tag = image_tag(&job.challenge, &job.service, &job.key);
-                if let Some(image) = self.existing(&tag, job.key).await? {
+    fn with_log<T: Default>(&self, key: BuildKey, look: impl FnOnce(&mut LogTail) -> T) -> T {
+        self.jobs().running.get_mut(&key).map(|running| look(&mut running.log)).unwrap_or_default()
+    }
+
+    async fn get_image(&self, job: BuildJob) -> Result<ImageSeen, BuildFailure> {
+        match &job.wish {
+            ImageWish::Reference(reference) => {
+                let found = self.engine.image(reference).await;
+                if let Some(image) = found.map_err(|error| BuildFailure::from_engine(&error))? {
                     return Ok(image);
                 }
-                let context = tokio::task::spawn_blocking(move || context()).await;
-                let context = context.map_err(|error| permanent(error.to_string()))?;
-                let context = context.map_err(|error| permanent(error.to_string()))?;
-                self.build(BuildRequest {
-                    key: job.key,
-                    challenge: job.challenge,
-                    service: job.service,
-                    tag,
-                    context,
-                    dockerfile: spec.dockerfile,
-                    target: spec.target,
-                    args: spec.args,
-                    network: self.policy.network,
-                    deadline: self.policy.deadline,
-                })
-                .await
+                let line = format!("pulling {reference}");
+                self.with_log(job.key, |log| log.push(&line));
+                let pull =
+                    tokio::time::timeout(self.settings.deadline, self.engine.pull(reference));
+                match pull.await {
+                    Ok(pulled) => {
+                        pulled.map_err(|error| BuildFailure::from_pull(reference, &error))
+                    }
+                    Err(_) => Err(self.too_slow(&format!("the pull of `{reference}`"))),
+                }
             }
+            ImageWish::Dockerfile { tag, .. } => match self.adopt(job.key, tag).await? {
+                Some(image) => Ok(image),
+                None => self.build(job).await,
+            },
         }
     }
 
-    /// The image of an earlier build with the same key, found again after a crash.
-    async fn existing(&self, tag: &str, key: BuildKey) -> Result<Option<ImageSeen>, BuildFailure> {
-        let image = self.engine.image(tag).await.map_err(|error| from_engine(&error))?;
-        Ok(image.filter(|image| image.build_key == Some(key)))
-    }
-
-    async fn fetch(&self, reference: &str) -> Result<ImageSeen, BuildFailure> {
-        match self.engine.image(reference).await {
-            Ok(Some(image)) => return Ok(image),
-            Ok(None) => {}
-            Err(error) => return Err(from_engine(&error)),
+    /// The image of this key, if an earlier run of ours left it on the engine.
+    async fn adopt(&self, key: BuildKey, tag: &str) -> Result<Option<ImageSeen>, BuildFailure> {
+        let failed = |error| BuildFailure::from_engine(&error);
+        let is_it = |image: &ImageSeen| image.build_key == Some(key);
+        if let Some(image) = self.engine.image(tag).await.map_err(failed)?.filter(is_it) {
+            return Ok(Some(image));
         }
-        self.engine.pull(reference).await.map_err(|error| BuildFailure {
-            error: format!(
-                "image `{reference}` is not on the node and could not be pulled ({error}); load it with `docker load`, or build it from a Dockerfile in the repository"
-            ),
-            is_retryable: true,
-        })
+        Ok(self.engine.images().await.map_err(failed)?.into_iter().find(is_it))
     }
 
-    async fn build(&self, request: BuildRequest) -> Result<ImageSeen, BuildFailure> {
-        let key = request.key;
-        let (log, mut lines) = mpsc::unbounded_channel::<String>();
-        let build = self.engine.build(request, log);
+    async fn build(&self, job: BuildJob) -> Result<ImageSeen, BuildFailure> {
+        let ImageWish::Dockerfile { context, spec, tag } = job.wish else {
+            return Err(BuildFailure::new(
+                "a reference is pulled, not built",
+                Disposition::Terminal,
+            ));
+        };
+        let context = tokio::task::spawn_blocking(move || context()).await;
+        let context = context
+            .map_err(|_| BuildFailure::new("the context could not be read; see the log", AGAIN))?
+            .map_err(|error| BuildFailure::from_context(&error))?;
+        let request = BuildRequest {
+            key: job.key,
+            challenge: job.challenge,
+            service: job.service,
+            tag,
+            context,
+            dockerfile: spec.dockerfile,
+            target: spec.target,
+            args: spec.args,
+            network: self.settings.network,
+            deadline: self.settings.deadline,
+        };
+        let (sink, mut lines) = mpsc::unbounded_channel();
+        let limit = self.settings.deadline.saturating_add(GRACE);
+        let build = tokio::time::timeout(limit, self.engine.build(request, sink));
         tokio::pin!(build);
-        let result = loop {
+        let outcome = loop {
             tokio::select! {
-                result = &mut build => break result,
-                Some(line) = lines.recv() => self.note(key, &line),
+                biased;
+                // Cancel-safe: a line that was not taken stays in the channel.
+                Some(line) = lines.recv() => self.with_log(job.key, |log| log.push(&line)),
+                // Not cancelled by the other arm: it is polled through a pin.
+                outcome = &mut build => break outcome,
             }
         };
         while let Ok(line) = lines.try_recv() {
-            self.note(key, &line);
+            self.with_log(job.key, |log| log.push(&line));
         }
-        result.map_err(|error| BuildFailure {
-            is_retryable: matches!(error.disposition(), Disposition::Retry(_)),
-            error: match error {
-                BuildError::Failed { message } => message,
-                BuildError::TimedOut { .. } | BuildError::Engine(_) => error.to_string(),
-            },
-        })
-    }
-
-    fn note(&self, key: BuildKey, line: &str) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(output) = running.get_mut(&key) {
-            for line in line.lines() {
-                output.add(line);
+        let log = self.with_log(job.key, |log| log.clone());
+        match outcome {
+            Ok(Ok(image)) => Ok(image),
+            Ok(Err(error)) => Err(BuildFailure::from_build(&error, &log, self.settings.network)),
+            Err(_) => {
+                let secs = self.settings.deadline.as_secs();
+                Err(BuildFailure::from_build(
+                    &BuildError::TimedOut { secs },
+                    &log,
+                    self.settings.network,
+                ))
             }
         }
     }
-}
 
-fn permanent(error: String) -> BuildFailure {
-    BuildFailure { error, is_retryable: false }
-}
-
-fn from_engine(error: &EngineError) -> BuildFailure {
-    BuildFailure {
-        error: error.to_string(),
-        is_retryable: matches!(error.disposition(), Disposition::Retry(_)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_is_read_from_both_builders() {
-        for (line, wanted) in [
-            ("Step 3/7 : RUN make", Some("3/7")),
-            ("#8 [build 2/5] COPY . .", Some("2/5")),
-            ("[internal] load build definition", None),
-            ("Step x/y", None),
-        ] {
-            assert_eq!(step_of(line).as_deref(), wanted, "{line}");
-        }
-    }
-
-    #[test]
-    fn tags_are_valid_references_for_odd_ids() {
-        let key = BuildKey::from_digest([1; 32]);
-        for (challenge, service, wanted) in [
-            ("WEB-001", "web", "flagops/web-001-web:0101010101010101"),
-            ("A..b__", "x-", "flagops/a-b-x:0101010101010101"),
-        ] {
-            let tag = image_tag(&challenge.parse().unwrap(), &service.parse().unwrap(), &key);
-            assert_eq!(tag, wanted);
-        }
-    }
-
-    #[test]
-    fn the_tail_stays_bounded_and_valid() {
-        let mut output = Output::default();
-        for _ in 0..5000 {
-            output.add("ä line that is not ascii");
-        }
-        assert!(output.tail.len() <= TAIL_BYTES);
+    fn too_slow(&self, what: &str) -> BuildFailure {
+        let secs = self.settings.deadline.as_secs();
+        BuildFailure::new(&format!("{what} did not finish within {secs} s"), AGAIN)
     }
 }

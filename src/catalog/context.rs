@@ -1,8 +1,42 @@
 //! Which files of a folder make up a build context, after `.dockerignore`, and their digest.
+//!
+//! In:  a [`Tree`], the context's folder and its Dockerfile.
+//! Out: the files that are sent, sorted by path; or the one reason why they cannot be.
+//!
+//! # Invariants
+//! * Only regular files with sane names are sent: no link, nothing from another repository.
+//! * The Dockerfile and the ignore file in force are sent whatever the patterns say.
+//! * The walk ends at the budget, and enters no ignored folder without need.
+//! * Equal paths, modes and contents have an equal digest, on every machine.
+//!
+//! # Not here
+//! What a pattern matches (`dockerignore`), the archive (`builder::context`).
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::model::{ContextId, ObjectId, Tree, TreeError};
+use super::dockerignore::{Ignore, IgnoreError, Verdict};
+use super::files::shown_path;
+use super::folder::join;
+use super::names;
+use crate::model::{
+    ContextId, Disposition, Entry, EntryKind, ObjectId, RetryClass, Tree, TreeError,
+};
+
+/// Most files of a context.
+const MAX_FILES: usize = 20_000;
+/// Most entries that are looked at, ignored ones included.
+const MAX_SEEN: usize = 100_000;
+/// Most bytes of a context.
+const MAX_TOTAL_BYTES: u64 = 512 << 20;
+/// Most folders inside one another.
+const MAX_DEPTH: usize = 64;
+/// Largest Dockerfile.
+const MAX_DOCKERFILE_BYTES: u64 = 1 << 20;
+/// Largest `.dockerignore`.
+const MAX_IGNORE_BYTES: u64 = 64 << 10;
+/// The first word of every digest; changes with the meaning of what follows it.
+const DIGEST_VERSION: &[u8] = b"flagops-context-v1";
 
 /// One regular file of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,29 +51,311 @@ pub struct ContextFile {
     pub size_bytes: u64,
 }
 
-/// Why a folder is no usable context.
+/// Why a folder is no usable context. Paths are those inside the context, safe to print.
 #[derive(Debug, Error)]
 pub enum ContextError {
+    /// The folder is not there, or is something else.
+    #[error("`{root}` is no folder; create it, or mend `context`")]
+    NoFolder {
+        /// Path from the repository's root.
+        root: String,
+    },
+    /// The Dockerfile is not there.
+    #[error("`{path}` is missing; write it, or mend `dockerfile`")]
+    NoDockerfile {
+        /// The Dockerfile.
+        path: String,
+    },
+    /// The Dockerfile or the ignore file is a link, a folder or a submodule.
+    #[error("`{path}` is no regular file; put the file itself there")]
+    NotRegular {
+        /// The file.
+        path: String,
+    },
+    /// The Dockerfile or the ignore file is too large.
+    #[error(
+        "`{path}` has {size_bytes} bytes, more than {limit_bytes}; move data into files of its own"
+    )]
+    FileTooLarge {
+        /// The file.
+        path: String,
+        /// Its size.
+        size_bytes: u64,
+        /// The most it may have.
+        limit_bytes: u64,
+    },
+    /// A line of the ignore file is no pattern.
+    #[error("`{path}:{line}`: {reason}")]
+    Pattern {
+        /// The ignore file.
+        path: String,
+        /// Counted from 1.
+        line: u32,
+        /// What is wrong with the line.
+        reason: &'static str,
+    },
+    /// The ignore file has more patterns than can be matched in sane time.
+    #[error("the patterns of `{path}` are too many or too long; ignore whole folders instead")]
+    TooManyPatterns {
+        /// The ignore file.
+        path: String,
+    },
+    /// A symbolic link would be sent.
+    #[error(
+        "`{path}` is a symbolic link, which is never followed; put the file itself there, or \
+         name the link in `.dockerignore`"
+    )]
+    Symlink {
+        /// The link.
+        path: String,
+    },
+    /// A submodule would be sent.
+    #[error(
+        "`{path}` is a submodule, which is never fetched; copy its files into the repository, or \
+         name it in `.dockerignore`"
+    )]
+    Submodule {
+        /// The submodule.
+        path: String,
+    },
+    /// A name that is not the same everywhere.
+    #[error("the name of `{path}` {fault}; rename it, or name it in `.dockerignore`")]
+    Name {
+        /// The file or folder.
+        path: String,
+        /// What is wrong with the name.
+        fault: &'static str,
+    },
+    /// Folders are nested too deep.
+    #[error("`{path}` is nested deeper than {MAX_DEPTH} folders; flatten the context")]
+    TooDeep {
+        /// The folder.
+        path: String,
+    },
+    /// There are too many files.
+    #[error(
+        "the context has more than {MAX_FILES} files to send, or {MAX_SEEN} to look at; name \
+         folders that the build does not need in `.dockerignore`, or remove them"
+    )]
+    TooManyFiles,
+    /// The files are too large together.
+    #[error(
+        "the context has more than {} MiB; name what the build does not need in `.dockerignore`, \
+         or fetch it in the Dockerfile",
+        MAX_TOTAL_BYTES >> 20
+    )]
+    TooManyBytes,
     /// The store failed.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
 
-/// The files of the context folder `root` (path from the repository's root), sorted by path.
+impl ContextError {
+    /// Whether reading it again can help: only when the store behind the tree failed.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Tree(TreeError::Unreadable { .. }) => Disposition::Retry(RetryClass::Build),
+            Self::Tree(
+                TreeError::NotFound { .. }
+                | TreeError::NotAFile { .. }
+                | TreeError::TooLarge { .. },
+            )
+            | Self::NoFolder { .. }
+            | Self::NoDockerfile { .. }
+            | Self::NotRegular { .. }
+            | Self::FileTooLarge { .. }
+            | Self::Pattern { .. }
+            | Self::TooManyPatterns { .. }
+            | Self::Symlink { .. }
+            | Self::Submodule { .. }
+            | Self::Name { .. }
+            | Self::TooDeep { .. }
+            | Self::TooManyFiles { .. }
+            | Self::TooManyBytes { .. } => Disposition::Terminal,
+        }
+    }
+}
+
+/// The files of the context folder `root` (path from the repository's root, `""` is the root
+/// itself), sorted by path. `dockerfile` is a path inside the context.
 ///
 /// # Errors
-/// When the folder does not exist or is over budget.
+/// When the folder does not exist or is over budget, when the Dockerfile or the ignore file is
+/// unusable, and when something would be sent that is no regular file.
 pub fn files(
     tree: &dyn Tree,
     root: &str,
     dockerfile: &str,
 ) -> Result<Vec<ContextFile>, ContextError> {
-    let _ = (tree, root, dockerfile);
-    Ok(Vec::new())
+    let root = root.trim_end_matches('/');
+    if let Err(TreeError::NotFound { .. }) = tree.entries(root) {
+        return Err(ContextError::NoFolder { root: shown_path(root) });
+    }
+    let dockerfile = dockerfile.strip_prefix("./").unwrap_or(dockerfile);
+    check_dockerfile(tree, root, dockerfile)?;
+    let (ignore, ignore_path) = ignore(tree, root, dockerfile)?;
+    let always = [dockerfile, IGNORE, ignore_path.as_str()];
+    let mut walk = Walk { ignore, always, files: Vec::new(), n_seen: 0, total_bytes: 0 };
+    let mut open = vec![Folder { path: String::new(), verdict: Verdict::default(), depth: 0 }];
+    while let Some(folder) = open.pop() {
+        for entry in tree.entries(&join(root, &folder.path))? {
+            open.extend(walk.visit(&folder, entry)?);
+        }
+    }
+    walk.files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+    Ok(walk.files)
 }
 
-/// The digest of a context: equal for equal paths, modes and contents.
+/// The digest of a context: equal for equal paths, modes and contents, in whatever order.
 pub fn digest(files: &[ContextFile]) -> ContextId {
-    let _ = files;
-    ContextId::from_digest([0; 32])
+    let mut sorted: Vec<&ContextFile> = files.iter().collect();
+    sorted.sort_unstable_by_key(|file| (&file.path, file.is_executable, file.oid));
+    let mut hash = Sha256::new();
+    let mut update = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    update(DIGEST_VERSION);
+    for file in sorted {
+        update(file.path.as_bytes());
+        update(&[u8::from(file.is_executable)]);
+        update(file.oid.as_bytes());
+    }
+    ContextId::from_digest(hash.finalize().into())
 }
+
+const IGNORE: &str = ".dockerignore";
+
+/// A folder that is still to be looked into.
+struct Folder {
+    path: String,
+    verdict: Verdict,
+    depth: usize,
+}
+
+/// What a walk has seen so far.
+struct Walk<'a> {
+    ignore: Ignore,
+    /// The files that no pattern leaves out.
+    always: [&'a str; 3],
+    files: Vec<ContextFile>,
+    n_seen: usize,
+    total_bytes: u64,
+}
+
+impl Walk<'_> {
+    /// Takes a file, or gives back the folder to open.
+    fn visit(&mut self, folder: &Folder, entry: Entry) -> Result<Option<Folder>, ContextError> {
+        self.n_seen += 1;
+        if self.n_seen > MAX_SEEN {
+            return Err(ContextError::TooManyFiles);
+        }
+        let path = join(&folder.path, &entry.name);
+        let verdict = self.ignore.verdict(folder.verdict, &path);
+        if !self.is_wanted(&path, entry.kind, verdict) {
+            return Ok(None);
+        }
+        let fault = if entry.is_utf8 { names::fault(&entry.name) } else { Some("is not UTF-8") };
+        if let Some(fault) = fault {
+            return Err(ContextError::Name { path: shown_path(&path), fault });
+        }
+        match entry.kind {
+            EntryKind::Symlink => Err(ContextError::Symlink { path: shown_path(&path) }),
+            EntryKind::Submodule => Err(ContextError::Submodule { path: shown_path(&path) }),
+            EntryKind::Directory if folder.depth + 1 > MAX_DEPTH => {
+                Err(ContextError::TooDeep { path: shown_path(&path) })
+            }
+            EntryKind::Directory => Ok(Some(Folder { path, verdict, depth: folder.depth + 1 })),
+            EntryKind::File { executable } => {
+                self.take(ContextFile {
+                    path,
+                    is_executable: executable,
+                    oid: entry.oid,
+                    size_bytes: entry.size_bytes,
+                })?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether an entry is sent or, for a folder, whether something below it may be.
+    fn is_wanted(&self, path: &str, kind: EntryKind, verdict: Verdict) -> bool {
+        match kind {
+            EntryKind::File { .. } => {
+                !self.ignore.is_left_out(verdict) || self.always.contains(&path)
+            }
+            EntryKind::Directory => {
+                let is_above =
+                    |file: &&str| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+                self.ignore.may_hold_files(verdict) || self.always.iter().any(is_above)
+            }
+            EntryKind::Symlink | EntryKind::Submodule => !self.ignore.is_left_out(verdict),
+        }
+    }
+
+    fn take(&mut self, file: ContextFile) -> Result<(), ContextError> {
+        self.total_bytes = self.total_bytes.saturating_add(file.size_bytes);
+        if self.total_bytes > MAX_TOTAL_BYTES {
+            return Err(ContextError::TooManyBytes);
+        }
+        if self.files.len() == MAX_FILES {
+            return Err(ContextError::TooManyFiles);
+        }
+        self.files.push(file);
+        Ok(())
+    }
+}
+
+fn check_dockerfile(tree: &dyn Tree, root: &str, path: &str) -> Result<(), ContextError> {
+    let missing = || ContextError::NoDockerfile { path: shown_path(path) };
+    // A work tree on disk would go up.
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(missing());
+    }
+    let entry = find(tree, root, path)?.ok_or_else(missing)?;
+    check_file(&entry, path, MAX_DOCKERFILE_BYTES)
+}
+
+/// The patterns in force and the file they are from: that of the Dockerfile before the general one.
+fn ignore(tree: &dyn Tree, root: &str, dockerfile: &str) -> Result<(Ignore, String), ContextError> {
+    for path in [format!("{dockerfile}{IGNORE}"), IGNORE.to_owned()] {
+        let Some(entry) = find(tree, root, &path)? else { continue };
+        check_file(&entry, &path, MAX_IGNORE_BYTES)?;
+        let bytes = tree.read(&join(root, &path), MAX_IGNORE_BYTES)?;
+        let shown = shown_path(&path);
+        let ignore = Ignore::parse(&bytes).map_err(|error| match error {
+            IgnoreError::Line { line, reason } => {
+                ContextError::Pattern { path: shown, line, reason }
+            }
+            IgnoreError::TooMuch => ContextError::TooManyPatterns { path: shown },
+        })?;
+        return Ok((ignore, path));
+    }
+    Ok((Ignore::none(), IGNORE.to_owned()))
+}
+
+/// What is at `path` inside of the context; a missing folder on the way is an absence.
+fn find(tree: &dyn Tree, root: &str, path: &str) -> Result<Option<Entry>, TreeError> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    match tree.entries(&join(root, dir)) {
+        Ok(entries) => Ok(entries.into_iter().find(|it| it.is_utf8 && it.name == name)),
+        Err(TreeError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_file(entry: &Entry, path: &str, limit_bytes: u64) -> Result<(), ContextError> {
+    let path = shown_path(path);
+    match entry.kind {
+        EntryKind::File { .. } if entry.size_bytes > limit_bytes => {
+            Err(ContextError::FileTooLarge { path, size_bytes: entry.size_bytes, limit_bytes })
+        }
+        EntryKind::File { .. } => Ok(()),
+        EntryKind::Directory | EntryKind::Symlink | EntryKind::Submodule => {
+            Err(ContextError::NotRegular { path })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ fn is_usable(entry: &Entry, path: &str, report: &mut Report) -> bool {
 }
 
 /// A path for a finding: what misleads is escaped.
-fn shown_path(path: &str) -> String {
+pub(super) fn shown_path(path: &str) -> String {
     if path.chars().any(names::is_misleading) {
         path.chars()
             .flat_map(|c| {

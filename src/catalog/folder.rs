@@ -218,6 +218,12 @@ impl Reader<'_> {
                     contexts.insert(build.service.clone(), context::digest(&files));
                 }
                 Err(ContextError::Tree(error @ TreeError::Unreadable { .. })) => return Err(error),
+                // `files` names these where they are, as errors.
+                Err(
+                    ContextError::Symlink { .. }
+                    | ContextError::Submodule { .. }
+                    | ContextError::Name { .. },
+                ) => (),
                 Err(error) => {
                     let message = format!("the build context of `{}`: {error}", build.service);
                     report.error(rules::STRUCT004, build.at, message, "mend the context");

@@ -20,6 +20,7 @@ mod compose;
 pub mod context;
 mod decode;
 mod discover;
+mod dockerignore;
 mod files;
 pub mod finding;
 mod folder;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
 use super::shared::{Shared, Statement};
-use crate::builder::{BuildJob, BuildReport, BuildSource};
+use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
 use crate::model::compose::ImageSource;
 use crate::model::{
     Build, BuildKey, BuildState, Challenge, ChallengeId, ConditionStatus, ConditionType,
@@ -23,8 +23,19 @@ use crate::release::live::{self, HoldReason, LiveVersion};
 use crate::store::{BuildOutcome, LiveRow, StoreError};
 use crate::telemetry::metrics;
 
+/// The priority of what a push asks for (`contract/gitops.md` §4.8: candidate build).
+const PUSHED: i32 = 20;
+
 /// Tries of a build that failed for a reason that may pass, before a person must ask.
 const MAX_ATTEMPTS: u32 = 8;
+
+/// Works off the queue of builds until the daemon stops; what runs then is begun anew next time.
+pub(crate) async fn work(shared: Arc<Shared>) {
+    tokio::select! {
+        () = shared.builder.run() => {}
+        () = shared.tasks.stopping().cancelled() => {}
+    }
+}
 
 /// Takes in finished builds until the daemon stops.
 pub(crate) async fn collect(
@@ -138,9 +149,9 @@ async fn want_one(
     shared.store.begin_build(unit.key, shared.now()).await?;
     let mirror = Arc::clone(&shared.mirror);
     let path = challenge.path.clone();
-    let source = match unit.source {
-        ImageSource::Reference(reference) => BuildSource::Reference(reference),
-        ImageSource::Build(spec) => BuildSource::Dockerfile {
+    let wish = match unit.source {
+        ImageSource::Reference(reference) => ImageWish::Reference(reference),
+        ImageSource::Build(spec) => ImageWish::Dockerfile {
             context: {
                 let spec = spec.clone();
                 Arc::new(move || {
@@ -149,13 +160,15 @@ async fn want_one(
                 })
             },
             spec,
+            tag: image_tag(&challenge.id, &unit.service, unit.key),
         },
     };
     shared.builder.submit(BuildJob {
         key: unit.key,
         challenge: challenge.id.clone(),
         service: unit.service,
-        source,
+        priority: PUSHED,
+        wish,
     });
     Ok(())
 }
@@ -292,11 +305,17 @@ pub(crate) async fn of_challenge(
     Ok(builds.filter_map(|unit| rows.get(&unit.key).cloned()).collect())
 }
 
-/// At the start: what was being built is wanted again, and what the engine lost is built anew.
+/// At the start: what was being built is wanted again, and so is what failed for a reason that may
+/// have passed, since whoever would have tried it again died with the last life.
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let interrupted = shared.store.reset_building().await?;
     if !interrupted.is_empty() {
         tracing::info!(build.n = interrupted.len(), "builds were interrupted and are wanted again");
+    }
+    for build in shared.store.all_builds().await? {
+        if build.state == BuildState::Failed && build.is_retryable {
+            shared.store.requeue_build(build.key, shared.now()).await?;
+        }
     }
     Ok(())
 }

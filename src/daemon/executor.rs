@@ -320,6 +320,7 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
     let patience = job.time_left(shared.now());
     let turn_around = job.turn_around.clone();
     let is_repair = !job.is_first_start();
+    let grace = service.stop_grace_millis;
     Box::pin(async move {
         let image = shared.engine.image(&service.image).await?;
         let health = image.and_then(|image| image.health);
@@ -330,7 +331,7 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
         };
         match outcome {
             Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Usable }),
-            Err(failure) => after_probe(&shared, name, container, failure, is_repair).await,
+            Err(failure) => after_probe(&shared, name, container, failure, is_repair, grace).await,
         }
     })
 }
@@ -343,6 +344,7 @@ async fn after_probe(
     container: String,
     failure: ProbeFailure,
     is_repair: IsRepair,
+    grace: u32,
 ) -> Result<Effect, Fault> {
     match shared.engine.container(&container).await? {
         None => Err(Fault::Again),
@@ -352,7 +354,7 @@ async fn after_probe(
                 Ok(Effect::Service { name, container, state })
             }
             ContainerState::Running if is_repair => {
-                shared.engine.stop(&container, Duration::from_secs(2)).await?;
+                shared.engine.stop(&container, Duration::from_millis(grace.into())).await?;
                 Err(Fault::Again)
             }
             ContainerState::Running => Err(Fault::Hopeless(format!(

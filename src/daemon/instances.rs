@@ -158,7 +158,7 @@ impl Worker {
         if n_errors == 1 {
             tracing::warn!(instance.id = %self.id, "instance {} waits: {text}", self.id);
         }
-        self.shared.set_progress(self.id, Some("waiting for the container engine".to_owned()));
+        self.shared.set_obstacle(self.id, Some("waiting for the container engine"));
         self.shared.engine_doubt.notify_one();
         let class = crate::model::RetryClass::Engine;
         Duration::from_millis(class.backoff_millis(n_errors))
@@ -179,7 +179,14 @@ impl Worker {
         let mut observed = if job.instance.phase == InstancePhase::Queued {
             Observed::default() // The row is older than anything that could exist.
         } else {
-            observe::instance(&self.shared, &job).await?
+            match observe::instance(&self.shared, &job).await {
+                Ok(observed) => observed,
+                // Nothing is known of what exists, but its owner is not kept waiting for ever.
+                Err(_) if job.is_first_start() && job.is_late(self.shared.now()) => {
+                    return self.fail(&job, &Observed::default(), job.too_late()).await;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
         };
         observed.crashes = self.recent_crashes();
         self.drive(&mut job, observed).await
@@ -221,6 +228,8 @@ impl Worker {
                         self.fail(job, &observed, job.too_late()).await
                     }
                     Verdict::Progress(_) | Verdict::Failed(_) => {
+                        let words = "a service died and is started again in a moment";
+                        self.shared.set_obstacle(self.id, plan.wake_at.map(|_| words));
                         Ok(Next::WakeAt(plan.wake_at.unwrap_or(job.deadline).min(job.deadline)))
                     }
                 };
@@ -331,7 +340,7 @@ impl Worker {
                 instance.id = %self.id, challenge.id = %instance.challenge, duration_ms = took_ms,
                 "instance {} of {} is ready", self.id, instance.challenge
             );
-            self.shared.set_progress(self.id, None);
+            self.shared.set_obstacle(self.id, None);
             if job.is_first_start() {
                 metrics::start_finished(
                     metrics::Outcome::Ok,
@@ -355,7 +364,7 @@ impl Worker {
             }
         };
         self.shared.store.change_instance(self.id, change).await?;
-        self.shared.set_progress(self.id, None);
+        self.shared.set_obstacle(self.id, None);
         self.shared.stock_low.notify_one();
         tracing::info!(
             instance.id = %self.id, challenge.id = %job.instance.challenge,
@@ -383,7 +392,7 @@ impl Worker {
             }
         };
         self.shared.store.change_instance(self.id, change).await?;
-        self.shared.set_progress(self.id, None);
+        self.shared.set_obstacle(self.id, None);
         self.shared
             .state(Statement {
                 scope: Scope::Instance(self.id),

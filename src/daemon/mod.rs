@@ -32,7 +32,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::builder::{BuildPolicy, BuildReport, Builder};
+use crate::builder::{BuildReport, Builder, BuilderSettings};
 use crate::catalog;
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
@@ -97,6 +97,7 @@ impl Daemon {
         restore_live(&shared).await?;
         let tasks = &shared.tasks;
         tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
+        tasks.spawn("builder", builds::work(Arc::clone(&shared)));
         tasks.spawn("builds", builds::collect(Arc::clone(&shared), reports));
         tasks.spawn("engine", watch::prove(Arc::clone(&shared)));
         tasks.spawn("events", watch::listen(Arc::clone(&shared)));
@@ -118,7 +119,6 @@ impl Daemon {
 
     /// Ends every loop after the engine calls that are under way. Instances keep running.
     pub async fn stop(self) {
-        self.shared.builder.stop();
         self.shared.tasks.join(STOP_PATIENCE).await;
     }
 }
@@ -133,12 +133,12 @@ struct Inbox {
 fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
     let Parts { config, clock, data, store, engine, mirror } = parts;
     let (report, reports) = mpsc::unbounded_channel();
-    let policy = BuildPolicy {
+    let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,
         deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
         network: build_network(config.builder.network),
     };
-    let builder = Builder::new(Arc::clone(&engine), policy, Arc::clone(&clock), report);
+    let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock), report);
     let (looks_in, looks) = mpsc::channel(64);
     let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
     (Arc::new(shared), Inbox { looks, reports })

@@ -6,6 +6,7 @@ use super::executor::{Fault, Job};
 use super::shared::Shared;
 use crate::model::{Instance, InstancePhase, SpecHash};
 use crate::planner::{Observed, ServiceSeen, ServiceState, container::volume_name};
+use crate::release::spec::{InstanceSpec, ServiceSpec};
 use crate::runtime::{ContainerSeen, ContainerState, NetworkSeen, VolumeSeen};
 use crate::store::NetworkRow;
 
@@ -23,7 +24,7 @@ pub(crate) async fn instance(shared: &Shared, job: &Job) -> Result<Observed, Fau
     let volumes = volumes?;
     let view =
         View { containers: &containers?, networks: &networks?, volumes: &volumes, rows: &rows? };
-    Ok(view.of(shared, &job.instance, &job.spec_hash, &job.spec.volumes))
+    Ok(view.of(shared, &job.instance, &job.spec, &job.spec_hash))
 }
 
 /// One listing of everything, to be read for many instances.
@@ -40,20 +41,25 @@ impl View<'_> {
         &self,
         shared: &Shared,
         instance: &Instance,
+        spec: &InstanceSpec,
         spec_hash: &SpecHash,
-        declared_volumes: &[String],
     ) -> Observed {
         let services = self
             .containers
             .iter()
             .filter(|seen| seen.instance == Some(instance.id))
             .filter_map(|seen| {
-                let state = service_state(seen, instance.phase, spec_hash);
-                Some((seen.service.clone()?, ServiceSeen { container: seen.id.clone(), state }))
+                let name = seen.service.clone()?;
+                let state = if may_be_half_made(seen, spec) {
+                    ServiceState::Wrong
+                } else {
+                    service_state(seen, instance.phase, spec_hash)
+                };
+                Some((name, ServiceSeen { container: seen.id.clone(), state }))
             })
             .collect();
         let mut volumes = BTreeSet::new();
-        for name in declared_volumes {
+        for name in &spec.volumes {
             let wanted = volume_name(shared.data.installation(), instance.id, name);
             if self.volumes.iter().any(|seen| seen.name == wanted) {
                 volumes.insert(name.clone());
@@ -81,6 +87,15 @@ impl View<'_> {
             })
             .collect()
     }
+}
+
+/// Whether a crash may have come between its making and its connection to a further network:
+/// nothing shows which networks a container that never ran is connected to, and making it anew is
+/// cheap. Whoever makes it and lives knows better, and does not look.
+fn may_be_half_made(seen: &ContainerSeen, spec: &InstanceSpec) -> bool {
+    let is_of = |service: &&ServiceSpec| seen.service.as_ref() == Some(&service.name);
+    let n_networks = spec.services.iter().find(is_of).map_or(0, |service| service.networks.len());
+    seen.state == ContainerState::Created && n_networks > 1
 }
 
 fn service_state(seen: &ContainerSeen, phase: InstancePhase, spec_hash: &SpecHash) -> ServiceState {

@@ -48,8 +48,8 @@ pub(crate) struct Shared {
     pub(crate) engine_doubt: Notify,
     is_engine_ready: AtomicBool,
     pub(crate) started_at: Timestamp,
-    /// Where instances that are on their way stand, in words for their owner.
-    pub(crate) progress: Mutex<BTreeMap<InstanceId, String>>,
+    /// What instances that are on their way wait for, in words for their owner.
+    obstacles: Mutex<BTreeMap<InstanceId, &'static str>>,
     /// Versions that are live no more but that running instances were started from.
     pub(crate) pinned: Mutex<BTreeMap<(ChallengeId, TreeId), Arc<Challenge>>>,
 }
@@ -137,18 +137,18 @@ impl Shared {
         }
     }
 
-    /// Says where an instance stands, or forgets it.
-    pub(crate) fn set_progress(&self, id: InstanceId, words: Option<String>) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Says what an instance waits for, or that it goes on.
+    pub(crate) fn set_obstacle(&self, id: InstanceId, words: Option<&'static str>) {
+        let mut obstacles = self.obstacles.lock().unwrap_or_else(PoisonError::into_inner);
         match words {
-            Some(words) => progress.insert(id, words),
-            None => progress.remove(&id),
+            Some(words) => obstacles.insert(id, words),
+            None => obstacles.remove(&id),
         };
     }
 
-    /// Where an instance stands, in words for its owner.
-    pub(crate) fn progress_of(&self, id: InstanceId) -> Option<String> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    /// What an instance waits for, in words for its owner.
+    pub(crate) fn obstacle_of(&self, id: InstanceId) -> Option<&'static str> {
+        self.obstacles.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 }
 
@@ -195,7 +195,7 @@ impl Shared {
             engine_doubt: Notify::new(),
             is_engine_ready: AtomicBool::new(false),
             started_at,
-            progress: Mutex::default(),
+            obstacles: Mutex::default(),
             pinned: Mutex::default(),
         }
     }

@@ -101,6 +101,8 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
                 );
                 let until = now.plus_millis(STRANGER_MILLIS);
                 shared.store.block_subnet(row.spec.subnet, until).await?;
+                // Refused is not made: the block stands for it from now on, not an intent.
+                shared.store.forget_network(row.spec.subnet).await?;
             }
             // The row stays as the intent: the next sweep finds out whether it was made.
             Err(error) => return Err(error.into()),

@@ -39,7 +39,7 @@ pub enum FetchError {
         secs: u64,
     },
     /// It refused our key or token, or wants one.
-    #[error("`{remote}` refused us ({reason}); check `repo_ssh_key` or `repo_token_file`")]
+    #[error("`{remote}` refused us ({reason}); check `source.ssh_key` or `source.token_file`")]
     AuthFailed {
         /// The remote, masked.
         remote: String,
@@ -232,7 +232,7 @@ impl FetchError {
                 remote,
                 reason: format!(
                     "{reason}; add the key that you have checked to `~/.ssh/known_hosts`, or name \
-                     a file with `repo_known_hosts`"
+                     a file with `source.known_hosts`"
                 ),
             },
             (ErrorCode::Certificate, _) => Self::CertificateInvalid { remote, reason },

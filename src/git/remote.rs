@@ -48,7 +48,7 @@ pub enum RemoteError {
     /// A password or token stands in the address, where logs and process lists would show it.
     #[error(
         "the address of `{host}` holds credentials; remove them from the address and put the \
-         token into a file that only flagops can read, named by `repo_token_file`"
+         token into a file that only flagops can read, named by `source.token_file`"
     )]
     Credentials {
         /// The host alone.

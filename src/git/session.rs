@@ -382,7 +382,7 @@ fn offer(
         }
     } else if allowed.contains(CredentialType::USER_PASS_PLAINTEXT) {
         let Some(path) = &credentials.token_file else {
-            return Err(auth_failed("it wants a token, and no `repo_token_file` is set"));
+            return Err(auth_failed("it wants a token, and no `source.token_file` is set"));
         };
         let text = read_secret(remote, path)?;
         let (user, token) = text.trim().split_once(':').unwrap_or(("x-access-token", text.trim()));

@@ -431,7 +431,7 @@ fn refusals_of_a_forge_are_told_apart_and_show_no_token() {
     let gone =
         Credentials { token_file: Some(dir.path().join("no-such-file")), ..Credentials::default() };
     for (answer, credentials, reason, words) in [
-        (DENIED, Credentials::default(), "AuthFailed", "no `repo_token_file` is set"),
+        (DENIED, Credentials::default(), "AuthFailed", "no `source.token_file` is set"),
         (DENIED, with_token.clone(), "AuthFailed", "not accepted"),
         (DENIED, gone, "CredentialsUnreadable", "no-such-file"),
         (MISSING, with_token.clone(), "NotARepository", "404"),

@@ -82,7 +82,8 @@ pub struct Service {
     pub is_read_only: bool,
     /// Signal that stops it, e.g. `SIGINT`.
     pub stop_signal: Option<String>,
-    /// How long it may take to stop, at most 10 s.
+    /// How long it may take to stop, at most 10 s. 0, the default, kills it at once: nothing of an
+    /// instance outlives it, so there is nothing to save.
     pub stop_grace_millis: u32,
     /// What happens when it exits.
     pub restart: Restart,

@@ -12,6 +12,9 @@ use super::spec::InstanceSpec;
 use crate::model::compose::{BuildSpec, ImageSource};
 use crate::model::{BuildKey, Challenge, ContextId, ServiceName, SpecHash};
 
+/// What images are built for: the machine that this binary was made for.
+const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
 /// One image that a challenge needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildUnit {
@@ -29,7 +32,7 @@ pub fn build_units(challenge: &Challenge) -> Vec<BuildUnit> {
     let unit = |service: &crate::model::compose::Service| {
         let key = match &service.image {
             ImageSource::Build(build) => {
-                build_key(build, challenge.contexts.get(&service.name), std::env::consts::ARCH)
+                build_key(build, challenge.contexts.get(&service.name), PLATFORM)
             }
             ImageSource::Reference(reference) => reference_key(reference),
         };

@@ -120,7 +120,7 @@ impl Draft {
             capabilities: Vec::new(),
             is_read_only: false,
             stop_signal: None,
-            stop_grace_millis: process::MAX_GRACE_MILLIS,
+            stop_grace_millis: 0,
             restart: Restart::OnFailure,
         };
         Self {

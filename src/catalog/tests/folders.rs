@@ -104,6 +104,20 @@ fn links_and_submodules_are_named_and_never_followed() {
 }
 
 #[test]
+fn a_build_context_is_what_its_ignore_file_leaves() {
+    let ignore = "WEB/WEB-001/services/web/.dockerignore";
+    let tree = repository(METADATA, COMPOSE).with(ignore, "*.log\n");
+    let contexts = |tree: &MemoryTree| read(tree).challenge.unwrap().contexts.clone();
+    let same = tree.clone().with("WEB/WEB-001/services/web/a.log", "x");
+    let other = tree.clone().with("WEB/WEB-001/services/web/a.txt", "x");
+    assert_eq!(contexts(&tree), contexts(&same));
+    assert_ne!(contexts(&tree), contexts(&other));
+    insta::assert_snapshot!(lines(&read(&tree.with(ignore, "*.log\n[a\n"))), @r"
+    docker-compose.yml:3:5 error STRUCT004 the build context of `web`: `.dockerignore:2`: a `[` is never closed; write `\[` for the character itself
+    ");
+}
+
+#[test]
 fn author_files_must_be_regular_files() {
     let tree = MemoryTree::new()
         .with_kind("WEB/WEB-001/metadata.yaml", EntryKind::Symlink, "../x")

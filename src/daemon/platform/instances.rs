@@ -6,12 +6,13 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::{Outcome, Platform, PlatformError, StartRequest};
+use crate::builder::JobState;
 use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::{builds, instances, leases};
 use crate::model::{
-    Build, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId, InstancePhase, NodeId,
-    Role, ServiceName, StopReason, TeamId, TreeId,
+    Build, BuildState, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId,
+    InstancePhase, NodeId, Role, ServiceName, StopReason, TeamId, TreeId,
 };
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -152,9 +153,9 @@ impl Platform {
         Ok(instances)
     }
 
-    /// Where an instance that is on its way stands, in words.
-    pub fn progress(&self, instance: &Instance) -> Option<String> {
-        self.shared.progress_of(instance.id)
+    /// What an instance that is on its way waits for, when that is not its next step.
+    pub fn obstacle(&self, instance: &Instance) -> Option<&'static str> {
+        self.shared.obstacle_of(instance.id)
     }
 
     /// Restarts the lease from now.
@@ -287,7 +288,18 @@ impl Platform {
 
     /// The images of a challenge, in file order.
     pub(super) async fn builds_of(&self, challenge: &Challenge) -> Outcome<Vec<Build>> {
-        Ok(builds::of_challenge(&self.shared, challenge).await?)
+        let mut builds = builds::of_challenge(&self.shared, challenge).await?;
+        for build in builds.iter_mut().filter(|build| build.state == BuildState::Building) {
+            // The row learns of the output at the end; until then the builder has it. One that
+            // waits for a slot is not building yet.
+            match self.shared.builder.state(build.key) {
+                Some(JobState::Queued) => build.state = BuildState::Unbuilt,
+                Some(JobState::Building) | None => {
+                    build.log_tail = self.shared.builder.log_tail(build.key).unwrap_or_default();
+                }
+            }
+        }
+        Ok(builds)
     }
 }
 

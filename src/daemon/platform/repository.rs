@@ -9,8 +9,7 @@ use super::{ChallengeState, Counts, LiveChallenge, Outcome, Platform, PlatformEr
 use crate::catalog::Folder;
 use crate::daemon::builds;
 use crate::model::{
-    Build, BuildKey, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision,
-    Tree,
+    Build, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision, Tree,
 };
 use crate::release::identity::build_units;
 
@@ -110,15 +109,6 @@ impl Platform {
             builds,
             findings: folder.map(|folder| folder.findings.clone()).unwrap_or_default(),
         })
-    }
-
-    /// The newest output of a build that is running: the step and the end of its log.
-    pub fn build_output(
-        &self,
-        key: &BuildKey,
-    ) -> Option<(crate::model::build::BuildProgress, String)> {
-        let progress = self.shared.builder.progress(key)?;
-        Some((progress, self.shared.builder.log_tail(key).unwrap_or_default()))
     }
 
     /// Asks for the images of a challenge again, also when they failed for good.

@@ -1,0 +1,188 @@
+//! A container engine of a story's own, to be restarted, stopped and filled up.
+//!
+//! It lives in a network namespace of its own, so its address pools and packet filter rules never
+//! meet those of the machine's engine. One pair of virtual interfaces leads there: what the daemon
+//! and its instances publish on [`OwnEngine::address`] is reachable from the story.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{Engine, until};
+
+/// How long an engine may take to answer after its start.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the engine keeps its data on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// The folder of the story.
+    Ample,
+    /// A file system in memory with this many MiB.
+    Small(u32),
+}
+
+/// An engine that ends, with everything in it, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnEngine {
+    folder: PathBuf,
+    namespace: String,
+    subnet: String,
+    disk: Disk,
+    process: Option<Child>,
+}
+
+impl OwnEngine {
+    /// Starts an engine below `folder` that has the image `busybox:latest`.
+    ///
+    /// # Panics
+    /// With the way out, when this is not root.
+    pub(crate) async fn start(folder: &Path, disk: Disk) -> Self {
+        assert!(
+            rustix::process::getuid().is_root(),
+            "this story starts an engine of its own, which needs root: run it with sudo"
+        );
+        // Stories of parallel processes differ in their process, those of one process in their turn.
+        static TURN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let n = (std::process::id() * 7 + turn) % 60_000;
+        let mut engine = Self {
+            folder: folder.join("engine"),
+            namespace: format!("fost{n}"),
+            subnet: format!("10.{}.{}", 100 + n / 256 % 16, n % 256),
+            disk,
+            process: None,
+        };
+        fs::create_dir_all(&engine.folder).expect("a folder can be made");
+        engine.make_network();
+        engine.boot().await;
+        engine.load_busybox();
+        engine
+    }
+
+    fn make_network(&self) {
+        let (name, subnet) = (&self.namespace, &self.subnet);
+        let (near, far) = (format!("{name}a"), format!("{name}b"));
+        let (here, there) = (format!("{subnet}.1/30"), format!("{}/30", self.address()));
+        for arguments in [
+            vec!["netns", "add", name],
+            vec!["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name],
+            vec!["address", "add", &here, "dev", &near],
+            vec!["link", "set", &near, "up"],
+            vec!["-n", name, "address", "add", &there, "dev", &far],
+            vec!["-n", name, "link", "set", &far, "up"],
+            vec!["-n", name, "link", "set", "lo", "up"],
+        ] {
+            run(Command::new("ip").args(arguments));
+        }
+    }
+
+    /// Starts the engine, again or for the first time, and waits until it answers.
+    pub(crate) async fn boot(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(self.folder.join("dockerd.log"));
+        let log = log.expect("the log can be written");
+        let data = self.folder.join("data");
+        fs::create_dir_all(&data).expect("a folder can be made");
+        let mount = match self.disk {
+            Disk::Small(mib) if !is_mounted(&data) => {
+                format!("mount -t tmpfs -o size={mib}m tmpfs {};", data.display())
+            }
+            Disk::Small(_) | Disk::Ample => String::new(),
+        };
+        run(Command::new("sh").arg("-c").arg(format!("{mount} true")));
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.namespace));
+        command.args(["unshare", "--mount", "--propagation", "slave", "dockerd"]);
+        for (option, name) in
+            [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")]
+        {
+            command.arg(option).arg(self.folder.join(name));
+        }
+        command.arg("--host").arg(format!("unix://{}", self.socket().display()));
+        let log_too = log.try_clone().expect("a file can be shared");
+        let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
+        self.process = Some(child.expect("dockerd is installed"));
+        let engine = self.engine();
+        until("the story's own engine answers", START_PATIENCE, || {
+            std::future::ready(engine.docker(&["version"]))
+        })
+        .await;
+    }
+
+    fn load_busybox(&self) {
+        let archive = self.folder.join("busybox.tar").display().to_string();
+        let saved = Engine::shared().docker(&["save", "--output", &archive, "busybox:latest"]);
+        saved.expect("the shared engine has the image");
+        self.engine().docker(&["load", "--input", &archive]).expect("the image can be loaded");
+    }
+
+    /// Stops the engine; its containers end with it.
+    pub(crate) async fn halt(&mut self) {
+        let mut child = self.process.take().expect("it runs");
+        run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+        until("the story's own engine has ended", START_PATIENCE, || {
+            let ended = child.try_wait().expect("a child can be asked");
+            std::future::ready(ended.ok_or_else(|| "still running".to_owned()))
+        })
+        .await;
+    }
+
+    /// Changes the size of a small disk.
+    pub(crate) fn resize(&self, mib: u32) {
+        let data = self.folder.join("data");
+        let size = format!("remount,size={mib}m");
+        run(Command::new("mount").args(["-o", &size]).arg(&data));
+        // The engine has a mount namespace of its own, but it is the same file system.
+    }
+
+    /// Its command line.
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::at(&self.socket())
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("docker.sock")
+    }
+
+    /// The address in its network namespace that is reachable from here.
+    pub(crate) fn address(&self) -> String {
+        format!("{}.2", self.subnet)
+    }
+
+    /// What runs a program in its network namespace.
+    pub(crate) fn runner(&self) -> Vec<String> {
+        vec!["nsenter".to_owned(), format!("--net=/run/netns/{}", self.namespace)]
+    }
+}
+
+impl Drop for OwnEngine {
+    fn drop(&mut self) {
+        let engine = self.engine();
+        if let Some(mut child) = self.process.take() {
+            let ids = engine.docker(&["ps", "-aq"]).unwrap_or_default();
+            let ids: Vec<_> = ids.split_whitespace().collect();
+            let _ = engine.docker(&[&["rm", "-fv"], ids.as_slice()].concat());
+            let pid = child.id().to_string();
+            // It ends its containerd itself when it is asked to end.
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
+            let _ = child.wait();
+        }
+        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
+        let _ =
+            Command::new("ip").args(["link", "delete", &format!("{}a", self.namespace)]).output();
+        let _ = Command::new("umount").args(["--lazy"]).arg(self.folder.join("data")).output();
+    }
+}
+
+fn is_mounted(folder: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").expect("Linux lists mounts");
+    mounts.lines().any(|line| line.split(' ').nth(1) == folder.to_str())
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
