@@ -77,6 +77,14 @@ pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
     shared.tasks.spawn("instance", worker.run());
 }
 
+/// Rings at every worker, so that those which wait for the engine need not wait any longer.
+pub(crate) fn wake_all(shared: &Shared) {
+    let workers = shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    for signal in workers.values() {
+        signal.ring();
+    }
+}
+
 /// Whether a worker is busy with it.
 pub(crate) fn is_busy(shared: &Shared, id: InstanceId) -> bool {
     shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)

@@ -48,6 +48,7 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
                 log_relist(&error);
             }
             heal(&shared).await;
+            instances::wake_all(&shared);
             shared.stock_low.notify_one();
         }
         was_ready = is_ready;

@@ -85,11 +85,12 @@ struct Bad {
 fn bad_inputs() -> Vec<Bad> {
     let bad = |id, file, content: String, rule, word| Bad { id, file, content, rule, word };
     let compose = |line: &str| Compose::web(&[line]);
-    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    let mut bomb = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned()];
     for n in 1..9 {
         let aliases = vec![format!("*a{}", n - 1); 9].join(", ");
-        bomb.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+        bomb.push(format!("a{n}: &a{n} [{aliases}]\n"));
     }
+    let bomb = bomb.concat();
     let file = "docker-compose.yml";
     vec![
         bad("BAD-01", "metadata.yaml", bomb, "META000", "alias"),

@@ -72,9 +72,9 @@ async fn strangers_and_other_teams_get_nothing() {
         let rows = page["items"].as_array().expect("a page has items").iter();
         rows.map(|row| row["id"].as_str().unwrap_or_default().to_owned()).collect()
     };
-    assert_eq!(ids(&red.get("/instances").await.body), [id.clone()]);
+    assert_eq!(ids(&red.get("/instances").await.body), [id.as_str()]);
     assert_eq!(ids(&blue.get("/instances").await.body), Vec::<String>::new());
-    assert_eq!(ids(&daemon.admin().get("/admin/instances").await.body), [id.clone()]);
+    assert_eq!(ids(&daemon.admin().get("/admin/instances").await.body), [id.as_str()]);
     let other = red.get("/instances?challenge_id=WEB-502").await.body;
     assert_eq!(ids(&other), Vec::<String>::new());
 

@@ -100,7 +100,7 @@ async fn a_repository_that_may_not_be_read_is_named() {
 /// Root may read every file, but git trusts no repository of another user.
 fn lock(folder: &Path) {
     if chown(folder, Some(65_534), None).is_err() {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0)).expect("it is ours");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).expect("it is ours");
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) struct Rows {
     pub(crate) live: Vec<(String, String)>,
     /// Networks in the stock, by name.
     pub(crate) stocked: Vec<String>,
-    /// Networks that are used or only intended, by name.
+    /// Networks that an instance holds, by name. A mere intent is none: what a crash or an engine
+    /// that was away left of one is forgotten after two minutes.
     pub(crate) held: Vec<String>,
     /// Host ports that belong to an instance.
     pub(crate) ports: Vec<String>,
@@ -43,7 +44,7 @@ impl Rows {
         Self {
             live: live.iter().map(pair).collect(),
             stocked: texts("SELECT name FROM networks WHERE state = 'ready' ORDER BY name"),
-            held: texts("SELECT name FROM networks WHERE state <> 'ready' ORDER BY name"),
+            held: texts("SELECT name FROM networks WHERE state = 'used' ORDER BY name"),
             ports: texts(
                 "SELECT CAST(port AS TEXT) FROM ports WHERE instance IS NOT NULL ORDER BY port",
             ),
