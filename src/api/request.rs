@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::daemon::platform::Platform;
+use crate::telemetry::metrics;
 
 /// How long a handler may take; the longest is a look at a slow remote.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -32,11 +33,13 @@ pub(crate) async fn finish(
     next: Next,
 ) -> Response {
     let id = Uuid::now_v7().as_simple().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("-", MatchedPath::as_str);
+    let method = method_name(request.method());
     let span = info_span!(
         "request",
         request.id = id,
-        http.method = method_name(request.method()),
+        http.method = method,
         http.route = route,
         caller.token = field::Empty,
     );
@@ -46,7 +49,10 @@ pub(crate) async fn finish(
     let mut response = span.in_scope(|| {
         let response = render(&platform, answer);
         let duration_ms = platform.now().millis_since(began);
-        debug!(http.status = response.status().as_u16(), duration_ms, "answered");
+        let status = response.status().as_u16();
+        let took = Duration::from_millis(duration_ms.max(0).unsigned_abs());
+        metrics::http_request(method, route, status, took);
+        debug!(http.status = status, duration_ms, "answered");
         response
     });
     if let Ok(value) = HeaderValue::from_str(&id) {

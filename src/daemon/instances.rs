@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -73,7 +73,13 @@ pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
     }
     let signal = Arc::new(Signal::default());
     workers.insert(id, Arc::clone(&signal));
-    let worker = Worker { shared: Arc::clone(shared), id, signal, crashes: BTreeMap::new() };
+    let worker = Worker {
+        shared: Arc::clone(shared),
+        id,
+        signal,
+        crashes: BTreeMap::new(),
+        phase_since: Instant::now(),
+    };
     shared.tasks.spawn("instance", worker.run());
 }
 
@@ -114,6 +120,7 @@ struct Worker {
     id: InstanceId,
     signal: Arc<Signal>,
     crashes: BTreeMap<ServiceName, Crashes>,
+    phase_since: Instant,
 }
 
 impl Worker {
@@ -307,7 +314,7 @@ impl Worker {
     }
 
     /// Records the phase, unless somebody wants the instance gone meanwhile.
-    async fn show(&self, job: &mut Job, phase: InstancePhase) -> Result<(), StoreError> {
+    async fn show(&mut self, job: &mut Job, phase: InstancePhase) -> Result<(), StoreError> {
         if job.instance.phase == phase || phase == InstancePhase::Removing {
             return Ok(());
         }
@@ -319,6 +326,8 @@ impl Worker {
                 row.phase = phase;
             }
         };
+        metrics::start_phase(job.instance.phase, self.phase_since.elapsed());
+        self.phase_since = Instant::now();
         if let Some((instance, ())) = self.shared.store.change_instance(self.id, change).await? {
             job.instance = instance;
         }
@@ -371,7 +380,10 @@ impl Worker {
                 row.stopped_at = Some(now);
             }
         };
-        self.shared.store.change_instance(self.id, change).await?;
+        let changed = self.shared.store.change_instance(self.id, change).await?;
+        if let Some(reason) = changed.and_then(|(instance, ())| instance.stop_reason) {
+            metrics::instance_ended(reason);
+        }
         self.shared.set_obstacle(self.id, None);
         self.shared.stock_low.notify_one();
         tracing::info!(
@@ -389,6 +401,11 @@ impl Worker {
         reason: String,
     ) -> Result<Next, PassError> {
         let detail = executor::last_words(&self.shared, observed).await;
+        if job.is_first_start() {
+            let millis = self.shared.now().millis_since(job.instance.created_at).max(0);
+            let took = Duration::from_millis(millis.unsigned_abs());
+            metrics::start_finished(metrics::Outcome::Failed, took);
+        }
         let why = reason.clone();
         let was_ready = !job.is_first_start();
         let change = move |row: &mut Instance| {

@@ -12,6 +12,7 @@
 
 mod builds;
 mod executor;
+mod gauges;
 mod instances;
 mod leases;
 mod observe;
@@ -103,6 +104,7 @@ impl Daemon {
         tasks.spawn("events", watch::listen(Arc::clone(&shared)));
         tasks.spawn("relist", watch::tick(Arc::clone(&shared)));
         tasks.spawn("stock", stock::keep(Arc::clone(&shared)));
+        tasks.spawn("gauges", gauges::keep(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         Ok(Self { shared })
     }

@@ -241,6 +241,7 @@ async fn state_reachable(shared: &Shared, fetched: &Fetched) {
 }
 
 async fn state_failure(shared: &Shared, error: &LookError, last_success: Timestamp) {
+    metrics::reconcile_finished(metrics::Outcome::Failed, Duration::ZERO);
     let (reason, is_terminal) = match error {
         LookError::Fetch(error) => (error.reason(), error.disposition() == Disposition::Terminal),
         LookError::Tree(_) => ("Corrupt", false),
