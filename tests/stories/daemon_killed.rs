@@ -202,8 +202,9 @@ async fn a_daemon_killed_before_or_after_any_engine_call_converges() {
             break;
         }
     }
-    // Two services, a volume, two networks: fewer calls would mean that the trap is broken.
-    assert!(n_closed >= 16, "only {n_closed} kill points; is this a debug build?");
+    // Two services, a volume, two networks: fewer calls would mean that the trap is broken. With
+    // the kills of the other stories of this file, there are more than forty points.
+    assert!(n_closed >= 20, "only {n_closed} kill points; is this a debug build?");
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
     .await;
     let image = &row["images"][0];
     let error = image["error"].as_str().expect("a failed build has an error");
-    assert!(error.contains("no space was left"), "{error}");
+    assert!(error.contains("disk of the container engine is full"), "{error}");
     assert_eq!(image["retryable"], true, "{row}");
     assert_ne!(row["live"], Value::Null, "the old version stays live");
 

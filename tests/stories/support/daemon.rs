@@ -329,6 +329,9 @@ impl Drop for Daemon {
         if let Ok(installation) = fs::read_to_string(self.settings.data_dir.join("installation")) {
             let installation = installation.trim();
             self.settings.engine.sweep(installation);
+            // The engine finishes what the daemon asked for just before it was killed.
+            std::thread::sleep(Duration::from_millis(300));
+            self.settings.engine.sweep(installation);
             // The wall stays up while the daemon is down; only a story that ends takes it away.
             let table = format!("flagops_{}", installation.get(..8).unwrap_or_default());
             let _ = Command::new("nft").args(["delete", "table", "inet", &table]).output();
