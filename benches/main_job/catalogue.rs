@@ -63,11 +63,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     report.time("reconcile, one change: verdict after the fetch", &changed, "< 100 ms");
     drop(known);
-    rss(report, dir.path(), &remote)
+    whole_daemon(report, dir.path(), &work, &remote)
 }
 
-/// The resident memory of a daemon that has read the whole repository.
-fn rss(report: &mut Report, dir: &Path, remote: &Path) -> Result<()> {
+/// A daemon that has read the whole repository: its memory, and a whole look at the remote.
+fn whole_daemon(report: &mut Report, dir: &Path, work: &Path, remote: &Path) -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut child = serve(remote, &dir.join("data"), port)?;
     let begin = Instant::now();
@@ -76,6 +76,13 @@ fn rss(report: &mut Report, dir: &Path, remote: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(500));
         seen = count_live(port).unwrap_or(0);
     }
+    let token = std::fs::read_to_string(dir.join("data/admin.token"))?;
+    let mut looks = Vec::new();
+    for _ in 0..RUNS {
+        push(work, remote)?;
+        looks.push(reconcile(port, token.trim())?);
+    }
+    report.time("reconcile, no-change commit through the API", &looks, "< 20 ms");
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     child.kill()?;
     child.wait()?;
@@ -90,6 +97,23 @@ fn rss(report: &mut Report, dir: &Path, remote: &Path) -> Result<()> {
         "< 80",
     );
     Ok(())
+}
+
+/// Asks the daemon to look now; the time until it has.
+fn reconcile(port: u16, token: &str) -> Result<Duration> {
+    use std::io::{Read, Write};
+    let begin = Instant::now();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    let request = format!(
+        "POST /api/v1/gitops/reconcile HTTP/1.0\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if !answer.starts_with("HTTP/1.0 200") {
+        bail!("the daemon refused to look: {}", answer.lines().next().unwrap_or_default());
+    }
+    Ok(begin.elapsed())
 }
 
 fn count_live(port: u16) -> Result<usize> {
