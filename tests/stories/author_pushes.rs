@@ -93,14 +93,11 @@ async fn a_push_to_a_repository_on_this_machine_is_noticed_without_polling() {
 
 #[tokio::test]
 async fn a_build_is_shown_while_it_runs() {
-    let slow = Challenge::web("WEB-109", "one").with(
-        "services/web/Dockerfile",
-        "FROM busybox:latest
-RUN echo warming up && sleep 4
-COPY version /www/version
-CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
-",
-    );
+    // No earlier run has left this step in the engine's cache.
+    let step = format!("RUN echo warming up {} && sleep 4", uuid::Uuid::new_v4());
+    let web = Challenge::web("WEB-109", "one");
+    let dockerfile = web.files["services/web/Dockerfile"].replace("COPY", &format!("{step}\nCOPY"));
+    let slow = web.with("services/web/Dockerfile", dockerfile);
     let stage = Stage::with(&[slow]).await;
     let daemon = stage.serve().await;
     let admin = daemon.admin();

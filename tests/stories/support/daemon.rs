@@ -10,6 +10,9 @@ use std::time::Duration;
 use super::{Client, Engine, Left, PATIENCE, Rows, until};
 use crate::support::slot::Slot;
 
+/// How long a daemon of a story that is over may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a daemon is started with.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -219,6 +222,18 @@ impl Daemon {
         status.code()
     }
 
+    /// Ends it, however. First by asking: then nothing that it asked of the engine appears later.
+    fn end(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let begin = std::time::Instant::now();
+            while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < END_PATIENCE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        self.kill9();
+    }
+
     /// A client with the administrator's token.
     pub(crate) fn admin(&self) -> Client {
         let token = fs::read_to_string(self.settings.data_dir.join("admin.token"));
@@ -322,15 +337,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.kill9();
+        self.end();
         if std::thread::panicking() {
             tell(&self.log());
         }
         if let Ok(installation) = fs::read_to_string(self.settings.data_dir.join("installation")) {
             let installation = installation.trim();
-            self.settings.engine.sweep(installation);
-            // The engine finishes what the daemon asked for just before it was killed.
-            std::thread::sleep(Duration::from_millis(300));
             self.settings.engine.sweep(installation);
             // The wall stays up while the daemon is down; only a story that ends takes it away.
             let table = format!("flagops_{}", installation.get(..8).unwrap_or_default());
