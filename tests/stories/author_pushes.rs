@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Challenge, PATIENCE, Ready, Stage, fetch, read_tcp, until};
+use crate::support::{Challenge, Daemon, PATIENCE, Ready, Stage, fetch, read_tcp, until};
 
 #[tokio::test]
 async fn a_pushed_challenge_is_built_started_read_and_solved() {
@@ -78,6 +78,47 @@ async fn a_push_is_live_without_anybody_asking_and_running_instances_keep_their_
 async fn version(instance: &Ready) -> String {
     let (host, port) = instance.first();
     fetch(&format!("http://{host}:{port}/www/version")).await.expect("the web service answers")
+}
+
+#[tokio::test]
+async fn a_push_to_a_repository_on_this_machine_is_noticed_without_polling() {
+    let stage = Stage::with(&[Challenge::quiz("QUIZ-107")]).await;
+    // Nobody would look for an hour.
+    let daemon = Daemon::start(stage.settings().number("source.poll_secs", 3600)).await;
+    daemon.live("QUIZ-107").await;
+    stage.remote.put(&Challenge::quiz("QUIZ-108"));
+    stage.remote.push("another quiz");
+    daemon.live("QUIZ-108").await;
+}
+
+#[tokio::test]
+async fn a_build_is_shown_while_it_runs() {
+    let slow = Challenge::web("WEB-109", "one").with(
+        "services/web/Dockerfile",
+        "FROM busybox:latest
+RUN echo warming up && sleep 4
+COPY version /www/version
+CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
+",
+    );
+    let stage = Stage::with(&[slow]).await;
+    let daemon = stage.serve().await;
+    let admin = daemon.admin();
+    until("the step that runs is shown", PATIENCE, || async {
+        let page = admin.try_get("/gitops/builds?challenge_id=WEB-109").await?.body;
+        let build = &page["items"][0];
+        let is_shown = build["status"] == "building"
+            && build["log_tail"].as_str().is_some_and(|log| log.contains("warming up"))
+            // One builder counts CMD as a step, the other does not.
+            && build["progress"]["step"].as_str().is_some_and(|step| step.starts_with("2/"));
+        if is_shown { Ok(()) } else { Err(page.to_string()) }
+    })
+    .await;
+    let red = daemon.team("red").await;
+    let early = red.post("/instances", json!({ "challenge_id": "WEB-109" })).await;
+    early.expect_refusal(404, "challenge_not_found");
+    daemon.live("WEB-109").await;
+    red.play("WEB-109").await.flag("/answers/flag").await;
 }
 
 #[tokio::test]

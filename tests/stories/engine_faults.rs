@@ -1,8 +1,12 @@
 //! The engine, or somebody beside us at the engine, does what nobody asked for.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::support::{Challenge, Client, Daemon, Disk, OwnEngine, PATIENCE, Ready, Stage, until};
+use crate::support::{
+    Challenge, Client, Daemon, Disk, Engine, OwnEngine, PATIENCE, Ready, Stage, until,
+};
 
 const CHALLENGE: &str = "WEB-801";
 
@@ -137,7 +141,7 @@ async fn a_daemon_without_an_engine_says_so_and_recovers() {
     assert!(condition["message"].to_string().contains("engine.sock"), "{condition}");
     admin.stated("repo", "SourceReachable", "True", "Ok").await;
 
-    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).expect("a link can be made");
+    link_to_engine(&socket);
     daemon.ready().await;
     daemon.live("WEB-804").await;
     let red = daemon.team("red").await;
@@ -147,8 +151,13 @@ async fn a_daemon_without_an_engine_says_so_and_recovers() {
     std::fs::remove_file(&socket).expect("the link can be removed");
     let id = red.start("WEB-804").await;
     admin.stated("node/local", "DockerAvailable", "False", "Unreachable").await;
-    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).expect("a link can be made");
+    link_to_engine(&socket);
     red.ready(&id).await.flag("/answers/flag").await;
+}
+
+/// Makes the machine's engine answer at `socket`, too.
+fn link_to_engine(socket: &Path) {
+    std::os::unix::fs::symlink(Engine::shared_socket(), socket).expect("a link can be made");
 }
 
 async fn with_own_engine(stage: &Stage, disk: Disk) -> (OwnEngine, Daemon) {
@@ -231,7 +240,7 @@ CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
 async fn a_start_ends_within_its_deadline_even_when_the_engine_hangs() {
     let stage = Stage::with(&[Challenge::web("WEB-806", "one")]).await;
     let socket = stage.path("engine.sock");
-    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).expect("a link can be made");
+    link_to_engine(&socket);
     let settings = stage
         .settings()
         .number("limits.start_deadline_secs", 10)
@@ -243,6 +252,6 @@ async fn a_start_ends_within_its_deadline_even_when_the_engine_hangs() {
     let id = red.start("WEB-806").await;
     let error = red.failed(&id).await;
     assert!(error.contains("10 s"), "{error}");
-    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).expect("a link can be made");
+    link_to_engine(&socket);
     daemon.nothing_left().await;
 }

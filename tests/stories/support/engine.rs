@@ -1,6 +1,7 @@
 //! A look at the container engine past the daemon: what is there, what was left, what an operator
 //! does by hand.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 /// An engine, asked with its own command line.
@@ -25,6 +26,12 @@ impl Engine {
     /// The engine of this machine.
     pub(crate) fn shared() -> Self {
         Self { host: None }
+    }
+
+    /// The socket of the engine of this machine.
+    pub(crate) fn shared_socket() -> PathBuf {
+        let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+        PathBuf::from(host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock"))
     }
 
     /// The engine behind a socket.
