@@ -256,6 +256,12 @@ impl Machine {
         found.event("die")
     }
 
+    pub(in crate::runtime::fake) fn pause(&mut self, container: &str) -> Option<EngineEvent> {
+        let found = self.containers.get_mut(&self.container_id(container)?)?;
+        found.state = ContainerState::Paused;
+        found.event("pause")
+    }
+
     pub(in crate::runtime::fake) fn erase(&mut self, container: &str) -> Option<EngineEvent> {
         let found = self.containers.remove(&self.container_id(container)?)?;
         found.event("destroy")
