@@ -6,6 +6,7 @@ use super::executor::{Fault, Job};
 use super::shared::Shared;
 use crate::model::{Instance, InstancePhase, SpecHash};
 use crate::planner::{Observed, ServiceSeen, ServiceState, container::volume_name};
+use crate::release::spec::InstanceSpec;
 use crate::runtime::{ContainerSeen, ContainerState, NetworkSeen, VolumeSeen};
 use crate::store::NetworkRow;
 
@@ -23,7 +24,7 @@ pub(crate) async fn instance(shared: &Shared, job: &Job) -> Result<Observed, Fau
     let volumes = volumes?;
     let view =
         View { containers: &containers?, networks: &networks?, volumes: &volumes, rows: &rows? };
-    Ok(view.of(shared, &job.instance, &job.spec_hash, &job.spec.volumes))
+    Ok(view.of(shared, &job.instance, &job.spec_hash, &job.spec))
 }
 
 /// One listing of everything, to be read for many instances.
@@ -41,26 +42,31 @@ impl View<'_> {
         shared: &Shared,
         instance: &Instance,
         spec_hash: &SpecHash,
-        declared_volumes: &[String],
+        spec: &InstanceSpec,
     ) -> Observed {
+        let networks = self.networks_of(instance);
         let services = self
             .containers
             .iter()
             .filter(|seen| seen.instance == Some(instance.id))
             .filter_map(|seen| {
-                let state = service_state(seen, instance.phase, spec_hash);
+                let state = if is_cut_off(seen, spec, &networks) {
+                    ServiceState::Wrong
+                } else {
+                    service_state(seen, instance.phase, spec_hash)
+                };
                 Some((seen.service.clone()?, ServiceSeen { container: seen.id.clone(), state }))
             })
             .collect();
         let mut volumes = BTreeSet::new();
-        for name in declared_volumes {
+        for name in &spec.volumes {
             let wanted = volume_name(shared.data.installation(), instance.id, name);
             if self.volumes.iter().any(|seen| seen.name == wanted) {
                 volumes.insert(name.clone());
             }
         }
         Observed {
-            networks: self.networks_of(instance),
+            networks,
             volumes,
             services,
             crashes: BTreeMap::new(),
@@ -81,6 +87,22 @@ impl View<'_> {
             })
             .collect()
     }
+}
+
+/// Whether a network that the container needs is gone, or it hangs on another one: an engine
+/// attaches at the create, so only a new container helps.
+fn is_cut_off(
+    seen: &ContainerSeen,
+    spec: &InstanceSpec,
+    networks: &BTreeMap<String, String>,
+) -> bool {
+    let service = spec.services.iter().find(|service| Some(&service.name) == seen.service.as_ref());
+    let Some(service) = service else { return false };
+    service.networks.keys().any(|wish| match networks.get(wish) {
+        None => true,
+        // Only a running container has addresses.
+        Some(id) => seen.state == ContainerState::Running && !seen.addresses.contains_key(id),
+    })
 }
 
 fn service_state(seen: &ContainerSeen, phase: InstancePhase, spec_hash: &SpecHash) -> ServiceState {

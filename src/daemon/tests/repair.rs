@@ -65,6 +65,52 @@ async fn an_engine_that_restarted_runs_everything_again_on_the_same_ports() {
 }
 
 #[tokio::test]
+async fn a_network_that_was_taken_away_is_replaced_with_all_that_hung_on_it() {
+    repaired(async |rig, id| {
+        let web = container(rig, id, "web");
+        let seen = rig.engine.container(&web).await.unwrap().unwrap();
+        for network in seen.addresses.keys() {
+            rig.engine.remove_network(network).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stopped_container_whose_network_is_gone_is_made_again() {
+    repaired(async |rig, id| {
+        let web = container(rig, id, "web");
+        let seen = rig.engine.container(&web).await.unwrap().unwrap();
+        rig.engine.crash(&web, 1, IsOom::No);
+        for network in seen.addresses.keys() {
+            rig.engine.remove_network(network).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_that_vanished_from_the_stock_is_not_handed_out() {
+    let mut rig = full_rig();
+    rig.config.network.n_ready = 2;
+    let (daemon, platform, red) = playing(&rig).await;
+    until("the stock to be full", async || {
+        (rig.engine.networks().await.unwrap().len() == 2).then_some(())
+    })
+    .await;
+    for network in rig.engine.networks().await.unwrap() {
+        rig.engine.remove_network(&network.id).await.unwrap();
+    }
+    let begin = tokio::time::Instant::now();
+    let instance = ready_instance(&daemon, &red).await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "the start waited for a relist");
+    whole(&rig, &daemon, instance.id).await;
+    platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn what_belongs_to_another_installation_is_never_touched() {
     let rig = full_rig();
     let other = crate::daemon::testing::Rig::new();

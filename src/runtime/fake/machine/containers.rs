@@ -126,10 +126,14 @@ impl Machine {
     ) -> Hinted<()> {
         let id = self.own_id(us, container)?.ok_or_else(|| missing("container", container))?;
         let taken = self.taken_ports(&id);
+        let lost = self.lost_network(&id);
         let exits = &self.exits;
         let found = self.containers.get_mut(&id).ok_or_else(|| missing("container", container))?;
         if found.state == ContainerState::Running {
             return Ok(((), None));
+        }
+        if let Some(network) = lost {
+            return Err(missing("network", &network));
         }
         if let Some(port) =
             found.spec.published.iter().find(|published| taken.contains(&published.port))
@@ -145,6 +149,14 @@ impl Machine {
         };
         found.is_unhealthy = false;
         Ok(((), found.event("start")))
+    }
+
+    /// A network that container `id` was made with and that is gone.
+    fn lost_network(&self, id: &str) -> Option<String> {
+        let spec = &self.containers.get(id)?.spec;
+        let mut ends = std::iter::once(&spec.network).chain(&spec.more_networks);
+        let lost = ends.find(|end| self.network_id(&end.network).is_none())?;
+        Some(lost.network.clone())
     }
 
     /// Host ports that container `id` cannot have.
