@@ -49,7 +49,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Puts `value` on standard output as indented JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     print(&format!("{value:#}"))
 }

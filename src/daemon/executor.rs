@@ -299,7 +299,11 @@ fn start(job: &Job, name: &ServiceName, container: String) -> Work {
         let _slot = shared.start_slots.acquire().await;
         match shared.engine.start(&container).await {
             Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Running }),
-            Err(EngineError::NotFound { .. }) => Err(Fault::Again),
+            Err(EngineError::NotFound { .. }) => {
+                // The container, or a network that it was made with: then it never starts again.
+                shared.engine.remove_container(&container).await?;
+                Err(Fault::Again)
+            }
             Err(EngineError::PortTaken { reason, .. }) => {
                 tracing::warn!(instance.id = %id, service.name = %name, reason, "a host port is taken by a stranger, taking others");
                 let range = (shared.config.network.first_port, shared.config.network.last_port);

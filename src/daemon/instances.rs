@@ -26,8 +26,8 @@ use super::executor::{self, Effect, Fault, Job};
 use super::observe;
 use super::shared::{Shared, Statement};
 use crate::model::{
-    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, Scope, ServiceName,
-    StopReason, Timestamp,
+    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, RetryClass, Scope,
+    ServiceName, StopReason, Timestamp,
 };
 use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want};
 use crate::store::StoreError;
@@ -104,6 +104,8 @@ enum Next {
     WakeAt(Timestamp),
     /// Look again at once.
     Again,
+    /// The ground changed: look again, ever later if that goes on.
+    Retry,
 }
 
 /// Why a pass could not be finished.
@@ -126,13 +128,18 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         let mut n_errors = 0;
+        let mut n_retries = 0;
         loop {
             self.signal.take();
             let pause = match self.pass().await {
                 Ok(Next::Again) => Duration::ZERO,
+                Ok(Next::Retry) => {
+                    n_retries += 1;
+                    Duration::from_millis(RetryClass::Contention.backoff_millis(n_retries))
+                }
                 Ok(Next::WakeAt(at)) => self.until(at),
                 Ok(Next::Rest) => {
-                    n_errors = 0;
+                    (n_errors, n_retries) = (0, 0);
                     if self.retire() {
                         return;
                     }
@@ -175,8 +182,7 @@ impl Worker {
         }
         self.shared.set_obstacle(self.id, Some("waiting for the container engine"));
         self.shared.engine_doubt.notify_one();
-        let class = crate::model::RetryClass::Engine;
-        Duration::from_millis(class.backoff_millis(n_errors))
+        Duration::from_millis(RetryClass::Engine.backoff_millis(n_errors))
     }
 
     /// One pass: read, observe, then plan and act until the plan is empty.
@@ -441,7 +447,7 @@ impl Worker {
             return Ok(Next::Again);
         }
         match fault {
-            Fault::Again => Ok(Next::Again),
+            Fault::Again => Ok(Next::Retry),
             Fault::Hopeless(reason) if job.want() == Want::Run => {
                 self.fail(job, observed, reason).await
             }

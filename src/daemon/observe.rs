@@ -44,13 +44,16 @@ impl View<'_> {
         spec: &InstanceSpec,
         spec_hash: &SpecHash,
     ) -> Observed {
+        let networks = self.networks_of(instance);
         let services = self
             .containers
             .iter()
             .filter(|seen| seen.instance == Some(instance.id))
             .filter_map(|seen| {
                 let name = seen.service.clone()?;
-                let state = if may_be_half_made(seen, spec) {
+                let is_of_no_use =
+                    may_be_half_made(seen, spec) || is_cut_off(seen, spec, &networks);
+                let state = if is_of_no_use {
                     ServiceState::Wrong
                 } else {
                     service_state(seen, instance.phase, spec_hash)
@@ -66,7 +69,7 @@ impl View<'_> {
             }
         }
         Observed {
-            networks: self.networks_of(instance),
+            networks,
             volumes,
             services,
             crashes: BTreeMap::new(),
@@ -96,6 +99,22 @@ fn may_be_half_made(seen: &ContainerSeen, spec: &InstanceSpec) -> bool {
     let is_of = |service: &&ServiceSpec| seen.service.as_ref() == Some(&service.name);
     let n_networks = spec.services.iter().find(is_of).map_or(0, |service| service.networks.len());
     seen.state == ContainerState::Created && n_networks > 1
+}
+
+/// Whether a network that the container needs is gone, or it hangs on another one: an engine
+/// attaches at the create, so only a new container helps.
+fn is_cut_off(
+    seen: &ContainerSeen,
+    spec: &InstanceSpec,
+    networks: &BTreeMap<String, String>,
+) -> bool {
+    let service = spec.services.iter().find(|service| Some(&service.name) == seen.service.as_ref());
+    let Some(service) = service else { return false };
+    service.networks.keys().any(|wish| match networks.get(wish) {
+        None => true,
+        // Only a running container has addresses.
+        Some(id) => seen.state == ContainerState::Running && !seen.addresses.contains_key(id),
+    })
 }
 
 fn service_state(seen: &ContainerSeen, phase: InstancePhase, spec_hash: &SpecHash) -> ServiceState {

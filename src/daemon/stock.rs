@@ -27,6 +27,7 @@ pub(crate) async fn claim(
     wish: &NetworkWish,
 ) -> Result<String, Fault> {
     let kind = kind_of(wish);
+    forget_lost(shared, instance, wish).await?;
     // Another instance can take what we just made, so try as often as there are rivals.
     for _ in 0..50 {
         let now = shared.now();
@@ -40,6 +41,22 @@ pub(crate) async fn claim(
     Err(Fault::Again)
 }
 
+/// Forgets the network that the instance holds for `wish` when the engine does not have it: it is
+/// claimed because it was not seen.
+async fn forget_lost(
+    shared: &Shared,
+    instance: InstanceId,
+    wish: &NetworkWish,
+) -> Result<(), Fault> {
+    let rows = shared.store.networks().await?;
+    let held: Vec<_> = rows.iter().filter(|row| is_held_by(row, instance, &wish.name)).collect();
+    forget_missing(shared, &held).await
+}
+
+fn is_held_by(row: &NetworkRow, instance: InstanceId, wish: &str) -> bool {
+    row.owner.as_ref().is_some_and(|(owner, name)| *owner == instance && name == wish)
+}
+
 /// Gives a network back. One that nobody else could use goes away.
 pub(crate) async fn release(
     shared: &Shared,
@@ -47,10 +64,7 @@ pub(crate) async fn release(
     wish: &str,
 ) -> Result<(), Fault> {
     let rows = shared.store.networks().await?;
-    let owned = |row: &&NetworkRow| {
-        row.owner.as_ref().is_some_and(|(owner, name)| *owner == instance && name == wish)
-    };
-    if let Some(row) = rows.iter().find(owned) {
+    if let Some(row) = rows.iter().find(|row| is_held_by(row, instance, wish)) {
         shared.store.release_network(row.spec.subnet, shared.now()).await?;
     }
     Ok(())

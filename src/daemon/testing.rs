@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use git2::{IndexEntry, IndexTime, Repository, Signature};
 use tempfile::TempDir;
 
-use super::{Daemon, Parts, Platform, prepare};
+use super::{Daemon, Parts, Platform, prepare, watch};
 use crate::config::Config;
 use crate::git::{Credentials, Mirror, Remote};
+use crate::model::{Clock, InstallationId, Timestamp};
+use crate::runtime::ImageSeen;
 use crate::runtime::fake::FakeEngine;
 use crate::store::{DataDir, Store};
 use crate::telemetry::clock::SystemClock;
@@ -20,6 +23,32 @@ pub(crate) struct Rig {
     pub(crate) engine: FakeEngine,
     /// Changes what the next daemon is configured with.
     pub(crate) config: Config,
+    /// Moves the daemon's time.
+    pub(crate) clock: SkewedClock,
+}
+
+/// The real time, moved by as much as a test likes. A clone is the same clock.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SkewedClock(Arc<AtomicI64>);
+
+impl SkewedClock {
+    /// It is later by `millis`.
+    pub(crate) fn advance_millis(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Whether a commit follows the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    Continued,
+    Rewritten,
 }
 
 impl Rig {
@@ -34,11 +63,42 @@ impl Rig {
         let mut config = Config { data_dir: dir.path().join("data"), ..Config::default() };
         config.source.repo = remote.display().to_string();
         config.source.poll_secs = 1;
-        Self { dir, engine, config }
+        Self { dir, engine, config, clock: SkewedClock::default() }
+    }
+
+    /// Puts an image onto the machine.
+    pub(crate) fn add_image(&self, reference: &str) {
+        let image = ImageSeen {
+            id: format!("sha256:{reference}"),
+            build_key: None,
+            size_bytes: 1,
+            health: None,
+            volumes: Vec::new(),
+        };
+        self.engine.add_image(reference, image);
+    }
+
+    /// The remote cannot be reached until [`Rig::bring_remote_back`].
+    pub(crate) fn take_remote_away(&self) {
+        std::fs::rename(self.dir.path().join("remote.git"), self.dir.path().join("away")).unwrap();
+    }
+
+    /// The remote is where it was.
+    pub(crate) fn bring_remote_back(&self) {
+        std::fs::rename(self.dir.path().join("away"), self.dir.path().join("remote.git")).unwrap();
     }
 
     /// Commits exactly these files on top of the branch.
     pub(crate) fn push(&self, files: &[(&str, &str)]) {
+        self.commit(files, History::Continued);
+    }
+
+    /// Makes exactly these files the only commit of the branch.
+    pub(crate) fn force_push(&self, files: &[(&str, &str)]) {
+        self.commit(files, History::Rewritten);
+    }
+
+    fn commit(&self, files: &[(&str, &str)], history: History) {
         let repository = Repository::open(self.dir.path().join("remote.git")).unwrap();
         let mut index = git2::Index::new().unwrap();
         for (path, content) in files {
@@ -51,10 +111,12 @@ impl Rig {
             .find_reference("refs/heads/main")
             .and_then(|reference| reference.peel_to_commit())
             .ok();
-        let parents: Vec<_> = parent.iter().collect();
-        repository
-            .commit(Some("refs/heads/main"), &author, &author, "push", &tree, &parents)
-            .unwrap();
+        let parents: Vec<_> = match history {
+            History::Continued => parent.iter().collect(),
+            History::Rewritten => Vec::new(),
+        };
+        let commit = repository.commit(None, &author, &author, "push", &tree, &parents).unwrap();
+        repository.reference("refs/heads/main", commit, true, "push").unwrap();
     }
 
     /// A daemon's parts, opened anew.
@@ -65,12 +127,27 @@ impl Rig {
             Mirror::open(&data.path().join("mirror"), remote, Credentials::default()).unwrap();
         Parts {
             config: self.config.clone(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(self.clock.clone()),
             store: Store::open(&data.database_path()).unwrap(),
             data,
             engine: Arc::new(self.engine.clone()),
             mirror,
         }
+    }
+
+    /// Who the daemons of this rig are.
+    pub(crate) fn installation(&self) -> InstallationId {
+        DataDir::open(&self.config.data_dir).unwrap().installation().clone()
+    }
+
+    /// The database is gone; the keys, the mirror and the machine are as they were.
+    pub(crate) fn lose_database(&self) {
+        let database = DataDir::open(&self.config.data_dir).unwrap().database_path();
+        for suffix in ["", "-wal", "-shm"] {
+            // The two beside it are there only after an unclean end.
+            let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
+        }
+        assert!(!database.exists());
     }
 
     /// A platform without any loop running.
@@ -81,6 +158,28 @@ impl Rig {
     /// A daemon with its loops.
     pub(crate) async fn start(&self) -> Daemon {
         Daemon::start(self.parts()).await.unwrap()
+    }
+}
+
+impl Daemon {
+    /// One level pass now instead of in a quarter of a minute; again when the engine fails it.
+    pub(crate) async fn relist(&self) {
+        for _ in 0..20 {
+            if watch::relist(&self.shared).await.is_ok() {
+                return;
+            }
+        }
+        panic!("the relist fails again and again");
+    }
+
+    /// The store, to be looked at.
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// What nobody waits for any more: workers that are busy.
+    pub(crate) fn is_busy(&self, id: crate::model::InstanceId) -> bool {
+        super::instances::is_busy(&self.shared, id)
     }
 }
 

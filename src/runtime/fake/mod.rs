@@ -253,6 +253,12 @@ impl FakeEngine {
         self.publish(event);
     }
 
+    /// Somebody pauses a container (id or name) behind our back.
+    pub fn pause_by_hand(&self, container: &str) {
+        let event = self.machine().pause(container);
+        self.publish(event);
+    }
+
     /// The engine's own health verdict on a container (id or name) becomes: unhealthy.
     pub fn make_unhealthy(&self, container: &str) {
         self.machine().make_unhealthy(container);

@@ -126,10 +126,14 @@ impl Machine {
     ) -> Hinted<()> {
         let id = self.own_id(us, container)?.ok_or_else(|| missing("container", container))?;
         let taken = self.taken_ports(&id);
+        let lost = self.lost_network(&id);
         let exits = &self.exits;
         let found = self.containers.get_mut(&id).ok_or_else(|| missing("container", container))?;
         if found.state == ContainerState::Running {
             return Ok(((), None));
+        }
+        if let Some(network) = lost {
+            return Err(missing("network", &network));
         }
         if let Some(port) =
             found.spec.published.iter().find(|published| taken.contains(&published.port))
@@ -145,6 +149,14 @@ impl Machine {
         };
         found.is_unhealthy = false;
         Ok(((), found.event("start")))
+    }
+
+    /// A network that container `id` was made with and that is gone.
+    fn lost_network(&self, id: &str) -> Option<String> {
+        let spec = &self.containers.get(id)?.spec;
+        let mut ends = std::iter::once(&spec.network).chain(&spec.more_networks);
+        let lost = ends.find(|end| self.network_id(&end.network).is_none())?;
+        Some(lost.network.clone())
     }
 
     /// Host ports that container `id` cannot have.
@@ -254,6 +266,12 @@ impl Machine {
         let found = self.containers.get_mut(&self.container_id(container)?)?;
         found.exit(code, is_oom);
         found.event("die")
+    }
+
+    pub(in crate::runtime::fake) fn pause(&mut self, container: &str) -> Option<EngineEvent> {
+        let found = self.containers.get_mut(&self.container_id(container)?)?;
+        found.state = ContainerState::Paused;
+        found.event("pause")
     }
 
     pub(in crate::runtime::fake) fn erase(&mut self, container: &str) -> Option<EngineEvent> {

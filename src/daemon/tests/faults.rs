@@ -1,0 +1,170 @@
+//! An engine that fails, lies or is down: what is wanted comes about all the same, or its owner
+//! reads why not.
+
+use super::*;
+use crate::model::{ConditionStatus, NodeId};
+use crate::runtime::fake::{Port, Verb};
+use crate::runtime::{EngineError, ExecOutcome};
+
+fn unavailable() -> EngineError {
+    EngineError::Unavailable { endpoint: "fake".to_owned(), reason: "broken pipe".to_owned() }
+}
+
+fn timed_out() -> EngineError {
+    EngineError::TimedOut { what: "the call".to_owned(), secs: 10 }
+}
+
+const VERBS: &[Verb] = &[
+    Verb::Image,
+    Verb::CreateNetwork,
+    Verb::Networks,
+    Verb::CreateVolume,
+    Verb::RemoveVolume,
+    Verb::Volumes,
+    Verb::CreateContainer,
+    Verb::Upload,
+    Verb::Start,
+    Verb::Stop,
+    Verb::RemoveContainer,
+    Verb::Container,
+    Verb::Containers,
+    Verb::Exec,
+    Verb::Reach,
+];
+
+/// A start and a stop go through although the engine fails once with `error`.
+async fn survives(fail: impl Fn(&Rig, Verb), verbs: &[Verb]) {
+    for verb in verbs {
+        let mut rig = full_rig();
+        rig.config.network.n_ready = 0;
+        let (daemon, platform, red) = playing(&rig).await;
+        daemon.relist().await;
+        fail(&rig, *verb);
+        let instance = ready_instance(&daemon, &red).await;
+        assert_eq!(rig.engine.containers(Some(instance.id)).await.unwrap().len(), 3, "{verb:?}");
+        platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
+        in_phase(&daemon, instance.id, InstancePhase::Stopped).await;
+        nothing_is_left(&rig, &daemon).await;
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_call_that_does_not_get_through_delays_only() {
+    survives(|rig, verb| rig.engine.fail_next(verb, unavailable()), VERBS).await;
+}
+
+#[tokio::test]
+async fn one_call_whose_answer_is_lost_is_not_done_twice() {
+    let changes: Vec<_> = VERBS
+        .iter()
+        .copied()
+        .filter(|verb| !matches!(verb, Verb::Exec | Verb::Reach | Verb::Image))
+        .collect();
+    survives(|rig, verb| rig.engine.fail_after_effect(verb, timed_out()), &changes).await;
+}
+
+#[tokio::test]
+async fn a_daemon_without_an_engine_is_not_ready_and_recovers() {
+    let rig = full_rig();
+    rig.engine.go_down();
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    let node = Scope::Node(NodeId::local());
+    until("the engine to be found missing", async || {
+        let stated = condition(&platform, &node, ConditionType::DockerAvailable).await?;
+        (stated.status == ConditionStatus::False).then_some(())
+    })
+    .await;
+    assert!(!platform.is_engine_ready());
+    rig.engine.come_up();
+    live(&platform, "WEB-001").await;
+    until("the engine to be proved", async || platform.is_engine_ready().then_some(())).await;
+    let red = player(&platform, "red").await;
+    ready_instance(&daemon, &red).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_replaced_and_the_surface_says_so() {
+    let mut rig = rig();
+    rig.config.network.first_port = 20_000;
+    rig.config.network.last_port = 20_003;
+    for port in 20_000..20_003 {
+        rig.engine.occupy_port(port);
+    }
+    let (daemon, platform, red) = playing(&rig).await;
+    let instance = ready_instance(&daemon, &red).await;
+    assert_eq!(instance.surface[0].port, 20_003);
+    let seen = platform.instance(&red, &instance.id.to_string()).await.unwrap();
+    assert_eq!(seen.surface[0].port, 20_003);
+    platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+/// Starts an instance that must fail; gives what its owner reads.
+async fn failure(rig: &Rig) -> String {
+    let (daemon, platform, red) = playing(rig).await;
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    let id = started.id.to_string();
+    let failed = in_phase(&daemon, started.id, InstancePhase::Failed).await;
+    assert_eq!(failed.stop_reason, Some(StopReason::Error));
+    assert_eq!(objects_of(rig, started.id), BTreeSet::new());
+    nothing_is_left(rig, &daemon).await;
+    let shown = platform.instance(&red, &id).await.unwrap();
+    assert_eq!(shown.status(), InstanceStatus::Error);
+    let scope = Scope::Instance(started.id);
+    assert!(condition(&platform, &scope, ConditionType::Healthy).await.is_some());
+    platform.stop(&red, &id, StopReason::User).await.unwrap();
+    assert!(platform.instance(&red, &id).await.is_err());
+    // What is over is not stated about for ever.
+    assert!(condition(&platform, &scope, ConditionType::Healthy).await.is_none());
+    daemon.stop().await;
+    shown.error.unwrap()
+}
+
+#[tokio::test]
+async fn a_build_that_fails_for_good_keeps_its_log_and_waits_for_a_person() {
+    let rig = full_rig();
+    rig.engine.set_build_failure("web", Some("COPY failed: no such file"));
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    let build = until("the build to fail", async || {
+        let states = platform.challenge_states().await.unwrap();
+        let builds = states.into_iter().next()?.builds;
+        builds.into_iter().find(|build| build.error.is_some())
+    })
+    .await;
+    assert_eq!((build.is_retryable, build.n_attempts), (false, 1));
+    assert_eq!(build.error.as_deref(), Some("COPY failed: no such file"));
+    assert!(build.log_tail.contains("COPY failed"));
+    assert!(platform.live().is_empty());
+    rig.engine.set_build_failure("web", None);
+    platform.rebuild("WEB-001").await.unwrap();
+    live(&platform, "WEB-001").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_that_vanished_is_built_again_and_the_owner_knows() {
+    let rig = full_rig();
+    let (daemon, platform, red) = playing(&rig).await;
+    for image in rig.engine.images().await.unwrap() {
+        rig.engine.remove_image(&image.id).await.unwrap();
+    }
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    let failed = in_phase(&daemon, started.id, InstancePhase::Failed).await;
+    assert!(failed.error.unwrap().contains("the image of service `web` is gone"));
+    platform.stop(&red, &started.id.to_string(), StopReason::User).await.unwrap();
+    until("the image to be back", async || {
+        (!rig.engine.images().await.unwrap().is_empty()).then_some(())
+    })
+    .await;
+    let again = until("a start to be possible", async || {
+        platform.start(&red, start_request("WEB-001")).await.ok()
+    })
+    .await;
+    ready(&daemon, again.id).await;
+    daemon.stop().await;
+}

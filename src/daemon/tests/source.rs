@@ -1,0 +1,131 @@
+//! What authors push, and what of it reaches players.
+
+use super::*;
+use crate::model::{ConditionStatus, Scope};
+
+const BROKEN: &str = "name: One\ndescription: Read it.\ndifficulty: impossible\ntags: [t]\ncategory: web\nquestions:\n  - id: flag\n    prompt: What?\n";
+
+fn with_attachment(text: &str) -> Vec<(&str, &str)> {
+    let mut files = ONE_FILES.to_vec();
+    files.push(("WEB/WEB-001/attachments/note.txt", text));
+    files
+}
+
+fn two() -> Vec<(&'static str, &'static str)> {
+    let mut files = ONE_FILES.to_vec();
+    files.extend([
+        ("WEB/WEB-002/metadata.yaml", METADATA),
+        ("WEB/WEB-002/docker-compose.yml", COMPOSE),
+    ]);
+    files
+}
+
+/// Pushes, and waits for the look at it.
+async fn push(rig: &Rig, daemon: &Daemon, files: &[(&str, &str)]) {
+    rig.push(files);
+    daemon.platform().reconcile_now().await.unwrap();
+}
+
+async fn repo_condition(
+    platform: &Platform,
+    kind: ConditionType,
+) -> Option<(ConditionStatus, String)> {
+    let found = condition(platform, &Scope::Repo, kind).await?;
+    Some((found.status, found.reason))
+}
+
+#[tokio::test]
+async fn a_broken_version_keeps_the_old_one_live_and_names_file_and_line() {
+    let rig = rig();
+    let (daemon, platform, _) = playing(&rig).await;
+    let before = platform.live()[&challenge_id("WEB-001")].revision;
+    push(&rig, &daemon, &[ONE_FILES[1], (ONE_FILES[0].0, BROKEN)]).await;
+    let scope = Scope::Challenge(challenge_id("WEB-001"));
+    let stated = condition(&platform, &scope, ConditionType::Validated).await.unwrap();
+    assert_eq!(stated.status, ConditionStatus::False);
+    assert!(stated.message.contains("WEB/WEB-001/metadata.yaml:3"), "{}", stated.message);
+    assert_eq!(platform.live()[&challenge_id("WEB-001")].revision, before);
+    push(&rig, &daemon, &with_attachment("fixed")).await;
+    let stated = condition(&platform, &scope, ConditionType::Validated).await.unwrap();
+    assert_eq!(stated.status, ConditionStatus::True);
+    assert_ne!(platform.live()[&challenge_id("WEB-001")].revision, before);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_head_does_not_take_the_live_version_away_at_a_restart() {
+    let rig = rig();
+    let (daemon, ..) = playing(&rig).await;
+    push(&rig, &daemon, &[ONE_FILES[1], (ONE_FILES[0].0, BROKEN)]).await;
+    daemon.stop().await;
+    let (daemon, _, red) = playing(&rig).await;
+    ready_instance(&daemon, &red).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_challenge_goes_but_its_running_instance_stays() {
+    let rig = rig();
+    rig.push(&two());
+    let (daemon, platform, red) = playing(&rig).await;
+    live(&platform, "WEB-002").await;
+    let instance = ready_instance(&daemon, &red).await;
+    push(&rig, &daemon, &two()[2..]).await;
+    let names: Vec<_> = platform.live().keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["WEB-002"]);
+    daemon.relist().await;
+    assert_eq!(row(&daemon, instance.id).await, instance);
+    assert_eq!(platform.challenge_of(&instance).await.unwrap().id, challenge_id("WEB-001"));
+    assert!(platform.start(&red, start_request("WEB-001")).await.is_err());
+    platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn many_challenges_pushed_at_once_are_all_live_and_all_stored() {
+    let rig = Rig::new();
+    let mut files = Vec::new();
+    for nth in 0..30 {
+        rig.add_image(&format!("base:{nth}"));
+        files.push((format!("WEB/WEB-{nth:03}/metadata.yaml"), METADATA.to_owned()));
+        files.push((
+            format!("WEB/WEB-{nth:03}/docker-compose.yml"),
+            COMPOSE.replace("base:1", &format!("base:{nth}")),
+        ));
+    }
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    rig.push(&files);
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    until("every image to be there", async || {
+        let builds = daemon.store().all_builds().await.unwrap();
+        let is_built = |build: &crate::model::Build| build.state == crate::model::BuildState::Built;
+        (builds.len() == 30 && builds.iter().all(is_built)).then_some(())
+    })
+    .await;
+    until("every challenge to be live", async || (platform.live().len() == 30).then_some(())).await;
+    let stored: BTreeSet<_> =
+        daemon.store().live().await.unwrap().into_iter().map(|row| row.challenge).collect();
+    assert_eq!(stored, platform.live().keys().cloned().collect());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_instance_keeps_the_attachments_of_its_own_revision() {
+    let rig = Rig::new();
+    rig.add_image("base:1");
+    rig.push(&with_attachment("old"));
+    let (daemon, platform, red) = playing(&rig).await;
+    let instance = ready_instance(&daemon, &red).await;
+    push(&rig, &daemon, &with_attachment("new")).await;
+    let id = challenge_id("WEB-001");
+    until("the new version to be live", async || {
+        (platform.live()[&id].revision != instance.revision).then_some(())
+    })
+    .await;
+    assert_eq!(platform.attachment(&id, "note.txt").await.unwrap(), b"new");
+    assert_eq!(platform.instance_attachment(&instance, "note.txt").await.unwrap(), b"old");
+    assert!(platform.instance_attachment(&instance, "../metadata.yaml").await.is_err());
+    daemon.stop().await;
+}
