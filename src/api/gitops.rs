@@ -296,10 +296,11 @@ fn progress(log_tail: &str) -> Option<BuildProgress> {
     Some(BuildProgress { step, line })
 }
 
-/// `Step 3/7 : RUN …` of the classic builder, `#9 [web 3/7] RUN …` of BuildKit.
+/// `Step 3/7 : RUN …` of the classic builder, `#9 [web 3/7] RUN …` or `[3/7] RUN …` of BuildKit.
 fn step(line: &str) -> Option<String> {
+    let line = line.strip_prefix("CACHED ").unwrap_or(line);
     let words = line.split([' ', '[', ']', ':']).filter(|word| !word.is_empty());
-    let is_mark = line.starts_with("Step ") || line.starts_with('#');
+    let is_mark = line.starts_with("Step ") || line.starts_with(['#', '[']);
     let is_number =
         |text: &str| (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     let is_step =
@@ -398,6 +399,8 @@ mod tests {
                 "3/7 | gcc -c [31mmain.c",
             ),
             ("#5 [internal] load\n#9 [web 2/4] RUN apk add\n#9 0.3 fetch\n", "2/4 | #9 0.3 fetch"),
+            ("[internal] load\n[2/4] RUN make\nhalf way\n", "2/4 | half way"),
+            ("CACHED [web 3/4] RUN make\n", "3/4 | CACHED [web 3/4] RUN make"),
             ("downloaded 3/7 parts\n", " | downloaded 3/7 parts"),
             ("\n \n", "none"),
             ("", "none"),
