@@ -126,6 +126,48 @@ async fn failure(rig: &Rig) -> String {
 }
 
 #[tokio::test]
+async fn a_service_that_crashes_on_start_is_named_with_its_code() {
+    let rig = full_rig();
+    rig.engine.exit_on_start("db", 7);
+    assert_eq!(failure(&rig).await, "service `db` exited with code 7");
+}
+
+#[tokio::test]
+async fn a_failing_job_is_named_with_its_code() {
+    let rig = full_rig();
+    rig.engine.exit_on_start("flag-rotator", 3);
+    assert_eq!(failure(&rig).await, "service `flag-rotator` exited with code 3");
+}
+
+#[tokio::test]
+async fn a_health_check_that_never_passes_ends_the_start_at_its_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.script_exec("db", [ExecOutcome { code: 1, output: "FLAG{leak}".to_owned() }]);
+    let text = failure(&rig).await;
+    assert!(!text.contains("leak"), "{text}");
+    assert!(text.contains("`db`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_port_that_never_opens_ends_the_start_at_its_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.set_port("web", 8080, Port::Closed);
+    let text = failure(&rig).await;
+    assert!(text.contains("`web`") && text.contains("8080"), "{text}");
+}
+
+#[tokio::test]
+async fn a_job_that_never_ends_is_named_at_the_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.stay_on_start("flag-rotator");
+    let text = failure(&rig).await;
+    assert!(text.contains("1 s"), "{text}");
+}
+
+#[tokio::test]
 async fn a_build_that_fails_for_good_keeps_its_log_and_waits_for_a_person() {
     let rig = full_rig();
     rig.engine.set_build_failure("web", Some("COPY failed: no such file"));
