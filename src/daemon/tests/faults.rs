@@ -104,6 +104,19 @@ async fn a_taken_port_is_replaced_and_the_surface_says_so() {
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn a_taken_subnet_is_left_to_its_stranger() {
+    let mut rig = rig();
+    rig.config.network.pool = "10.80.0.0/24".parse().unwrap();
+    rig.engine.occupy_subnet("10.80.0.0/25".parse().unwrap());
+    let (daemon, _, red) = playing(&rig).await;
+    ready_instance(&daemon, &red).await;
+    for row in daemon.store().networks().await.unwrap() {
+        assert!(row.spec.subnet.network() >= std::net::Ipv4Addr::new(10, 80, 0, 128), "{row:?}");
+    }
+    daemon.stop().await;
+}
+
 /// Starts an instance that must fail; gives what its owner reads.
 async fn failure(rig: &Rig) -> String {
     let (daemon, platform, red) = playing(rig).await;
