@@ -203,6 +203,22 @@ async fn a_build_that_fails_for_good_keeps_its_log_and_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn a_build_that_may_pass_is_tried_again_after_a_restart() {
+    let rig = rig();
+    rig.engine.fail_next(Verb::Image, unavailable());
+    let daemon = rig.start().await;
+    until("the build to fail", async || {
+        let builds = daemon.store().all_builds().await.unwrap();
+        builds.iter().any(|build| build.is_retryable && build.error.is_some()).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    let daemon = rig.start().await;
+    live(&daemon.platform(), "WEB-001").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn an_image_that_vanished_is_built_again_and_the_owner_knows() {
     let rig = full_rig();
     let (daemon, platform, red) = playing(&rig).await;
@@ -222,5 +238,22 @@ async fn an_image_that_vanished_is_built_again_and_the_owner_knows() {
     })
     .await;
     ready(&daemon, again.id).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_that_vanished_is_built_again_without_the_remote() {
+    let rig = full_rig();
+    let (daemon, ..) = playing(&rig).await;
+    daemon.stop().await;
+    for image in rig.engine.images().await.unwrap() {
+        rig.engine.remove_image(&image.id).await.unwrap();
+    }
+    rig.take_remote_away();
+    let daemon = rig.start().await;
+    until("the image to be back", async || {
+        (!rig.engine.images().await.unwrap().is_empty()).then_some(())
+    })
+    .await;
     daemon.stop().await;
 }
