@@ -175,6 +175,8 @@ async fn want_one(
 
 /// Lets every version that is valid and built go live, and takes away what authors removed.
 pub(crate) async fn release(shared: &Arc<Shared>) {
+    // Two at once would both begin with what is live now, and the later one would win.
+    let _turn = shared.release_turn.acquire().await;
     if let Err(error) = try_release(shared).await {
         tracing::error!(
             error = %crate::telemetry::chain::Chain(&error),
@@ -267,14 +269,21 @@ pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
 }
 
 async fn state_held(shared: &Shared, held: Option<HoldReason>) {
-    let Some(HoldReason::AllWouldBeRemoved) = held else { return };
+    let (status, reason, message) = match held {
+        Some(HoldReason::AllWouldBeRemoved) => (
+            ConditionStatus::True,
+            "AllWouldBeRemoved",
+            "the newest revision has none of the live challenges, so nothing is taken away; push one with challenges in it",
+        ),
+        None => (ConditionStatus::False, "Ok", "what authors removed was taken away"),
+    };
     shared
         .state(Statement {
             scope: Scope::Repo,
             kind: ConditionType::PruneHeld,
-            status: ConditionStatus::True,
-            reason: "AllWouldBeRemoved",
-            message: "the newest revision has none of the live challenges, so nothing is taken away; push one with challenges in it".to_owned(),
+            status,
+            reason,
+            message: message.to_owned(),
             revision: shared.head.load().revision,
         })
         .await;

@@ -134,6 +134,9 @@ pub(crate) enum Fault {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It panicked; what it did is found by the next observation.
+    #[error("an action on an instance was cut off")]
+    CutOff(#[from] tokio::task::JoinError),
 }
 
 /// Records an effect in what is observed.
@@ -202,7 +205,10 @@ pub(crate) fn execute(
             })
         }
     };
-    Box::pin(async move { (action, work.await) })
+    // A task of its own: a worker that awaits the store must not stop an action that waits in line
+    // for the same store, a permit would be lost on it and in the end all of them.
+    let work = job.shared.tasks.run("action", work);
+    Box::pin(async move { (action, work.await.unwrap_or_else(|error| Err(error.into()))) })
 }
 
 type Work = BoxFuture<'static, Result<Effect, Fault>>;

@@ -79,6 +79,7 @@ pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
         signal,
         crashes: BTreeMap::new(),
         phase_since: Instant::now(),
+        proved: BTreeSet::new(),
     };
     shared.tasks.spawn("instance", worker.run());
 }
@@ -123,6 +124,9 @@ struct Worker {
     signal: Arc<Signal>,
     crashes: BTreeMap<ServiceName, Crashes>,
     phase_since: Instant,
+    /// Containers that passed their probe since they were last started: they are not probed again
+    /// for each hint.
+    proved: BTreeSet<String>,
 }
 
 impl Worker {
@@ -210,7 +214,30 @@ impl Worker {
             }
         };
         observed.crashes = self.recent_crashes();
+        if job.instance.phase != InstancePhase::Ready {
+            self.recall_proofs(&mut observed);
+        }
         self.drive(&mut job, observed).await
+    }
+
+    /// What passed its probe and still runs is usable. A ready instance is left out: there only the
+    /// engine's verdict makes a service doubtful, and that is worth a probe.
+    fn recall_proofs(&self, observed: &mut Observed) {
+        for seen in observed.services.values_mut() {
+            if seen.state == ServiceState::Running && self.proved.contains(&seen.container) {
+                seen.state = ServiceState::Usable;
+            }
+        }
+    }
+
+    /// Keeps in mind which containers are proved.
+    fn note_proof(&mut self, effect: &Effect) {
+        let Effect::Service { container, state, .. } = effect else { return };
+        if *state == ServiceState::Usable {
+            self.proved.insert(container.clone());
+        } else {
+            self.proved.remove(container);
+        }
     }
 
     fn recent_crashes(&mut self) -> BTreeMap<ServiceName, Crashes> {
@@ -227,8 +254,10 @@ impl Worker {
             let plan = planner::plan(&job.spec, want, &observed, self.shared.now());
             if let Verdict::Progress(phase) = plan.verdict {
                 self.show(job, phase).await?;
-                if job.want() != want {
-                    continue;
+                if job.want() != want || !job.instance.phase.is_live() {
+                    // What is under way could still make what would be removed beside it.
+                    settle(job, &mut running).await;
+                    return Ok(Next::Again);
                 }
             }
             if let Verdict::Failed(reason) = &plan.verdict {
@@ -243,6 +272,8 @@ impl Worker {
             }
             if running.is_empty() {
                 return match plan.verdict {
+                    // Something died meanwhile: what was proved before may not hold any more.
+                    Verdict::Usable if self.signal.take() => Ok(Next::Again),
                     Verdict::Usable => self.ready(job).await,
                     Verdict::Gone => self.gone(job).await,
                     Verdict::Progress(_) | Verdict::Failed(_) if job.is_late(self.shared.now()) => {
@@ -266,6 +297,7 @@ impl Worker {
                             return self.after_fault(job, &observed, fault).await;
                         }
                     };
+                    self.note_proof(&effect);
                     executor::apply(&mut observed, effect);
                 }
                 () = self.signal.bell.notified() => {
@@ -350,8 +382,9 @@ impl Worker {
             }
             row.phase = InstancePhase::Ready;
             if row.started_at == row.created_at {
-                // The lease counts from the moment the instance is usable.
-                row.started_at = now;
+                // The lease counts from the moment the instance is usable. That it was is told
+                // from the difference of the two.
+                row.started_at = now.max(row.created_at.plus_millis(1));
                 row.expires_at = now.plus_secs(i64::from(row.ttl_secs));
             }
             true
@@ -387,8 +420,13 @@ impl Worker {
             }
         };
         let changed = self.shared.store.change_instance(self.id, change).await?;
-        if let Some(reason) = changed.and_then(|(instance, ())| instance.stop_reason) {
-            metrics::instance_ended(reason);
+        if let Some((row, ())) = changed {
+            if let Some(reason) = row.stop_reason {
+                metrics::instance_ended(reason);
+            }
+            if row.phase == InstancePhase::Stopped {
+                self.shared.store.clear_conditions(&Scope::Instance(self.id)).await?;
+            }
         }
         self.shared.set_obstacle(self.id, None);
         self.shared.stock_low.notify_one();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::instances;
 use super::shared::Shared;
-use crate::model::{Instance, InstanceId, InstancePhase, StopReason};
+use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
 use crate::store::StoreError;
 
 /// Watches the leases until the daemon stops.
@@ -64,6 +64,8 @@ pub(crate) async fn end(
     let Some((instance, true)) = changed else { return Ok(None) };
     if instance.phase == InstancePhase::Removing {
         instances::trigger(shared, id);
+    } else {
+        shared.store.clear_conditions(&Scope::Instance(id)).await?;
     }
     Ok(Some(instance))
 }

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) start_slots: Semaphore,
     /// Bounds network creation, which the engine serialises anyway (P8).
     pub(crate) network_slots: Semaphore,
+    /// Whoever changes what is live holds it.
+    pub(crate) release_turn: Semaphore,
     /// Rings when a network was taken from the stock.
     pub(crate) stock_low: Notify,
     /// Rings when the engine should be proved at once.
@@ -191,6 +193,7 @@ impl Shared {
             looks,
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
+            release_turn: Semaphore::new(1),
             stock_low: Notify::new(),
             engine_doubt: Notify::new(),
             is_engine_ready: AtomicBool::new(false),

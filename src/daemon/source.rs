@@ -23,12 +23,13 @@ pub(crate) type Looker = oneshot::Sender<()>;
 
 /// Follows the repository until the daemon stops.
 pub(crate) async fn follow(shared: Arc<Shared>, mut looks: mpsc::Receiver<Looker>) {
+    recall_head(&shared).await;
     let mut watch = Watch::start(shared.mirror.remote());
     let mut last_success = shared.now();
     let mut n_failures: u32 = 0;
+    let mut waiting: Vec<Looker> = Vec::new();
     loop {
         // Everybody who asked before this look began is answered by it.
-        let mut waiting: Vec<Looker> = Vec::new();
         while let Ok(looker) = looks.try_recv() {
             waiting.push(looker);
         }
@@ -42,14 +43,14 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut looks: mpsc::Receiver<Looker
                 state_failure(&shared, &error, last_success).await;
             }
         }
-        for looker in waiting {
+        for looker in waiting.drain(..) {
             let _ = looker.send(());
         }
         tokio::select! {
             () = tokio::time::sleep(next_look(&shared, n_failures)) => {}
             () = hint(&mut watch) => {}
             looker = looks.recv() => match looker {
-                Some(looker) => answer_after_look(&shared, looker, &mut n_failures, &mut last_success).await,
+                Some(looker) => waiting.push(looker),
                 None => return,
             },
             () = shared.tasks.stopping().cancelled() => return,
@@ -57,24 +58,27 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut looks: mpsc::Receiver<Looker
     }
 }
 
-/// A look that somebody asked for while nothing else was going on.
-async fn answer_after_look(
-    shared: &Arc<Shared>,
-    looker: Looker,
-    n_failures: &mut u32,
-    last_success: &mut Timestamp,
-) {
-    match look(shared).await {
-        Ok(()) => {
-            *n_failures = 0;
-            *last_success = shared.now();
-        }
+/// Reads the newest revision of the last life from the mirror: without the remote its images can
+/// be built and its findings read.
+async fn recall_head(shared: &Arc<Shared>) {
+    let row = match shared.store.source().await {
+        Ok(Some(row)) => row,
+        Ok(None) => return,
         Err(error) => {
-            *n_failures += 1;
-            state_failure(shared, &error, *last_success).await;
+            tracing::warn!(error = %error, "could not read which revision was the newest");
+            return;
         }
+    };
+    match read(shared, row.revision, Arc::default()).await {
+        Ok(catalog) => {
+            shared.head.store(Head { revision: Some(row.revision), catalog: Arc::new(catalog) });
+            builds::want(shared).await;
+        }
+        Err(error) => tracing::warn!(
+            error = %crate::telemetry::chain::Chain(&error), revision = %row.revision,
+            "could not read the last revision from the mirror; the next look brings the newest"
+        ),
     }
-    let _ = looker.send(());
 }
 
 /// Waits for a hint of the file system; for ever where there is none.
@@ -225,19 +229,21 @@ async fn state_reachable(shared: &Shared, fetched: &Fetched) {
             "the remote answered the last poll".to_owned(),
         ))
         .await;
-    if let Change::Rewritten { was } = fetched.change {
-        shared
-            .state(statement(
-                ConditionType::Held,
-                ConditionStatus::True,
-                "HistoryRewritten",
-                format!(
-                    "branch `{branch}` was force-pushed: {} is no longer part of it; the new tip is followed, running instances keep what they started from",
-                    was.short()
-                ),
-            ))
-            .await;
-    }
+    let (status, reason, message) = match fetched.change {
+        Change::Rewritten { was } => (
+            ConditionStatus::True,
+            "HistoryRewritten",
+            format!(
+                "branch `{branch}` was force-pushed: {} is no longer part of it; the new tip is followed, running instances keep what they started from",
+                was.short()
+            ),
+        ),
+        Change::Forward => {
+            (ConditionStatus::False, "Ok", format!("branch `{branch}` moved forward"))
+        }
+        Change::First | Change::Unchanged => return,
+    };
+    shared.state(statement(ConditionType::Held, status, reason, message)).await;
 }
 
 async fn state_failure(shared: &Shared, error: &LookError, last_success: Timestamp) {

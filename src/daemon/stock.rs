@@ -98,10 +98,8 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
             )
             .await?;
         let Some(row) = row else {
-            return Err(Fault::Hopeless(
-                "no free network is left on the node; stop an instance or enlarge `network.pool`"
-                    .to_owned(),
-            ));
+            make_room(shared, kind).await?;
+            continue;
         };
         match shared.engine.create_network(&row.spec).await {
             Ok(id) => {
@@ -121,6 +119,22 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
             // The row stays as the intent: the next sweep finds out whether it was made.
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The pool is used up: gives up an idle network of the other kind.
+async fn make_room(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
+    let rows = shared.store.networks().await?;
+    let is_wanted = |row: &NetworkRow| row.spec.is_internal == (kind == NetworkKind::Internal);
+    let mut idle = rows.iter().filter(|row| row.state == NetworkState::Ready);
+    match idle.find(|row| !is_wanted(row)) {
+        Some(row) => retire(shared, row).await,
+        // One of them is being made, or was just given back.
+        None if rows.iter().any(|row| row.state != NetworkState::Used) => Err(Fault::Again),
+        None => Err(Fault::Hopeless(
+            "no free network is left on the node; stop an instance or enlarge `network.pool`"
+                .to_owned(),
+        )),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -26,6 +27,17 @@ impl Tasks {
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let span = tracing::debug_span!("task", task.name = name);
         self.tracker.spawn(future.instrument(span));
+    }
+
+    /// Runs `future` under `name` for somebody who waits for what it gives. It goes on also while
+    /// they do something else, or nothing.
+    pub fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let span = tracing::debug_span!("task", task.name = name);
+        self.tracker.spawn(future.instrument(span))
     }
 
     /// Cancelled when the daemon stops.

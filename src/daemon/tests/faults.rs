@@ -32,21 +32,22 @@ const VERBS: &[Verb] = &[
     Verb::Reach,
 ];
 
-/// A start and a stop go through although the engine fails once with `error`.
+/// A start and a stop go through although the engine fails once at each of `verbs`.
 async fn survives(fail: impl Fn(&Rig, Verb), verbs: &[Verb]) {
-    for verb in verbs {
+    let life = async |verb| {
         let mut rig = full_rig();
         rig.config.network.n_ready = 0;
         let (daemon, platform, red) = playing(&rig).await;
         daemon.relist().await;
-        fail(&rig, *verb);
+        fail(&rig, verb);
         let instance = ready_instance(&daemon, &red).await;
-        assert_eq!(rig.engine.containers(Some(instance.id)).await.unwrap().len(), 3, "{verb:?}");
+        assert_eq!(objects_of(&rig, instance.id).len(), 5, "{verb:?}");
         platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
         in_phase(&daemon, instance.id, InstancePhase::Stopped).await;
         nothing_is_left(&rig, &daemon).await;
         daemon.stop().await;
-    }
+    };
+    futures_util::future::join_all(verbs.iter().map(|verb| life(*verb))).await;
 }
 
 #[tokio::test]
@@ -103,6 +104,19 @@ async fn a_taken_port_is_replaced_and_the_surface_says_so() {
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn a_taken_subnet_is_left_to_its_stranger() {
+    let mut rig = rig();
+    rig.config.network.pool = "10.80.0.0/24".parse().unwrap();
+    rig.engine.occupy_subnet("10.80.0.0/25".parse().unwrap());
+    let (daemon, _, red) = playing(&rig).await;
+    ready_instance(&daemon, &red).await;
+    for row in daemon.store().networks().await.unwrap() {
+        assert!(row.spec.subnet.network() >= std::net::Ipv4Addr::new(10, 80, 0, 128), "{row:?}");
+    }
+    daemon.stop().await;
+}
+
 /// Starts an instance that must fail; gives what its owner reads.
 async fn failure(rig: &Rig) -> String {
     let (daemon, platform, red) = playing(rig).await;
@@ -122,6 +136,48 @@ async fn failure(rig: &Rig) -> String {
     assert!(condition(&platform, &scope, ConditionType::Healthy).await.is_none());
     daemon.stop().await;
     shown.error.unwrap()
+}
+
+#[tokio::test]
+async fn a_service_that_crashes_on_start_is_named_with_its_code() {
+    let rig = full_rig();
+    rig.engine.exit_on_start("db", 7);
+    assert_eq!(failure(&rig).await, "service `db` exited with code 7");
+}
+
+#[tokio::test]
+async fn a_failing_job_is_named_with_its_code() {
+    let rig = full_rig();
+    rig.engine.exit_on_start("flag-rotator", 3);
+    assert_eq!(failure(&rig).await, "service `flag-rotator` exited with code 3");
+}
+
+#[tokio::test]
+async fn a_health_check_that_never_passes_ends_the_start_at_its_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.script_exec("db", [ExecOutcome { code: 1, output: "FLAG{leak}".to_owned() }]);
+    let text = failure(&rig).await;
+    assert!(!text.contains("leak"), "{text}");
+    assert!(text.contains("`db`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_port_that_never_opens_ends_the_start_at_its_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.set_port("web", 8080, Port::Closed);
+    let text = failure(&rig).await;
+    assert!(text.contains("`web`") && text.contains("8080"), "{text}");
+}
+
+#[tokio::test]
+async fn a_job_that_never_ends_is_named_at_the_deadline() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 1;
+    rig.engine.stay_on_start("flag-rotator");
+    let text = failure(&rig).await;
+    assert!(text.contains("1 s"), "{text}");
 }
 
 #[tokio::test]
@@ -147,6 +203,22 @@ async fn a_build_that_fails_for_good_keeps_its_log_and_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn a_build_that_may_pass_is_tried_again_after_a_restart() {
+    let rig = rig();
+    rig.engine.fail_next(Verb::Image, unavailable());
+    let daemon = rig.start().await;
+    until("the build to fail", async || {
+        let builds = daemon.store().all_builds().await.unwrap();
+        builds.iter().any(|build| build.is_retryable && build.error.is_some()).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    let daemon = rig.start().await;
+    live(&daemon.platform(), "WEB-001").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn an_image_that_vanished_is_built_again_and_the_owner_knows() {
     let rig = full_rig();
     let (daemon, platform, red) = playing(&rig).await;
@@ -166,5 +238,22 @@ async fn an_image_that_vanished_is_built_again_and_the_owner_knows() {
     })
     .await;
     ready(&daemon, again.id).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_that_vanished_is_built_again_without_the_remote() {
+    let rig = full_rig();
+    let (daemon, ..) = playing(&rig).await;
+    daemon.stop().await;
+    for image in rig.engine.images().await.unwrap() {
+        rig.engine.remove_image(&image.id).await.unwrap();
+    }
+    rig.take_remote_away();
+    let daemon = rig.start().await;
+    until("the image to be back", async || {
+        (!rig.engine.images().await.unwrap().is_empty()).then_some(())
+    })
+    .await;
     daemon.stop().await;
 }

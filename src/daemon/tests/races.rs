@@ -194,3 +194,36 @@ async fn limits_are_exact_when_everybody_starts_at_once() {
     nothing_is_left(&rig, &daemon).await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_pool_that_idle_internal_networks_have_filled_serves_others() {
+    // Four networks in all. Two instances leave two internal ones idle.
+    let mut rig = full_rig();
+    rig.config.network.n_ready = 0;
+    rig.config.network.pool = "10.80.0.0/26".parse().unwrap();
+    let (daemon, platform, red) = playing(&rig).await;
+    let first = ready_instance(&daemon, &red).await;
+    let second = ready_instance(&daemon, &red).await;
+    for id in [first.id, second.id] {
+        platform.stop(&red, &id.to_string(), StopReason::User).await.unwrap();
+    }
+    nothing_is_left(&rig, &daemon).await;
+    let mut files = FULL_FILES.to_vec();
+    files.extend([
+        ("WEB/WEB-002/metadata.yaml", METADATA),
+        ("WEB/WEB-002/docker-compose.yml", COMPOSE),
+    ]);
+    rig.push(&files);
+    live(&platform, "WEB-002").await;
+    let mut started = Vec::new();
+    for _ in 0..4 {
+        started.push(platform.start(&red, start_request("WEB-002")).await.unwrap().id);
+    }
+    for id in &started {
+        ready(&daemon, *id).await;
+    }
+    let fifth = platform.start(&red, start_request("WEB-002")).await.unwrap();
+    let failed = in_phase(&daemon, fifth.id, InstancePhase::Failed).await;
+    assert!(failed.error.unwrap().contains("network.pool"));
+    daemon.stop().await;
+}

@@ -111,6 +111,28 @@ async fn a_network_that_vanished_from_the_stock_is_not_handed_out() {
 }
 
 #[tokio::test]
+async fn a_service_that_dies_while_another_is_awaited_is_not_called_ready() {
+    let rig = full_rig();
+    let compose = FULL.replace("  db:\n", "  db:\n    restart: 'no'\n");
+    let mut files = FULL_FILES.to_vec();
+    files[1].1 = &compose;
+    rig.push(&files);
+    let (daemon, platform, red) = playing(&rig).await;
+    rig.engine.set_port("web", 8080, crate::runtime::fake::Port::Closed);
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    until("the last service to be probed", async || {
+        (row(&daemon, started.id).await.phase == InstancePhase::Probing).then_some(())
+    })
+    .await;
+    rig.engine.crash(&container(&rig, started.id, "db"), 9, IsOom::No);
+    rig.engine.set_port("web", 8080, crate::runtime::fake::Port::Open);
+    let failed = in_phase(&daemon, started.id, InstancePhase::Failed).await;
+    assert_eq!(failed.error.as_deref(), Some("service `db` exited with code 9"));
+    assert_eq!(failed.started_at, failed.created_at, "it never was ready");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn what_belongs_to_another_installation_is_never_touched() {
     let rig = full_rig();
     let other = crate::daemon::testing::Rig::new();

@@ -83,6 +83,72 @@ async fn a_removed_challenge_goes_but_its_running_instance_stays() {
 }
 
 #[tokio::test]
+async fn an_empty_repository_takes_nothing_away_until_it_has_challenges_again() {
+    let rig = rig();
+    let (daemon, platform, _) = playing(&rig).await;
+    push(&rig, &daemon, &[("README.md", "empty")]).await;
+    assert!(platform.live().contains_key(&challenge_id("WEB-001")));
+    assert_eq!(
+        repo_condition(&platform, ConditionType::PruneHeld).await,
+        Some((ConditionStatus::True, "AllWouldBeRemoved".to_owned()))
+    );
+    push(&rig, &daemon, &two()).await;
+    live(&platform, "WEB-002").await;
+    assert_eq!(
+        repo_condition(&platform, ConditionType::PruneHeld).await,
+        Some((ConditionStatus::False, "Ok".to_owned()))
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_rewritten_history_is_followed_and_said_until_the_next_push() {
+    let rig = rig();
+    let (daemon, platform, red) = playing(&rig).await;
+    let instance = ready_instance(&daemon, &red).await;
+    rig.force_push(&with_attachment("new past"));
+    platform.reconcile_now().await.unwrap();
+    assert_eq!(
+        repo_condition(&platform, ConditionType::Held).await,
+        Some((ConditionStatus::True, "HistoryRewritten".to_owned()))
+    );
+    assert_ne!(platform.live()[&challenge_id("WEB-001")].revision, instance.revision);
+    // The old commit is in no branch any more, and is still readable.
+    assert_eq!(platform.challenge_of(&instance).await.unwrap().tree, instance.tree);
+    push(&rig, &daemon, &with_attachment("and on")).await;
+    assert_eq!(
+        repo_condition(&platform, ConditionType::Held).await,
+        Some((ConditionStatus::False, "Ok".to_owned()))
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn without_its_remote_a_restarted_daemon_has_everything_that_was_live() {
+    let rig = rig();
+    let (daemon, platform, _) = playing(&rig).await;
+    let before = platform.live()[&challenge_id("WEB-001")].revision;
+    drop(platform);
+    daemon.stop().await;
+    rig.take_remote_away();
+    let (daemon, platform, red) = playing(&rig).await;
+    until("the remote to be missed", async || {
+        let (status, reason) = repo_condition(&platform, ConditionType::SourceReachable).await?;
+        assert!(!reason.is_empty());
+        (status == ConditionStatus::False).then_some(())
+    })
+    .await;
+    assert_eq!(platform.live()[&challenge_id("WEB-001")].revision, before);
+    assert!(platform.challenge_states().await.unwrap()[0].is_valid, "the newest version is known");
+    ready_instance(&daemon, &red).await;
+    rig.bring_remote_back();
+    platform.reconcile_now().await.unwrap();
+    let (status, _) = repo_condition(&platform, ConditionType::SourceReachable).await.unwrap();
+    assert_eq!(status, ConditionStatus::True);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn many_challenges_pushed_at_once_are_all_live_and_all_stored() {
     let rig = Rig::new();
     let mut files = Vec::new();
@@ -108,6 +174,30 @@ async fn many_challenges_pushed_at_once_are_all_live_and_all_stored() {
     let stored: BTreeSet<_> =
         daemon.store().live().await.unwrap().into_iter().map(|row| row.challenge).collect();
     assert_eq!(stored, platform.live().keys().cloned().collect());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn two_who_let_versions_go_live_at_once_lose_none() {
+    let rig = rig();
+    rig.push(&two());
+    let (daemon, platform, _) = playing(&rig).await;
+    live(&platform, "WEB-002").await;
+    for nth in 0..10 {
+        let text = nth.to_string();
+        let mut files = two();
+        files.push(("WEB/WEB-002/attachments/n.txt", &text));
+        files.push(("WEB/WEB-001/attachments/n.txt", &text));
+        rig.push(&files);
+        let (looked, (), ()) = tokio::join!(
+            platform.reconcile_now(),
+            crate::daemon::builds::release(&daemon.shared),
+            crate::daemon::builds::want(&daemon.shared),
+        );
+        let head = looked.unwrap().revision.unwrap();
+        let live = platform.live();
+        assert!(live.values().all(|live| live.revision == head), "{live:#?}");
+    }
     daemon.stop().await;
 }
 
