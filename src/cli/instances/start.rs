@@ -18,7 +18,7 @@ use super::super::wire::Fields as _;
 use super::{parse_ttl, show};
 
 /// How often the server is asked.
-const POLL_EVERY: Duration = Duration::from_millis(250);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 /// Failed questions in a row after which waiting ends.
 const MAX_SILENCES: u32 = 10;
 
