@@ -1,14 +1,14 @@
 //! A daemon for tests: real store, real mirror of a real remote, an engine in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use git2::{IndexEntry, IndexTime, Repository, Signature};
 use tempfile::TempDir;
 
 use super::{Daemon, Parts, Platform, prepare, watch};
 use crate::config::Config;
+use crate::git::testing::{self, History};
 use crate::git::{Credentials, Mirror, Remote};
 use crate::model::{Clock, InstallationId, Timestamp};
 use crate::runtime::ImageSeen;
@@ -44,20 +44,12 @@ impl Clock for SkewedClock {
     }
 }
 
-/// Whether a commit follows the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum History {
-    Continued,
-    Rewritten,
-}
-
 impl Rig {
     /// A remote without commits and an empty machine.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let remote = dir.path().join("remote.git");
-        let mut options = git2::RepositoryInitOptions::new();
-        Repository::init_opts(&remote, options.bare(true).initial_head("main")).unwrap();
+        testing::init(&remote);
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let engine = FakeEngine::new(data.installation().clone());
         let mut config = Config { data_dir: dir.path().join("data"), ..Config::default() };
@@ -80,43 +72,22 @@ impl Rig {
 
     /// The remote cannot be reached until [`Rig::bring_remote_back`].
     pub(crate) fn take_remote_away(&self) {
-        std::fs::rename(self.dir.path().join("remote.git"), self.dir.path().join("away")).unwrap();
+        std::fs::rename(self.remote(), self.dir.path().join("away")).unwrap();
     }
 
     /// The remote is where it was.
     pub(crate) fn bring_remote_back(&self) {
-        std::fs::rename(self.dir.path().join("away"), self.dir.path().join("remote.git")).unwrap();
+        std::fs::rename(self.dir.path().join("away"), self.remote()).unwrap();
     }
 
     /// Commits exactly these files on top of the branch.
     pub(crate) fn push(&self, files: &[(&str, &str)]) {
-        self.commit(files, History::Continued);
+        testing::push(&self.remote(), files, History::Continued);
     }
 
     /// Makes exactly these files the only commit of the branch.
     pub(crate) fn force_push(&self, files: &[(&str, &str)]) {
-        self.commit(files, History::Rewritten);
-    }
-
-    fn commit(&self, files: &[(&str, &str)], history: History) {
-        let repository = Repository::open(self.dir.path().join("remote.git")).unwrap();
-        let mut index = git2::Index::new().unwrap();
-        for (path, content) in files {
-            let id = repository.blob(content.as_bytes()).unwrap();
-            index.add(&entry(path, id)).unwrap();
-        }
-        let tree = repository.find_tree(index.write_tree_to(&repository).unwrap()).unwrap();
-        let author = Signature::now("author", "author@example.org").unwrap();
-        let parent = repository
-            .find_reference("refs/heads/main")
-            .and_then(|reference| reference.peel_to_commit())
-            .ok();
-        let parents: Vec<_> = match history {
-            History::Continued => parent.iter().collect(),
-            History::Rewritten => Vec::new(),
-        };
-        let commit = repository.commit(None, &author, &author, "push", &tree, &parents).unwrap();
-        repository.reference("refs/heads/main", commit, true, "push").unwrap();
+        testing::push(&self.remote(), files, History::Rewritten);
     }
 
     /// A daemon's parts, opened anew.
@@ -133,6 +104,10 @@ impl Rig {
             engine: Arc::new(self.engine.clone()),
             mirror,
         }
+    }
+
+    fn remote(&self) -> PathBuf {
+        self.dir.path().join("remote.git")
     }
 
     /// Who the daemons of this rig are.
@@ -180,22 +155,5 @@ impl Daemon {
     /// What nobody waits for any more: workers that are busy.
     pub(crate) fn is_busy(&self, id: crate::model::InstanceId) -> bool {
         super::instances::is_busy(&self.shared, id)
-    }
-}
-
-fn entry(path: &str, id: git2::Oid) -> IndexEntry {
-    IndexEntry {
-        ctime: IndexTime::new(0, 0),
-        mtime: IndexTime::new(0, 0),
-        dev: 0,
-        ino: 0,
-        mode: 0o100_644,
-        uid: 0,
-        gid: 0,
-        file_size: 0,
-        id,
-        flags: 0,
-        flags_extended: 0,
-        path: path.as_bytes().to_vec(),
     }
 }

@@ -44,15 +44,21 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
     loop {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
-            if let Err(error) = relist(&shared).await {
-                log_relist(&error);
-            }
             heal(&shared).await;
             instances::wake_all(&shared);
             shared.stock_low.notify_one();
+            // What an unclean stop left waits for this listing, so a failed one is repeated soon.
+            was_ready = match relist(&shared).await {
+                Ok(()) => true,
+                Err(error) => {
+                    log_relist(&error);
+                    false
+                }
+            };
+        } else {
+            was_ready = is_ready;
         }
-        was_ready = is_ready;
-        let pause = if is_ready { PROOF_SECS } else { DOUBT_SECS };
+        let pause = if was_ready { PROOF_SECS } else { DOUBT_SECS };
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(pause)) => {}
             () = shared.engine_doubt.notified() => {

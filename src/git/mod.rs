@@ -36,6 +36,8 @@ pub use watch::Watch;
 pub use worktree::WorkTree;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use crate::model::{ObjectId, Revision};

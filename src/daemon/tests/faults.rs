@@ -87,6 +87,26 @@ async fn a_daemon_without_an_engine_is_not_ready_and_recovers() {
 }
 
 #[tokio::test]
+async fn a_first_listing_that_fails_is_repeated_soon() {
+    let rig = full_rig();
+    let (daemon, platform, red) = playing(&rig).await;
+    let instance = ready_instance(&daemon, &red).await;
+    drop(platform);
+    daemon.stop().await;
+    rig.engine.restart();
+    rig.engine.fail_next(Verb::Volumes, unavailable());
+    let begin = tokio::time::Instant::now();
+    let daemon = rig.start().await;
+    until("the instance to run again", async || {
+        (row(&daemon, instance.id).await.n_restarts >= 2).then_some(())
+    })
+    .await;
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    ready(&daemon, instance.id).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_taken_port_is_replaced_and_the_surface_says_so() {
     let mut rig = rig();
     rig.config.network.first_port = 20_000;

@@ -1,0 +1,59 @@
+//! A bare remote on disk, pushed to without a work tree: for the tests of other rooms.
+
+use std::path::Path;
+
+use git2::{Index, IndexEntry, IndexTime, Oid, Repository, RepositoryInitOptions, Signature};
+
+/// Whether a commit follows the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum History {
+    /// It is on top of the branch.
+    Continued,
+    /// It is the only commit of the branch.
+    Rewritten,
+}
+
+/// Makes an empty remote whose branch is `main`.
+pub(crate) fn init(remote: &Path) {
+    let mut options = RepositoryInitOptions::new();
+    Repository::init_opts(remote, options.bare(true).initial_head("main")).unwrap();
+}
+
+/// Makes exactly `files` the content of `main`.
+pub(crate) fn push(remote: &Path, files: &[(&str, &str)], history: History) {
+    let repository = Repository::open(remote).unwrap();
+    let mut index = Index::new().unwrap();
+    for (path, content) in files {
+        let id = repository.blob(content.as_bytes()).unwrap();
+        index.add(&entry(path, id)).unwrap();
+    }
+    let tree = repository.find_tree(index.write_tree_to(&repository).unwrap()).unwrap();
+    let author = Signature::now("author", "author@example.org").unwrap();
+    let tip = repository
+        .find_reference("refs/heads/main")
+        .and_then(|reference| reference.peel_to_commit())
+        .ok();
+    let parents: Vec<_> = match history {
+        History::Continued => tip.iter().collect(),
+        History::Rewritten => Vec::new(),
+    };
+    let commit = repository.commit(None, &author, &author, "push", &tree, &parents).unwrap();
+    repository.reference("refs/heads/main", commit, true, "push").unwrap();
+}
+
+fn entry(path: &str, id: Oid) -> IndexEntry {
+    IndexEntry {
+        ctime: IndexTime::new(0, 0),
+        mtime: IndexTime::new(0, 0),
+        dev: 0,
+        ino: 0,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_bytes().to_vec(),
+    }
+}
