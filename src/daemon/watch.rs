@@ -3,7 +3,7 @@
 //! Hints wake workers early; the relist is what everything can be derived from. A listing that
 //! failed says nothing about what exists, so it removes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,22 +181,17 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
     let networks = shared.engine.networks().await?;
     stock::sweep(shared, &networks, looked_at).await?;
     let rows = shared.store.networks().await?;
-    let all = InstanceFilter { team: None, challenge: None, which: Which::All };
-    let instances: BTreeMap<InstanceId, Instance> = shared
-        .store
-        .instances(all)
-        .await?
-        .into_iter()
-        .map(|instance| (instance.id, instance))
-        .collect();
+    let live = InstanceFilter { team: None, challenge: None, which: Which::Live };
+    let live = shared.store.instances(live).await?;
     let view =
         View { containers: &containers, networks: &networks, volumes: &volumes, rows: &rows };
-    for instance in instances.values().filter(|instance| instance.phase.is_live()) {
+    for instance in &live {
         if needs_work(shared, &view, instance).await? {
             instances::trigger(shared, instance.id);
         }
     }
-    remove_leftovers(shared, &instances, &containers, &volumes).await
+    let live = live.iter().map(|instance| instance.id).collect();
+    remove_leftovers(shared, &live, &containers, &volumes).await
 }
 
 async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Result<bool, Fault> {
@@ -216,15 +211,14 @@ async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Re
 /// row knows is held: the database may be older than the engine.
 async fn remove_leftovers(
     shared: &Shared,
-    instances: &BTreeMap<InstanceId, Instance>,
+    live: &BTreeSet<InstanceId>,
     containers: &[ContainerSeen],
     volumes: &[VolumeSeen],
 ) -> Result<(), Fault> {
     let mut n_unknown = 0;
-    let has_ended = |id: &InstanceId| instances.get(id).map(|instance| !instance.phase.is_live());
     for container in containers {
-        let Some(id) = container.instance else { continue };
-        match has_ended(&id) {
+        let Some(id) = container.instance.filter(|id| !live.contains(id)) else { continue };
+        match has_ended(shared, id).await? {
             Some(true) => {
                 tracing::info!(
                     container.name = container.name,
@@ -237,14 +231,21 @@ async fn remove_leftovers(
         }
     }
     for volume in volumes {
-        match volume.instance.and_then(|id| has_ended(&id)) {
+        let Some(id) = volume.instance.filter(|id| !live.contains(id)) else { continue };
+        match has_ended(shared, id).await? {
             Some(true) => shared.engine.remove_volume(&volume.name).await?,
             Some(false) => {}
-            None => n_unknown += usize::from(volume.instance.is_some()),
+            None => n_unknown += 1,
         }
     }
     state_unknown(shared, n_unknown).await;
     Ok(())
+}
+
+/// Whether an instance has ended; `None` when no row knows it.
+async fn has_ended(shared: &Shared, id: InstanceId) -> Result<Option<bool>, Fault> {
+    let row = shared.store.instance(id).await?;
+    Ok(row.map(|instance| !instance.phase.is_live()))
 }
 
 async fn state_unknown(shared: &Shared, n_unknown: usize) {

@@ -108,12 +108,14 @@ fn kill_everywhere(when: When, counts: fn(Verb) -> bool) -> usize {
 
 #[test]
 fn killed_before_any_change_the_next_daemon_converges() {
-    assert!(kill_everywhere(When::Before, changes_something) >= 20);
+    let n_points = kill_everywhere(When::Before, changes_something);
+    assert!(n_points >= 15, "only {n_points} points");
 }
 
 #[test]
 fn killed_after_any_change_the_next_daemon_converges() {
-    assert!(kill_everywhere(When::After, changes_something) >= 20);
+    let n_points = kill_everywhere(When::After, changes_something);
+    assert!(n_points >= 15, "only {n_points} points");
 }
 
 #[test]
