@@ -163,7 +163,10 @@ impl BuildFailure {
         };
         let is_away = says(message, AWAY) || (!is_from && log.mentions(AWAY));
         let (hint, disposition) = if says(message, FULL) || log.mentions(FULL) {
-            ("; the disk of the container engine is full, make room and rebuild", AGAIN)
+            (
+                "; the disk of the container engine is full, make room; it is tried again by itself",
+                AGAIN,
+            )
         } else if is_away && is_from {
             ("; no registry answered, `docker pull` or `docker load` the base image", AGAIN)
         } else if is_away && network == BuildNetwork::None {
@@ -236,7 +239,7 @@ mod tests {
         );
         insta::assert_snapshot!(
             failure(&steps, "write /x: no space left on device", BuildNetwork::None),
-            @"`RUN make` (step 2/3) failed: write /x: no space left on device; the disk of the container engine is full, make room and rebuild [retry: true]"
+            @"`RUN make` (step 2/3) failed: write /x: no space left on device; the disk of the container engine is full, make room; it is tried again by itself [retry: true]"
         );
     }
 

@@ -243,6 +243,10 @@ impl Reader<'_> {
             (message, "create it, or mend the path")
         } else {
             match files.kind(&dockerfile) {
+                Some(EntryKind::File { .. }) if files.size_bytes(&dockerfile) == 0 => {
+                    let message = format!("`{}` is empty", shown(&dockerfile));
+                    (message, "write at least a `FROM` line")
+                }
                 Some(EntryKind::File { .. })
                     if files.size_bytes(&dockerfile) <= MAX_DOCKERFILE_BYTES =>
                 {

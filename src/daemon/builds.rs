@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
 use super::shared::{Shared, Statement};
+use super::tasks::jittered;
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
 use crate::model::compose::ImageSource;
 use crate::model::{
@@ -93,7 +94,7 @@ async fn retry_later(shared: &Arc<Shared>, key: BuildKey) -> Result<(), StoreErr
     if !may_pass || build.n_attempts >= MAX_ATTEMPTS {
         return Ok(());
     }
-    let pause = Duration::from_millis(RetryClass::Build.backoff_millis(build.n_attempts));
+    let pause = jittered(RetryClass::Build.backoff_millis(build.n_attempts));
     let again = Arc::clone(shared);
     shared.tasks.spawn("build retry", async move {
         if again.tasks.sleep(pause).await {

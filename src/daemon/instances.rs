@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use super::executor::{self, Effect, Fault, Job};
 use super::observe;
 use super::shared::{Shared, Statement};
+use super::tasks::jittered;
 use crate::model::{
     ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, RetryClass, Scope,
     ServiceName, StopReason, Timestamp,
@@ -139,7 +140,7 @@ impl Worker {
                 Ok(Next::Again) => Duration::ZERO,
                 Ok(Next::Retry) => {
                     n_retries += 1;
-                    Duration::from_millis(RetryClass::Contention.backoff_millis(n_retries))
+                    jittered(RetryClass::Contention.backoff_millis(n_retries))
                 }
                 Ok(Next::WakeAt(at)) => self.until(at),
                 Ok(Next::Rest) => {
@@ -186,7 +187,7 @@ impl Worker {
         }
         self.shared.set_obstacle(self.id, Some("waiting for the container engine"));
         self.shared.engine_doubt.notify_one();
-        Duration::from_millis(RetryClass::Engine.backoff_millis(n_errors))
+        jittered(RetryClass::Engine.backoff_millis(n_errors))
     }
 
     /// One pass: read, observe, then plan and act until the plan is empty.

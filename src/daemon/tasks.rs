@@ -10,6 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+/// A pause of `bound_millis` at most, drawn from its upper half, so that what failed together does
+/// not come back together.
+pub(crate) fn jittered(bound_millis: u64) -> Duration {
+    let mut byte = [0_u8; 1];
+    // Without randomness the pauses are only less spread.
+    let _ = getrandom::fill(&mut byte);
+    Duration::from_millis(bound_millis / 2 + bound_millis * u64::from(byte[0]) / 510)
+}
+
 /// The tasks of one daemon. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {

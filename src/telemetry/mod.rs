@@ -18,9 +18,14 @@ pub mod notify;
 use std::io::IsTerminal as _;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::model::Clock as _;
@@ -44,31 +49,43 @@ pub enum TelemetryError {
 /// # Errors
 /// When the filter is wrong, or when called twice.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.filter)?)
-        .with_writer(std::io::stderr);
-    let outcome = match config.format {
-        LogFormat::Text => {
-            builder.with_timer(Rfc3339).with_ansi(std::io::stderr().is_terminal()).try_init()
-        }
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .with_timer(Rfc3339)
-            .try_init(),
-    };
-    outcome.map_err(|_| TelemetryError::Twice)
+    let colours = if std::io::stderr().is_terminal() { Colours::On } else { Colours::Off };
+    let subscriber = subscriber(config, std::io::stderr, colours)?;
+    subscriber.try_init().map_err(|_| TelemetryError::Twice)
 }
 
-/// The operator's filter. The engine's client is never more talkative than `info`: below that it
-/// logs request bodies, and the rotator's environment holds answers.
-fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    let quiet = ["bollard=info", "hyper=info", "hyper_util=info", "h2=info"];
-    quiet.into_iter().try_fold(EnvFilter::try_new(text)?, |filter, directive| {
-        Ok(filter.add_directive(directive.parse()?))
-    })
+/// Whether a person reads the lines on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Colours {
+    On,
+    Off,
+}
+
+fn subscriber<W>(
+    config: &LogConfig,
+    writer: W,
+    colours: Colours,
+) -> Result<impl Subscriber + Send + Sync, TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Rfc3339);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_ansi(colours == Colours::On).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+    };
+    let filter = EnvFilter::try_new(&config.filter)?;
+    Ok(tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(is_harmless))))
+}
+
+/// Whatever the operator asks for, the engine's client is never more talkative than `info`: below
+/// that it logs request bodies, and the rotator's environment holds answers.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    let carries_bodies = ["bollard", "hyper", "hyper_util", "h2"];
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= Level::INFO || !carries_bodies.contains(&root)
 }
 
 /// Stamps log lines with the system's clock, in UTC with milliseconds.
@@ -77,5 +94,44 @@ struct Rfc3339;
 impl FormatTime for Rfc3339 {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         write!(writer, "{}", SystemClock.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_makes_the_engines_client_log_what_it_sends() {
+        for filter in ["trace", "info,bollard=trace", "bollard::docker=trace"] {
+            let lines = Lines::default();
+            let config = LogConfig { format: LogFormat::Text, filter: filter.to_owned() };
+            let writer = lines.clone();
+            let subscriber = subscriber(&config, move || writer.clone(), Colours::Off).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::trace!(target: "bollard::docker", "FLAG{{secret}}");
+                tracing::info!(target: "bollard::docker", "connected");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert!(!text.contains("FLAG{secret}"), "{filter}: {text}");
+            assert!(text.contains("connected"), "{filter}: {text}");
+        }
     }
 }
