@@ -41,6 +41,24 @@ const CRASH_MEMORY_MILLIS: i64 = 600_000;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     workers: Mutex<BTreeMap<InstanceId, Arc<Signal>>>,
+    /// Deaths, kept from one worker of an instance to the next, so that a service which dies again
+    /// and again is started ever later.
+    crashes: Mutex<BTreeMap<InstanceId, BTreeMap<ServiceName, Crashes>>>,
+}
+
+impl Queue {
+    fn crashes_of(&self, id: InstanceId) -> BTreeMap<ServiceName, Crashes> {
+        let crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+        crashes.get(&id).cloned().unwrap_or_default()
+    }
+
+    fn remember(&self, id: InstanceId, crashes: BTreeMap<ServiceName, Crashes>) {
+        self.crashes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, crashes);
+    }
+
+    fn forget(&self, id: InstanceId) {
+        self.crashes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
 }
 
 /// How a busy worker hears that something changed.
@@ -78,7 +96,7 @@ pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
         shared: Arc::clone(shared),
         id,
         signal,
-        crashes: BTreeMap::new(),
+        crashes: shared.queue.crashes_of(id),
         phase_since: Instant::now(),
         proved: BTreeSet::new(),
     };
@@ -344,8 +362,10 @@ impl Worker {
         let crashes = self.crashes.entry(name.clone()).or_default();
         *crashes = Crashes { n_recent: crashes.n_recent + 1, last_at: self.shared.now() };
         observed.crashes.insert(name.clone(), *crashes);
+        let n_recent = crashes.n_recent;
+        self.shared.queue.remember(self.id, self.crashes.clone());
         tracing::info!(
-            instance.id = %self.id, service.name = %name, restart.n = crashes.n_recent,
+            instance.id = %self.id, service.name = %name, restart.n = n_recent,
             "service `{name}` of instance {} died and is started again", self.id
         );
         self.shared.store.change_instance(self.id, |row| row.n_restarts += 1).await?;
@@ -430,6 +450,7 @@ impl Worker {
             }
         }
         self.shared.set_obstacle(self.id, None);
+        self.shared.queue.forget(self.id);
         self.shared.stock_low.notify_one();
         tracing::info!(
             instance.id = %self.id, challenge.id = %job.instance.challenge,

@@ -172,3 +172,23 @@ async fn containers_of_an_unknown_instance_are_held() {
     assert_eq!(objects_of(&rig, instance.id).len(), 5);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_service_that_dies_again_and_again_is_started_ever_later() {
+    let rig = full_rig();
+    let (daemon, platform, red) = playing(&rig).await;
+    let started = ready_instance(&daemon, &red).await;
+    // Each worker knows of the deaths that an earlier one repaired.
+    for _ in 0..3 {
+        rig.engine.crash(&container(&rig, started.id, "db"), 1, IsOom::No);
+        daemon.relist().await;
+        whole(&rig, &daemon, started.id).await;
+    }
+    let after = row(&daemon, started.id).await;
+    assert_eq!(after.n_restarts, 3);
+    let took = platform.now().millis_since(started.started_at);
+    assert!(took >= 1_000, "three restarts within {took} ms");
+    platform.stop(&red, &started.id.to_string(), StopReason::User).await.unwrap();
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
