@@ -10,6 +10,9 @@ use serde_json::Value;
 /// What every container of the benchmark runs, ours and the floor's.
 pub(crate) const COMMAND: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/etc"];
 
+/// Between two questions of a waiting client.
+const POLL: Duration = Duration::from_millis(10);
+
 /// A running daemon with its remote, removed with everything it made.
 pub(crate) struct Platform {
     _dir: tempfile::TempDir,
@@ -107,7 +110,8 @@ impl Platform {
                     super::floor::answer(u16::try_from(port.context("no port")?)?).await?;
                     return Ok(Started { id, took: begin.elapsed() });
                 }
-                Some("starting") => tokio::time::sleep(Duration::from_millis(3)).await,
+                // Ten clients that ask all the time would take the cores from the engine.
+                Some("starting") => tokio::time::sleep(POLL).await,
                 _ => bail!("instance {id} failed: {}", status["error"]),
             }
         }

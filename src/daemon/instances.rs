@@ -1,29 +1,27 @@
-//! Keeps each instance what it should be: one worker per instance, newest wish first.
+//! Keeps one instance what it should be: the worker of that instance.
 //!
-//! A trigger carries only an id. The worker reads the row, observes the engine, plans, acts and
-//! plans again until the plan is empty. A trigger that arrives meanwhile is remembered; a changed
-//! wish (a stop during a start) interrupts at the next safe point.
+//! It reads the row, observes the engine, plans, acts and plans again until the plan is empty. A
+//! changed wish (a stop during a start) interrupts at the next safe point.
 //!
 //! # Invariants
-//! * At most one worker per instance.
 //! * An engine call that creates or removes is never abandoned half way: the worker waits for it
 //!   (each call has a deadline) before it turns around.
 //!
 //! # Not here
-//! The choice of actions (`planner`), the engine calls (`executor`).
+//! Who gets a worker and when (`queue`), the choice of actions (`planner`), the engine calls
+//! (`executor`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
 
 use super::executor::{self, Effect, Fault, Job};
 use super::observe;
+use super::queue::Signal;
 use super::shared::{Shared, Statement};
 use super::tasks::jittered;
 use crate::model::{
@@ -37,61 +35,8 @@ use crate::telemetry::metrics;
 /// Deaths older than this are forgotten.
 const CRASH_MEMORY_MILLIS: i64 = 600_000;
 
-/// The workers that are busy, by instance.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    workers: Mutex<BTreeMap<InstanceId, Arc<Signal>>>,
-    /// Deaths, kept from one worker of an instance to the next, so that a service which dies again
-    /// and again is started ever later.
-    crashes: Mutex<BTreeMap<InstanceId, BTreeMap<ServiceName, Crashes>>>,
-}
-
-impl Queue {
-    fn crashes_of(&self, id: InstanceId) -> BTreeMap<ServiceName, Crashes> {
-        let crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
-        crashes.get(&id).cloned().unwrap_or_default()
-    }
-
-    fn remember(&self, id: InstanceId, crashes: BTreeMap<ServiceName, Crashes>) {
-        self.crashes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, crashes);
-    }
-
-    fn forget(&self, id: InstanceId) {
-        self.crashes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    }
-}
-
-/// How a busy worker hears that something changed.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    is_dirty: AtomicBool,
-    bell: Notify,
-}
-
-impl Signal {
-    fn ring(&self) {
-        self.is_dirty.store(true, Ordering::SeqCst);
-        self.bell.notify_one();
-    }
-
-    /// Whether it rang since the last call.
-    fn take(&self) -> bool {
-        self.is_dirty.swap(false, Ordering::SeqCst)
-    }
-}
-
-/// Makes sure that a worker looks at instance `id` after this call.
-pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
-    let mut workers = shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(signal) = workers.get(&id) {
-        signal.ring();
-        return;
-    }
-    if shared.tasks.stopping().is_cancelled() {
-        return;
-    }
-    let signal = Arc::new(Signal::default());
-    workers.insert(id, Arc::clone(&signal));
+/// Starts the worker of an instance; the table of workers has `signal` already.
+pub(crate) fn spawn_worker(shared: &Arc<Shared>, id: InstanceId, signal: Arc<Signal>) {
     let worker = Worker {
         shared: Arc::clone(shared),
         id,
@@ -101,19 +46,6 @@ pub(crate) fn trigger(shared: &Arc<Shared>, id: InstanceId) {
         proved: BTreeSet::new(),
     };
     shared.tasks.spawn("instance", worker.run());
-}
-
-/// Rings at every worker, so that those which wait for the engine need not wait any longer.
-pub(crate) fn wake_all(shared: &Shared) {
-    let workers = shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
-    for signal in workers.values() {
-        signal.ring();
-    }
-}
-
-/// Whether a worker is busy with it.
-pub(crate) fn is_busy(shared: &Shared, id: InstanceId) -> bool {
-    shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
 }
 
 /// What to do after one pass.
@@ -163,7 +95,7 @@ impl Worker {
                 Ok(Next::WakeAt(at)) => self.until(at),
                 Ok(Next::Rest) => {
                     (n_errors, n_retries) = (0, 0);
-                    if self.retire() {
+                    if self.shared.queue.retire(self.id, &self.signal) {
                         return;
                     }
                     continue;
@@ -175,22 +107,12 @@ impl Worker {
             };
             let keeps_going = tokio::select! {
                 is_on = self.shared.tasks.sleep(pause) => is_on,
-                () = self.signal.bell.notified(), if !pause.is_zero() => true,
+                () = self.signal.rung(), if !pause.is_zero() => true,
             };
             if !keeps_going {
                 return;
             }
         }
-    }
-
-    /// Leaves the table of workers, unless a trigger came in meanwhile.
-    fn retire(&self) -> bool {
-        let mut workers = self.shared.queue.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.signal.take() {
-            return false;
-        }
-        workers.remove(&self.id);
-        true
     }
 
     fn until(&self, at: Timestamp) -> Duration {
@@ -319,7 +241,7 @@ impl Worker {
                     self.note_proof(&effect);
                     executor::apply(&mut observed, effect);
                 }
-                () = self.signal.bell.notified() => {
+                () = self.signal.rung() => {
                     if self.wish_changed(job).await? {
                         settle(job, &mut running).await;
                         return Ok(Next::Again);

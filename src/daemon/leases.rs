@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::instances;
+use super::queue;
 use super::shared::Shared;
 use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
 use crate::store::StoreError;
@@ -63,7 +63,7 @@ pub(crate) async fn end(
     let changed = shared.store.change_instance(id, change).await?;
     let Some((instance, true)) = changed else { return Ok(None) };
     if instance.phase == InstancePhase::Removing {
-        instances::trigger(shared, id);
+        queue::trigger(shared, id);
     } else {
         shared.store.clear_conditions(&Scope::Instance(id)).await?;
     }

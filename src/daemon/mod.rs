@@ -17,6 +17,7 @@ mod instances;
 mod leases;
 mod observe;
 pub mod platform;
+mod queue;
 mod shared;
 mod source;
 mod stock;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use super::instances::Queue;
 use super::platform::LiveSet;
+use super::queue::Queue;
 use super::tasks::Tasks;
 use crate::builder::Builder;
 use crate::catalog::{Catalog, Policy};

@@ -154,6 +154,6 @@ impl Daemon {
 
     /// What nobody waits for any more: workers that are busy.
     pub(crate) fn is_busy(&self, id: crate::model::InstanceId) -> bool {
-        super::instances::is_busy(&self.shared, id)
+        super::queue::is_busy(&self.shared, id)
     }
 }

@@ -11,8 +11,8 @@ use futures_util::StreamExt;
 
 use super::builds;
 use super::executor::Fault;
-use super::instances;
 use super::observe::View;
+use super::queue;
 use super::shared::{EngineState, Shared, Statement};
 use super::stock;
 use crate::model::{
@@ -45,7 +45,7 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
             heal(&shared).await;
-            instances::wake_all(&shared);
+            queue::wake_all(&shared);
             shared.stock_low.notify_one();
             // What an unclean stop left waits for this listing, so a failed one is repeated soon.
             was_ready = match relist(&shared).await {
@@ -122,7 +122,7 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                             Some(event) => {
                                 let is_telling = TELLING.contains(&event.action.as_str());
                                 if let (true, Some(id)) = (is_telling, event.instance) {
-                                    instances::trigger(&shared, id);
+                                    queue::trigger(&shared, id);
                                 }
                             }
                             None => break,
@@ -187,7 +187,7 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
         View { containers: &containers, networks: &networks, volumes: &volumes, rows: &rows };
     for instance in &live {
         if needs_work(shared, &view, instance).await? {
-            instances::trigger(shared, instance.id);
+            queue::trigger(shared, instance.id);
         }
     }
     let live = live.iter().map(|instance| instance.id).collect();
@@ -195,7 +195,7 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
 }
 
 async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Result<bool, Fault> {
-    if instances::is_busy(shared, instance.id) {
+    if queue::is_busy(shared, instance.id) {
         return Ok(false);
     }
     if instance.phase != InstancePhase::Ready {

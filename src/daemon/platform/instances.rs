@@ -9,7 +9,7 @@ use super::{Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
 use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
-use crate::daemon::{builds, instances, leases};
+use crate::daemon::{builds, leases, queue};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId,
     InstancePhase, NodeId, Role, ServiceName, StopReason, TeamId, TreeId,
@@ -79,7 +79,7 @@ impl Platform {
             ports: PortRange { first: network.first_port, last: network.last_port },
         };
         let instance = self.shared.store.insert_instance(new).await.map_err(refuse)?;
-        instances::trigger(&self.shared, instance.id);
+        queue::trigger(&self.shared, instance.id);
         Ok(instance)
     }
 
