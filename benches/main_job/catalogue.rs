@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use flagops::catalog::{self, Policy};
 use flagops::git::{Credentials, Mirror, Remote};
 
-use crate::platform::{push, serve};
+use crate::platform::{push, serve, sweep};
 use crate::report::Report;
 
 /// Challenges in the repository.
@@ -86,6 +86,7 @@ fn whole_daemon(report: &mut Report, dir: &Path, work: &Path, remote: &Path) -> 
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     child.kill()?;
     child.wait()?;
+    sweep(&dir.join("data"));
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

@@ -150,21 +150,27 @@ impl Drop for Platform {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let Ok(installation) = std::fs::read_to_string(self.data.join("installation")) else {
-            return;
-        };
-        let label = format!("label=flagops.installation={}", installation.trim());
-        let script = format!(
-            "docker ps -aq --filter {label} | xargs -r docker rm -fv; \
-             docker network ls -q --filter {label} | xargs -r docker network rm; \
-             docker images -q --filter {label} | sort -u | xargs -r docker rmi -f"
-        );
-        let _ = Command::new("sh")
-            .args(["-c", &script])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        sweep(&self.data);
     }
+}
+
+/// Removes everything that the daemon with this data directory made and left.
+pub(crate) fn sweep(data: &Path) {
+    let Ok(installation) = std::fs::read_to_string(data.join("installation")) else { return };
+    let installation = installation.trim();
+    let label = format!("label=flagops.installation={installation}");
+    let table = installation.get(..8).unwrap_or_default();
+    let script = format!(
+        "docker ps -aq --filter {label} | xargs -r docker rm -fv; \
+         docker network ls -q --filter {label} | xargs -r docker network rm; \
+         docker images -q --filter {label} | sort -u | xargs -r docker rmi -f; \
+         nft delete table inet flagops_{table}"
+    );
+    let _ = Command::new("sh")
+        .args(["-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 fn containers(label: &str) -> Result<usize> {
