@@ -21,7 +21,7 @@ pub mod queue;
 
 pub use context::context_tar;
 pub use job::{BuildFailure, BuildJob, ContextSource, ImageWish, image_tag};
-pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted, slots_for};
+pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted};
 
 #[cfg(test)]
 mod tests;

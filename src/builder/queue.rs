@@ -35,14 +35,6 @@ pub struct BuilderSettings {
     pub network: BuildNetwork,
 }
 
-/// How many builds a machine carries beside its players: a quarter of its cores, one per 2 GiB, at
-/// least 1 and at most 4.
-pub fn slots_for(n_cpus: u32, memory_bytes: u64) -> usize {
-    let by_memory = usize::try_from(memory_bytes >> 31).unwrap_or(usize::MAX);
-    let by_cpus = usize::try_from(n_cpus / 4).unwrap_or(usize::MAX);
-    by_cpus.min(by_memory).clamp(1, 4)
-}
-
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildReport {

@@ -405,10 +405,3 @@ async fn a_dropped_pool_ends_its_builds_and_a_new_one_takes_them_again() {
     let report = lab.during(async |lab| lab.report().await).await;
     assert!(report.result.is_ok());
 }
-
-#[test]
-fn slots_leave_room_for_players() {
-    for (n_cpus, gib, wanted) in [(1, 1, 1), (8, 16, 2), (64, 4, 2), (64, 256, 4), (2, 64, 1)] {
-        assert_eq!(slots_for(n_cpus, gib << 30), wanted, "{n_cpus} cores, {gib} GiB");
-    }
-}

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::api;
 use crate::config::Config;
 use crate::daemon::{Daemon, Parts, StartError};
-use crate::git::{Credentials, Mirror, Remote, RemoteError};
+use crate::git::{Credentials, Mirror, Opened, Remote, RemoteError};
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
 use crate::runtime::wall::{Wall, WallState};
@@ -92,9 +92,23 @@ async fn open_mirror(config: &Config, remote: Remote, path: PathBuf) -> Result<M
     };
     let open = move || Mirror::open(&path, remote, credentials);
     match tokio::task::spawn_blocking(open).await {
-        Ok(mirror) => Ok(mirror?),
+        Ok(mirror) => {
+            let mirror = mirror?;
+            say_how_it_opened(mirror.opened());
+            Ok(mirror)
+        }
         // A panic of ours: say so where everything else is said.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// A mirror that had to be made anew is worth a word: what it lost comes back with the next look.
+fn say_how_it_opened(opened: &Opened) {
+    if let Opened::SetAside { aside, reason, lost_pins } = opened {
+        warn!(
+            path = %aside.display(), pin.n_lost = lost_pins.len(),
+            "the mirror was damaged ({reason}); it was set aside and made anew, look into it if you miss anything"
+        );
     }
 }
 

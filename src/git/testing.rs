@@ -41,7 +41,8 @@ pub(crate) fn push(remote: &Path, files: &[(&str, &str)], history: History) {
     repository.reference("refs/heads/main", commit, true, "push").unwrap();
 }
 
-fn entry(path: &str, id: Oid) -> IndexEntry {
+/// A regular file in an index.
+pub(super) fn entry(path: &str, id: Oid) -> IndexEntry {
     IndexEntry {
         ctime: IndexTime::new(0, 0),
         mtime: IndexTime::new(0, 0),

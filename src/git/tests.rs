@@ -57,7 +57,7 @@ impl Lab {
         let mut index = git2::Index::new().unwrap();
         for (path, content) in files {
             let id = self.source.blob(content.as_bytes()).unwrap();
-            index.add(&index_entry(path, id)).unwrap();
+            index.add(&super::testing::entry(path, id)).unwrap();
         }
         self.commit_tree(index.write_tree_to(&self.source).unwrap(), parent)
     }
@@ -79,24 +79,6 @@ impl Lab {
 
     fn delete_branch(&self, branch: &str) {
         self.source.find_reference(&format!("refs/heads/{branch}")).unwrap().delete().unwrap();
-    }
-}
-
-fn index_entry(path: &str, id: Oid) -> git2::IndexEntry {
-    let zero = git2::IndexTime::new(0, 0);
-    git2::IndexEntry {
-        ctime: zero,
-        mtime: zero,
-        dev: 0,
-        ino: 0,
-        mode: 0o100_644,
-        uid: 0,
-        gid: 0,
-        file_size: 0,
-        id,
-        flags: 0,
-        flags_extended: 0,
-        path: path.as_bytes().to_vec(),
     }
 }
 

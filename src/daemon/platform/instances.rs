@@ -1,6 +1,6 @@
 //! Starting, showing, renewing and stopping instances.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::contest::{LeaseBounds, lease};
 use crate::daemon::{builds, leases, queue};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId,
-    InstancePhase, NodeId, Role, ServiceName, StopReason, TeamId, TreeId,
+    InstancePhase, NodeId, Role, ServiceName, StopReason, TreeId,
 };
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -274,16 +274,6 @@ impl Platform {
     /// When the store fails.
     pub async fn launches(&self) -> Outcome<BTreeMap<ChallengeId, u32>> {
         Ok(self.shared.store.launches().await?)
-    }
-
-    /// The challenges a team has a live instance of.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn running(&self, team: TeamId) -> Outcome<BTreeSet<ChallengeId>> {
-        let filter = InstanceFilter { team: Some(team), challenge: None, which: Which::Live };
-        let instances = self.shared.store.instances(filter).await?;
-        Ok(instances.into_iter().map(|instance| instance.challenge).collect())
     }
 
     /// The images of a challenge, in file order.
