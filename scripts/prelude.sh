@@ -35,3 +35,25 @@ as_root() {
 
 # Whether an engine answers a real question. A socket alone proves nothing.
 engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# The Python with the unmodified SDK and audit of the reference: tests and benchmarks ask it.
+VENV=$RUN_DIR/venv
+SDK=ctfy==0.6.3
+# The wait between two tries to fetch the SDK.
+RETRY_SECONDS=5
+
+# Makes it, once; for whoever runs `$VENV/bin/python` or what lies beside it.
+ensure_sdk() {
+    if [ "$(cat "$VENV/.installed" 2>/dev/null)" = "$SDK" ]; then return; fi
+    say "Installing the Python SDK $SDK into $VENV."
+    python3 -m venv "$VENV"
+    local attempt
+    for attempt in 1 2 3; do
+        if "$VENV/bin/pip" install --quiet "$SDK"; then
+            printf '%s' "$SDK" >"$VENV/.installed"
+            return
+        fi
+        sleep $((attempt * RETRY_SECONDS))
+    done
+    die "$SDK could not be installed" "Check that pip can reach a package index, then run it again."
+}
