@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::stock;
 use crate::model::{Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp};
 use crate::planner::container::{Ground, container_spec, volume_name};
-use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want};
+use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, shortfall};
 use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
 use crate::render::answers;
@@ -75,12 +75,11 @@ impl Job {
         Duration::from_millis(u64::try_from(self.deadline.millis_since(now)).unwrap_or(0))
     }
 
-    /// Why it failed when nothing else is known than the time.
-    pub(crate) fn too_late(&self) -> String {
-        format!(
-            "the instance was not usable within {} s",
-            self.shared.config.limits.start_deadline_secs
-        )
+    /// Why it failed when its time is over: with what is missing, as far as that was seen.
+    pub(crate) fn too_late(&self, observed: &Observed) -> String {
+        let seconds = self.shared.config.limits.start_deadline_secs;
+        let missing = shortfall(&self.spec, observed).map_or_else(String::new, |it| format!(": {it}"));
+        format!("the instance was not usable within {seconds} s{missing}")
     }
 
     fn service(&self, name: &ServiceName) -> Option<&ServiceSpec> {

@@ -149,7 +149,8 @@ impl Worker {
                 Ok(observed) => observed,
                 // Nothing is known of what exists, but its owner is not kept waiting for ever.
                 Err(_) if job.is_first_start() && job.is_late(self.shared.now()) => {
-                    return self.fail(&job, &Observed::default(), job.too_late()).await;
+                    let nothing = Observed::default();
+                    return self.fail(&job, &nothing, job.too_late(&nothing)).await;
                 }
                 Err(fault) => return Err(fault.into()),
             }
@@ -218,7 +219,7 @@ impl Worker {
                     Verdict::Usable => self.ready(job).await,
                     Verdict::Gone => self.gone(job).await,
                     Verdict::Progress(_) | Verdict::Failed(_) if job.is_late(self.shared.now()) => {
-                        self.fail(job, &observed, job.too_late()).await
+                        self.fail(job, &observed, job.too_late(&observed)).await
                     }
                     Verdict::Progress(_) | Verdict::Failed(_) => {
                         let words = "a service died and is started again in a moment";
@@ -249,7 +250,7 @@ impl Worker {
                 }
                 () = tokio::time::sleep(job.time_left(self.shared.now())), if want == Want::Run => {
                     settle(job, &mut running).await;
-                    return self.fail(job, &observed, job.too_late()).await;
+                    return self.fail(job, &observed, job.too_late(&observed)).await;
                 }
                 () = self.shared.tasks.stopping().cancelled() => {
                     settle(job, &mut running).await;

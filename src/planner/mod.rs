@@ -261,6 +261,43 @@ fn plan_restart(
     }
 }
 
+/// What is missing most for the instance to be usable, in words for its owner: the first service
+/// that died, else the first that is on its way. `None` when no container says anything.
+pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
+    let of = |name: &ServiceName| observed.services.get(name).map(|seen| &seen.state);
+    let died = spec.services.iter().find_map(|service| match of(&service.name)? {
+        ServiceState::Exited { code: 0, .. } if may_end(spec, service) => None,
+        ServiceState::Exited { code, is_oom } => {
+            Some(describe_death(&service.name, Death { code: *code, is_oom: *is_oom }))
+        }
+        ServiceState::Empty
+        | ServiceState::Filled
+        | ServiceState::Running
+        | ServiceState::Usable
+        | ServiceState::Wrong => None,
+    });
+    let waiting = || {
+        spec.services.iter().find_map(|service| {
+            let name = &service.name;
+            let n_deaths = observed.crashes.get(name).map_or(0, |crashes| crashes.n_recent);
+            match of(name)? {
+                ServiceState::Running if n_deaths > 0 => Some(format!(
+                    "service `{name}` died and was started again, {n_deaths} times so far"
+                )),
+                ServiceState::Running => {
+                    Some(format!("service `{name}` runs, and its health check did not pass yet"))
+                }
+                ServiceState::Empty
+                | ServiceState::Filled
+                | ServiceState::Usable
+                | ServiceState::Exited { .. }
+                | ServiceState::Wrong => None,
+            }
+        })
+    };
+    died.or_else(waiting)
+}
+
 fn describe_death(name: &ServiceName, death: Death) -> String {
     if death.is_oom {
         return format!("service `{name}` was killed because it used more memory than its limit");

@@ -165,6 +165,34 @@ fn a_service_that_keeps_dying_fails_a_start_but_not_a_ready_instance() {
     assert_eq!(verdict, Verdict::Usable);
 }
 
+#[test]
+fn what_is_missing_is_said_with_the_death_first() {
+    let spec = spec(vec![service("db", &[]), service("web", &[])]);
+    let check = |db: ServiceState, web: ServiceState, n_deaths: u32| {
+        let seen = |state| ServiceSeen { container: "c".into(), state };
+        let (db_name, web_name): (ServiceName, ServiceName) =
+            ("db".parse().unwrap(), "web".parse().unwrap());
+        let last_at = Timestamp::default();
+        let observed = Observed {
+            services: BTreeMap::from([(db_name.clone(), seen(db)), (web_name, seen(web))]),
+            crashes: BTreeMap::from([(db_name, Crashes { n_recent: n_deaths, last_at })]),
+            ..Observed::default()
+        };
+        shortfall(&spec, &observed).unwrap_or_else(|| "nothing".into())
+    };
+    let died = ServiceState::Exited { code: 3, is_oom: false };
+    assert_eq!(check(ServiceState::Running, died, 0), "service `web` exited with code 3");
+    assert_eq!(
+        check(ServiceState::Running, ServiceState::Usable, 0),
+        "service `db` runs, and its health check did not pass yet"
+    );
+    assert_eq!(
+        check(ServiceState::Running, ServiceState::Usable, 2),
+        "service `db` died and was started again, 2 times so far"
+    );
+    assert_eq!(check(ServiceState::Usable, ServiceState::Usable, 0), "nothing");
+}
+
 fn condition() -> impl Strategy<Value = DependsCondition> {
     prop_oneof![
         Just(DependsCondition::Started),
