@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[&str] = &[
     // Pure: they decide.
     "model",
+    "render",
     "catalog",
     "release",
     "planner",
-    "render",
     "contest",
     // Shell: they act.
     "config",

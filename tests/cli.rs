@@ -120,15 +120,154 @@ fn an_absent_server_is_a_failure_with_the_next_command() {
 }
 
 #[test]
-fn an_empty_folder_checks_fine() {
+fn a_folder_without_challenges_is_not_taken_for_a_clean_one() {
     let folder = tempfile::tempdir().unwrap();
-    let json = flagops(folder.path()).args(["check", "--format", "json"]).assert().code(0);
-    assert_eq!(stdout_json(&json), json!({"challenges": 0, "issues": []}));
+    flagops(folder.path()).args(["check", "--format", "json"]).assert().code(2).stderr(
+        predicate::str::contains("no challenge was found")
+            .and(predicate::str::contains("`metadata.yaml`")),
+    );
     flagops(folder.path())
         .args(["check", "--rev", "HEAD"])
         .assert()
         .code(2)
         .stderr(predicate::str::contains("could not read revision `HEAD`"));
+}
+
+/// Copies the repository of typical mistakes to `to`; it has to be outside of our own.
+fn mistakes(to: &Path) {
+    fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() {
+                copy(&from, &to)?;
+            } else {
+                std::fs::copy(from, to)?;
+            }
+        }
+        Ok(())
+    }
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/repository"), to)
+        .expect("a test may write to its folder, run and read");
+}
+
+/// What `check` says of typical mistakes, in every format, is checked in: a change of words is seen
+/// in the review. `FLAGOPS_UPDATE=1` writes it anew.
+#[test]
+fn typical_mistakes_are_shown_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    mistakes(folder.path());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (format, file) in [
+        ("table", "check.txt"),
+        ("json", "check.json"),
+        ("sarif", "check.sarif"),
+        ("github", "check.github.txt"),
+        ("junit", "check.junit.xml"),
+    ] {
+        let assert = flagops(folder.path()).args(["check", "--format", format]).assert().code(1);
+        let shown = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
+        assert!(!shown.contains("telnet"), "an answer is in the report as {format}: {shown}");
+        let shown = shown.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let file = golden.join(file);
+        if std::env::var_os("FLAGOPS_UPDATE").is_some() {
+            std::fs::write(&file, &shown).unwrap();
+        }
+        let wanted = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(shown, wanted, "{}: FLAGOPS_UPDATE=1 writes it anew", file.display());
+    }
+}
+
+#[test]
+fn a_check_can_be_narrowed_made_strict_and_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    mistakes(folder.path());
+    let check = |arguments: &[&str]| flagops(folder.path()).arg("check").args(arguments).assert();
+    check(&["WEB/WEB-001"]).code(0).stdout(predicate::str::contains("1 challenge checked"));
+    check(&["WEB/WEB-002/metadata.yaml", "WEB/WEB-001/services/web/Dockerfile"])
+        .code(1)
+        .stdout(predicate::str::contains("2 challenges checked"));
+    let rules = check(&["WEB", "--format", "json"]).code(1);
+    let issues = stdout_json(&rules)["issues"].clone();
+    let is_web = |issue: &Value| issue["path"].as_str().unwrap().starts_with("WEB-00");
+    assert!(issues.as_array().unwrap().iter().all(is_web), "{issues}");
+    check(&["--since", "main"]).code(2).stderr(predicate::str::contains("`main`"));
+    check(&["--explain", "NOTHING"]).code(2).stderr(predicate::str::contains("--explain"));
+    check(&["--explain"]).code(0).stdout(predicate::str::contains("WHAT IT FINDS"));
+    check(&["--format", "xml"]).code(2);
+    flagops(folder.path())
+        .args(["status", "--format", "sarif"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("[possible values: table, json]"));
+}
+
+/// Runs git in `folder`, with nobody's configuration.
+fn git(folder: &Path, arguments: &[&str]) {
+    let run = std::process::Command::new("git")
+        .current_dir(folder)
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.invalid"])
+        .args(arguments)
+        .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")])
+        .output()
+        .expect("a test may write to its folder, run and read");
+    assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+#[test]
+fn since_shows_what_changed_and_a_shallow_clone_says_what_to_fetch() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = folder.path().join("origin");
+    mistakes(&origin);
+    git(&origin, &["init", "-q"]);
+    git(&origin, &["add", "-A"]);
+    git(&origin, &["commit", "-qm", "one"]);
+    let unchanged = flagops(&origin).args(["check", "--since", "HEAD"]).assert().code(0);
+    unchanged.stdout(predicate::str::starts_with("0 challenges checked that differ from `HEAD`"));
+
+    let metadata = origin.join("MISC/QUIZ-002/metadata.yaml");
+    let text = std::fs::read_to_string(&metadata).unwrap();
+    std::fs::write(&metadata, format!("{text}colour: red\n")).unwrap();
+    let rules = |arguments: &[&str]| -> Vec<(String, String)> {
+        let json = ["--format", "json"];
+        let assert = flagops(&origin).arg("check").args(arguments).args(json).assert().code(1);
+        let issues = stdout_json(&assert)["issues"].clone();
+        let text = |issue: &Value, key: &str| issue[key].as_str().unwrap_or_default().to_owned();
+        let rows = issues.as_array().into_iter().flatten();
+        rows.map(|issue| (text(issue, "rule"), text(issue, "challenge"))).collect()
+    };
+    let wanted = vec![("META005".to_owned(), "QUIZ-002".to_owned())];
+    assert_eq!(rules(&["--since", "HEAD"]), wanted, "also what is not committed");
+    git(&origin, &["commit", "-qam", "two"]);
+    assert_eq!(rules(&["--since", "HEAD~1"]), wanted);
+    assert_eq!(rules(&["--since", "HEAD~1", "--rev", "HEAD", "MISC"]), wanted);
+
+    let url = format!("file://{}", origin.display());
+    git(folder.path(), &["clone", "-q", "--depth=1", &url, "clone"]);
+    let clone = folder.path().join("clone");
+    flagops(&clone).args(["check", "--since", "HEAD~1"]).assert().code(2).stderr(
+        predicate::str::contains("shallow").and(predicate::str::contains("fetch-depth: 0")),
+    );
+}
+
+#[test]
+fn warnings_fail_only_a_strict_check() {
+    let folder = tempfile::tempdir().unwrap();
+    mistakes(folder.path());
+    let challenge = folder.path().join("WEB/WEB-001");
+    // The template takes the place of the file: a warning.
+    let attachment = challenge.join("attachments");
+    std::fs::create_dir(&attachment).unwrap();
+    std::fs::write(attachment.join("note.txt"), "x\n").unwrap();
+    std::fs::write(attachment.join("note.txt.tpl"), "x\n").unwrap();
+    let found = flagops(&challenge).args(["check", "--format", "json"]).assert();
+    let found = stdout_json(&found)["issues"].clone();
+    let is_warning = |issue: &Value| issue["severity"] == "warning";
+    assert!(found.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(is_warning)));
+    flagops(&challenge).arg("check").assert().code(0);
+    flagops(&challenge).args(["check", "--strict"]).assert().code(1);
 }
 
 #[test]

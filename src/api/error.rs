@@ -188,6 +188,13 @@ impl From<PlatformError> for ApiError {
             PlatformError::BadTeamName { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_team_name", message)
             }
+            PlatformError::RevisionNotFound { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "revision_not_found", message)
+            }
+            PlatformError::StillJudging { .. } => {
+                let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "still_judging", message);
+                Self { retry_after_secs: Some(5), ..refusal }
+            }
             PlatformError::AttachmentNotFound => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::BadToken => Self::plain(StatusCode::FORBIDDEN, &message),
             PlatformError::EngineUnavailable => {
@@ -243,6 +250,10 @@ mod tests {
             check(PlatformError::QuestionLocked { question: second, requires: vec![flag] }),
             check(PlatformError::AttemptCap { mode: "static", wrong_attempts: 10, cap: 10 }),
             check(PlatformError::NotAQuiz { id: quiz }),
+            check(PlatformError::RevisionNotFound { name: "abc".into() }),
+            check(PlatformError::StillJudging {
+                revision: crate::model::Revision(crate::model::ObjectId::from_bytes([7; 20])),
+            }),
             check(PlatformError::AttachmentNotFound),
             check(PlatformError::BadToken),
             check(PlatformError::EngineUnavailable),
@@ -258,6 +269,8 @@ mod tests {
         403 question_locked {"message":"question `second` is locked: solve flag first","question_id":"second","requires":["flag"]}
         429 question_attempt_cap_exceeded {"cap":10,"message":"no attempts left for this question (10 wrong answers)","mode":"static","wrong_attempts":10}
         422 not_a_qa_challenge {"challenge_id":"WEB-001","message":"Challenge WEB-001 is not a quiz: start an instance and use /submissions"}
+        404 revision_not_found "Revision abc not found: give 40 hex digits, or at least 7 that begin one commit only; what was pushed a moment ago is there after the next look (`flagops reconcile`)"
+        503 still_judging "revision 0707070707070707070707070707070707070707 is still being read, ask again in a moment"
         404 http_404 "attachment not found"
         403 http_403 "Invalid or revoked token"
         503 engine_unavailable "the container engine is not available, try again in a moment"

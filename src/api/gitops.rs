@@ -1,5 +1,7 @@
 //! The repository and what became of it, for operators: our own routes.
 
+mod verdicts;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -11,6 +13,7 @@ use super::auth::Admin;
 use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Query};
 use super::page::{Page, PageParams};
+use crate::catalog::rules::{self, page};
 use crate::catalog::{Finding, Severity};
 use crate::daemon::platform::{ChallengeState, Counts, LiveChallenge, Platform, SourceState};
 use crate::model::build::BuildProgress;
@@ -24,6 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(conditions))
         .routes(routes!(challenges))
         .routes(routes!(builds))
+        .merge(verdicts::routes())
 }
 
 /// Everything an operator asks first, in one answer.
@@ -163,6 +167,14 @@ struct FindingView {
     column: u32,
     message: String,
     hint: String,
+    /// Whether the challenge cannot run as it is written.
+    blocks: bool,
+    /// The line it is about, with answers masked.
+    snippet: Option<String>,
+    /// Why the rule is there.
+    why: Option<&'static str>,
+    /// The page about the rule.
+    help: Option<String>,
 }
 
 /// Which builds are wanted.
@@ -188,6 +200,7 @@ fn time(time: Option<Timestamp>) -> Option<String> {
 }
 
 fn finding(finding: &Finding) -> FindingView {
+    let rule = rules::find(&finding.rule);
     FindingView {
         rule: finding.rule.clone(),
         severity: match finding.severity {
@@ -200,6 +213,10 @@ fn finding(finding: &Finding) -> FindingView {
         column: finding.column,
         message: finding.message.clone(),
         hint: finding.hint.clone(),
+        blocks: finding.blocks,
+        snippet: finding.snippet.clone(),
+        why: rule.map(|rule| rule.why),
+        help: rule.map(page::path),
     }
 }
 

@@ -43,6 +43,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Tells answers without an end when to end, in the extensions of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
 /// Serves the API on `listener` until `stop`, then finishes what is under way.
 ///
 /// # Errors
@@ -98,8 +102,10 @@ async fn converse(
     stop: CancellationToken,
 ) {
     tune(&stream);
+    let stopping = Stopping(stop.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(stopping.clone());
         app.clone().oneshot(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()

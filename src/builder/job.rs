@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::log::LogTail;
 use crate::catalog::context::ContextError;
 use crate::model::compose::BuildSpec;
-use crate::model::{BuildKey, ChallengeId, Disposition, RetryClass, ServiceName};
+use crate::model::{BuildKey, ChallengeId, Disposition, InstallationId, RetryClass, ServiceName};
 use crate::runtime::{BuildError, BuildNetwork, EngineError};
 
 /// Makes the context when it is the job's turn; called in a blocking task.
@@ -71,12 +71,19 @@ impl fmt::Display for BuildFailure {
     }
 }
 
-/// The tag of an image of ours, e.g. `flagops/web-001-web:0123456789abcdef`: a valid reference for
-/// any challenge and service. Only the part after `:` tells images apart.
-pub fn image_tag(challenge: &ChallengeId, service: &ServiceName, key: BuildKey) -> String {
+/// The tag of an image of ours, e.g. `flagops/web-001-web:0123456789abcdef-01234567`: a valid
+/// reference for any challenge and service. Only the part after `:` tells images apart: what is in
+/// it, and whose it is. Two installations on one engine that build the same do not take each
+/// other's tag away.
+pub fn image_tag(
+    installation: &InstallationId,
+    challenge: &ChallengeId,
+    service: &ServiceName,
+    key: BuildKey,
+) -> String {
     let challenge = path_component(challenge.as_str());
     let service = path_component(service.as_str());
-    format!("flagops/{challenge}-{service}:{}", key.short())
+    format!("flagops/{challenge}-{service}:{}-{}", key.short(), installation.short())
 }
 
 /// Lower case, and single dashes for runs of separators, none at the end: what a reference allows.
@@ -260,14 +267,30 @@ mod tests {
         assert!(failure.error.contains("no registry answered") && failure.is_retryable);
     }
 
+    fn installation() -> InstallationId {
+        "0123456789abcdef".parse().unwrap()
+    }
+
+    #[test]
+    fn two_installations_never_share_a_tag() {
+        let key = BuildKey::from_digest([1; 32]);
+        let (challenge, service) = ("WEB-001".parse().unwrap(), "web".parse().unwrap());
+        let other = "1123456789abcdef".parse().unwrap();
+        assert_ne!(
+            image_tag(&installation(), &challenge, &service, key),
+            image_tag(&other, &challenge, &service, key)
+        );
+    }
+
     #[test]
     fn tags_read_like_the_challenge() {
         let key = BuildKey::from_digest([1; 32]);
         for (challenge, service, wanted) in [
-            ("WEB-001", "web", "flagops/web-001-web:0101010101010101"),
-            ("a..__--B-", "S._", "flagops/a-b-s:0101010101010101"),
+            ("WEB-001", "web", "flagops/web-001-web:0101010101010101-01234567"),
+            ("a..__--B-", "S._", "flagops/a-b-s:0101010101010101-01234567"),
         ] {
-            let tag = image_tag(&challenge.parse().unwrap(), &service.parse().unwrap(), key);
+            let (challenge, service) = (challenge.parse().unwrap(), service.parse().unwrap());
+            let tag = image_tag(&installation(), &challenge, &service, key);
             assert_eq!(tag, wanted);
         }
     }
@@ -279,7 +302,8 @@ mod tests {
             service in "[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
         ) {
             let key = BuildKey::from_digest([7; 32]);
-            let tag = image_tag(&challenge.parse().unwrap(), &service.parse().unwrap(), key);
+            let (challenge, service) = (challenge.parse().unwrap(), service.parse().unwrap());
+            let tag = image_tag(&installation(), &challenge, &service, key);
             let name = tag.strip_prefix("flagops/").unwrap().split_once(':').unwrap().0;
             prop_assert!(tag.len() <= 255);
             prop_assert!(name.split('-').all(|part| {

@@ -18,7 +18,7 @@ use crate::model::{BuildKey, Clock, InstanceId, Timestamp};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
-    EngineInfo, ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    EngineInfo, ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
 
 /// Builds what it is let: one permit per build. Everything else is refused.
@@ -151,6 +151,13 @@ impl Engine for Workshop {
         refused()
     }
     async fn logs(&self, _: &str, _: u32) -> Result<String, EngineError> {
+        refused()
+    }
+    async fn follow_logs(
+        &self,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<BoxStream<'static, LogLine>, EngineError> {
         refused()
     }
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

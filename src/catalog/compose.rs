@@ -8,7 +8,7 @@
 //! Out: a [`Draft`]: the model and the builds with their places.
 //!
 //! # Not here
-//! Whether a context exists (`folder`), the notation (`spanned`), what is started (`release`).
+//! Rules that a challenge may break and still run (`audit`), the notation (`spanned`), what is started (`release`).
 
 mod answers;
 mod build;
@@ -31,7 +31,7 @@ use super::Policy;
 use super::decode::{Report, shown};
 use super::names;
 use super::rules;
-use super::spanned::{self, Entry, Map, Node, Span};
+use super::spanned::{Entry, Map, Node, Parsed, Span};
 use crate::model::compose::{BuildSpec, NetworkDecl, ROTATOR};
 use crate::model::{Compose, Question, ServiceName, Topology};
 
@@ -63,6 +63,8 @@ pub(crate) struct BuildAt {
 /// What could be read.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
+    /// The file as written, nothing interpolated, if it could be parsed.
+    pub root: Option<Node>,
     /// The model; only to be used when the report holds no error.
     pub compose: Option<Compose>,
     /// Every build with a usable context path.
@@ -88,33 +90,32 @@ impl Place<'_> {
 }
 
 /// Reads the file.
-pub(crate) fn read(bytes: &[u8], around: &Surroundings<'_>, report: &mut Report) -> Draft {
-    let parsed = spanned::parse(bytes);
+pub(crate) fn read(parsed: Parsed, around: &Surroundings<'_>, report: &mut Report) -> Draft {
     for fault in parsed.faults {
-        report.error(rules::COMPOSE000, fault.at, fault.message, fault.hint);
+        report.refuse(rules::COMPOSE000, fault.at, fault.message, fault.hint);
     }
     let Some(root) = parsed.root else { return Draft::default() };
     let Some(map) = root.as_map() else {
         let message = format!("a compose file must be a mapping, this is {}", root.kind());
-        report.error(rules::COMPOSE000, root.span, message, "write `services:` and so on");
+        report.refuse(rules::COMPOSE000, root.span, message, "write `services:` and so on");
         return Draft::default();
     };
     let map = interpolate::file(map, report);
     check_top_keys(&map, report);
     let networks = networks::declared(map.get("networks"), report);
     let volumes = volumes::declared(map.get("volumes"), report);
-    let services = services(&map, root.span, around, report);
-    finish(services, networks, volumes, around, report)
+    let services = services(&map, around, report);
+    let draft = finish(services, networks, volumes, around, report);
+    Draft { root: Some(root), ..draft }
 }
 
 fn check_top_keys(map: &Map, report: &mut Report) {
     const KEYS: &[&str] = &["services", "networks", "volumes"];
+    // What it has no effect on need not be refused; `audit::compose` says what to do with it.
     for entry in &map.entries {
         let key = entry.key.as_str();
-        if key == "version" {
-            let message = "the top-level key `version` is obsolete";
-            report.error(rules::COMPOSE002, entry.key_span, message, "remove the line");
-        } else if !KEYS.contains(&key)
+        if !KEYS.contains(&key)
+            && key != "version"
             && !key.starts_with("x-")
             && !refused::report(refused::TOP_LEVEL, "a challenge", entry, report)
         {
@@ -123,29 +124,21 @@ fn check_top_keys(map: &Map, report: &mut Report) {
     }
 }
 
-fn services(
-    map: &Map,
-    at: Span,
-    around: &Surroundings<'_>,
-    report: &mut Report,
-) -> Vec<service::Draft> {
-    let Some(entry) = map.get("services") else {
-        report.error(rules::COMPOSE001, at, "there is no `services`", "declare a service");
-        return Vec::new();
-    };
-    let Some(services) = report.map(rules::COMPOSE001, "services", &entry.value) else {
-        return Vec::new();
-    };
+/// The services; that there are some is for `audit::compose` to say.
+fn services(map: &Map, around: &Surroundings<'_>, report: &mut Report) -> Vec<service::Draft> {
+    let Some(entry) = map.get("services") else { return Vec::new() };
+    let Some(services) = entry.value.as_map() else { return Vec::new() };
     let limit = around.policy.max_services;
     if services.entries.is_empty() {
-        report.error(rules::COMPOSE001, entry.key_span, "`services` is empty", "declare one");
+        let hint = "write a service below it: a name, and `build` or `image`";
+        report.refuse(rules::COMPOSE007, entry.key_span, "`services` is empty", hint);
     }
     if services.entries.len() > limit {
         let message = format!(
             "{} services are more than the organizer's limit of {limit}",
             services.entries.len()
         );
-        report.error(rules::HARDEN016, entry.key_span, message, "split the challenge");
+        report.refuse(rules::HARDEN016, entry.key_span, message, "split the challenge");
         return Vec::new();
     }
     let mut folded: BTreeMap<String, &Entry> = BTreeMap::new();
@@ -158,12 +151,12 @@ fn services(
                 shown(&first.key),
                 first.key_span.line
             );
-            report.error(rules::COMPOSE007, entry.key_span, message, "rename one of the two");
+            report.refuse(rules::COMPOSE007, entry.key_span, message, "rename one of the two");
         }
         match entry.key.parse::<ServiceName>() {
             Ok(name) => drafts.extend(service::read(name, entry, around, report)),
             Err(error) => {
-                report.error(rules::COMPOSE007, entry.key_span, service_name_fault(&entry.key), {
+                report.refuse(rules::COMPOSE007, entry.key_span, service_name_fault(&entry.key), {
                     format!("use {}", error.wanted)
                 });
             }
@@ -197,20 +190,16 @@ fn finish(
             }
         }
     }
-    answers::assign(&mut drafts, around, report);
-    if !drafts.is_empty() && drafts.iter().all(|draft| draft.service.ports.is_empty()) {
-        let hint = "publish a port on the service that players reach";
-        report.warning(rules::COMPOSE003, Span::default(), "no service publishes a port", hint);
-    }
+    answers::assign(&mut drafts, around);
     let builds = drafts.iter().filter_map(|draft| draft.build.clone()).collect();
     let services = drafts.into_iter().map(|draft| draft.service).collect();
-    Draft { compose: Some(Compose { services, networks, volumes }), builds }
+    Draft { root: None, compose: Some(Compose { services, networks, volumes }), builds }
 }
 
 fn undeclared(what: &str, name: &str, at: Span, report: &mut Report) {
     let message = format!("the {what} `{}` is not declared", shown(name));
     let hint = format!("add `{}:` below the top-level `{what}s:`", shown(name));
-    report.error(rules::COMPOSE009, at, message, hint);
+    report.refuse(rules::COMPOSE009, at, message, hint);
 }
 
 /// The scalars of a value that may be one text or a list of texts.

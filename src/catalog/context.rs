@@ -187,6 +187,28 @@ pub fn files(
     root: &str,
     dockerfile: &str,
 ) -> Result<Vec<ContextFile>, ContextError> {
+    let contents = contents(tree, root, dockerfile)?;
+    match contents.links.first() {
+        Some(path) => Err(ContextError::Symlink { path: shown_path(path) }),
+        None => Ok(contents.files),
+    }
+}
+
+/// What a context holds: [`files`], and the links for which it could not be sent.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Sorted by path.
+    pub files: Vec<ContextFile>,
+    /// Paths of the links that would be sent, sorted.
+    pub links: Vec<String>,
+}
+
+/// As [`files`], but names every link instead of the first.
+pub(super) fn contents(
+    tree: &dyn Tree,
+    root: &str,
+    dockerfile: &str,
+) -> Result<Contents, ContextError> {
     let root = root.trim_end_matches('/');
     if let Err(TreeError::NotFound { .. }) = tree.entries(root) {
         return Err(ContextError::NoFolder { root: shown_path(root) });
@@ -195,15 +217,18 @@ pub fn files(
     check_dockerfile(tree, root, dockerfile)?;
     let (ignore, ignore_path) = ignore(tree, root, dockerfile)?;
     let always = [dockerfile, IGNORE, ignore_path.as_str()];
-    let mut walk = Walk { ignore, always, files: Vec::new(), n_seen: 0, total_bytes: 0 };
+    let mut walk =
+        Walk { ignore, always, contents: Contents::default(), n_seen: 0, total_bytes: 0 };
     let mut open = vec![Folder { path: String::new(), verdict: Verdict::default(), depth: 0 }];
     while let Some(folder) = open.pop() {
         for entry in tree.entries(&join(root, &folder.path))? {
             open.extend(walk.visit(&folder, entry)?);
         }
     }
-    walk.files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-    Ok(walk.files)
+    let mut contents = walk.contents;
+    contents.files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+    contents.links.sort_unstable();
+    Ok(contents)
 }
 
 /// The digest of a context: equal for equal paths, modes and contents, in whatever order.
@@ -238,7 +263,7 @@ struct Walk<'a> {
     ignore: Ignore,
     /// The files that no pattern leaves out.
     always: [&'a str; 3],
-    files: Vec<ContextFile>,
+    contents: Contents,
     n_seen: usize,
     total_bytes: u64,
 }
@@ -260,7 +285,10 @@ impl Walk<'_> {
             return Err(ContextError::Name { path: shown_path(&path), fault });
         }
         match entry.kind {
-            EntryKind::Symlink => Err(ContextError::Symlink { path: shown_path(&path) }),
+            EntryKind::Symlink => {
+                self.contents.links.push(path);
+                Ok(None)
+            }
             EntryKind::Submodule => Err(ContextError::Submodule { path: shown_path(&path) }),
             EntryKind::Directory if folder.depth + 1 > MAX_DEPTH => {
                 Err(ContextError::TooDeep { path: shown_path(&path) })
@@ -298,10 +326,10 @@ impl Walk<'_> {
         if self.total_bytes > MAX_TOTAL_BYTES {
             return Err(ContextError::TooManyBytes);
         }
-        if self.files.len() == MAX_FILES {
+        if self.contents.files.len() == MAX_FILES {
             return Err(ContextError::TooManyFiles);
         }
-        self.files.push(file);
+        self.contents.files.push(file);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! # Not here
 //! What a particular file wants (`metadata`, `compose`), the notation (`spanned`).
 
-use super::finding::{Finding, Severity};
+use super::finding::{Finding, Weight};
 use super::rules;
 use super::spanned::{Entry, Map, Node, Scalar, ScalarKind, Span};
 use crate::model::ChallengeId;
@@ -28,7 +28,18 @@ impl Report {
         Self { challenge, path, findings: Vec::new() }
     }
 
-    /// Something that makes the challenge invalid.
+    /// Something with which the challenge cannot run.
+    pub(crate) fn refuse(
+        &mut self,
+        rule: &str,
+        at: Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.at(Weight::Refusal, rule, self.path.clone(), at, message, hint);
+    }
+
+    /// Something that breaks a rule, though the challenge could run.
     pub(crate) fn error(
         &mut self,
         rule: &str,
@@ -36,8 +47,7 @@ impl Report {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let path = self.path.clone();
-        self.push(Severity::Error, rule, path, at, message.into(), hint.into());
+        self.at(Weight::Error, rule, self.path.clone(), at, message, hint);
     }
 
     /// Something that the author should look at.
@@ -48,40 +58,54 @@ impl Report {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let path = self.path.clone();
-        self.push(Severity::Warning, rule, path, at, message.into(), hint.into());
+        self.at(Weight::Warning, rule, self.path.clone(), at, message, hint);
+    }
+
+    /// A finding of any weight about a place in this file.
+    pub(crate) fn here(
+        &mut self,
+        weight: Weight,
+        rule: &str,
+        at: Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.at(weight, rule, self.path.clone(), at, message, hint);
     }
 
     /// A finding about another file or folder as a whole.
     pub(crate) fn on_file(
         &mut self,
-        severity: Severity,
+        weight: Weight,
         rule: &str,
         path: String,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.push(severity, rule, path, Span::default(), message.into(), hint.into());
+        self.at(weight, rule, path, Span::default(), message, hint);
     }
 
-    fn push(
+    /// A finding about a place in any file.
+    pub(crate) fn at(
         &mut self,
-        severity: Severity,
+        weight: Weight,
         rule: &str,
         path: String,
         at: Span,
-        message: String,
-        hint: String,
+        message: impl Into<String>,
+        hint: impl Into<String>,
     ) {
         self.findings.push(Finding {
             rule: rule.to_owned(),
-            severity,
+            severity: weight.severity(),
+            blocks: weight == Weight::Refusal,
             challenge: self.challenge.clone(),
             path,
             line: at.line,
             column: at.column,
-            message,
-            hint,
+            message: message.into(),
+            hint: hint.into(),
+            snippet: None,
         });
     }
 
@@ -93,7 +117,7 @@ impl Report {
     /// Reports a value of another kind than `wanted`; `what` names the key.
     pub(crate) fn mismatch(&mut self, rule: &str, what: &str, wanted: &str, node: &Node) {
         let message = format!("`{what}` must be {wanted}, this is {}", node.kind());
-        self.error(rule, node.span, message, format!("write {wanted}"));
+        self.refuse(rule, node.span, message, format!("write {wanted}"));
     }
 
     /// Text that was meant as text: an unquoted number or boolean is a fault.
@@ -106,7 +130,7 @@ impl Report {
                     shown(text),
                     node.kind()
                 );
-                self.error(rule, node.span, message, "put it in quotes");
+                self.refuse(rule, node.span, message, "put it in quotes");
                 None
             }
             _ => {
@@ -183,7 +207,7 @@ impl Report {
         let parsed = parse(&text);
         if parsed.is_none() {
             let message = format!("`{what}` cannot be `{}`", shown(&text));
-            self.error(rule, node.span, message, suggestion(&text, words));
+            self.refuse(rule, node.span, message, suggestion(&text, words));
         }
         parsed
     }
@@ -191,7 +215,7 @@ impl Report {
     /// Reports a key that does not exist, with the nearest one that does.
     pub(crate) fn unknown_key(&mut self, rule: &str, place: &str, entry: &Entry, known: &[&str]) {
         let message = format!("{place} has no key `{}`", shown(&entry.key));
-        self.error(rule, entry.key_span, message, suggestion(&entry.key, known));
+        self.refuse(rule, entry.key_span, message, suggestion(&entry.key, known));
     }
 
     /// Reports every key of `map` that is not in `known`.
@@ -209,26 +233,21 @@ pub(crate) fn settle(mut findings: Vec<Finding>, challenge: &ChallengeId) -> Vec
     if findings.len() > MAX_FINDINGS {
         findings.sort();
         findings.dedup();
-        findings.sort_by_cached_key(|finding| (finding.severity, place(finding)));
+        findings.sort_by_cached_key(|finding| (finding.weight(), place(finding)));
         let n_dropped = findings.len().saturating_sub(MAX_FINDINGS);
         if n_dropped > 0 {
-            let severity = findings[MAX_FINDINGS].severity;
+            let weight = findings[MAX_FINDINGS].weight();
             let path = findings[0].path.clone();
             findings.truncate(MAX_FINDINGS);
             let mut report = Report::new(Some(challenge.clone()), path);
-            report.push(
-                severity,
-                rules::STRUCT099,
-                findings[0].path.clone(),
-                Span::default(),
-                format!("{n_dropped} further findings are not shown"),
-                "mend the others first".to_owned(),
-            );
+            let message = format!("{n_dropped} further findings are not shown");
+            let path = findings[0].path.clone();
+            report.on_file(weight, rules::STRUCT099, path, message, "mend the others first");
             findings.extend(report.into_findings());
         }
     }
     findings.sort_by_cached_key(|finding| {
-        (place(finding), finding.severity, finding.rule.clone(), finding.message.clone())
+        (place(finding), finding.weight(), finding.rule.clone(), finding.message.clone())
     });
     findings.dedup();
     findings
@@ -264,14 +283,8 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// The hint for a word that is none of `known`: the nearest one, or all of them when few.
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
-    let folded = word.to_lowercase();
-    let nearest = known
-        .iter()
-        .map(|known| (distance(&folded, &known.to_lowercase()), known))
-        .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((_, known)) => format!("did you mean `{known}`?"),
+    match nearest(word, known) {
+        Some((known, _)) => format!("did you mean `{known}`?"),
         None if known.len() <= 12 => {
             let all: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
             format!("use one of {}", all.join(", "))
@@ -280,8 +293,18 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     }
 }
 
+/// The word of `known` that `word` is most like, and how many letters apart they are.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<(&'k str, usize)> {
+    let folded = word.to_lowercase();
+    known
+        .iter()
+        .map(|known| (*known, distance(&folded, &known.to_lowercase())))
+        .filter(|(known, distance)| *distance <= 2 && *distance < known.len())
+        .min_by_key(|(_, distance)| *distance)
+}
+
 /// Levenshtein distance of the first 64 characters.
-fn distance(left: &str, right: &str) -> usize {
+pub(super) fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().take(64).collect();
     let right: Vec<char> = right.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 
 use super::decode::{Report, shown};
-use super::finding::{Finding, Severity};
+use super::finding::{Finding, Weight};
 use super::folder::{Found, join};
 use super::names;
+use super::repository;
 use super::rules;
 use crate::model::{ChallengeId, Entry, EntryKind, Tree, TreeError, TreeId};
 
@@ -35,6 +36,7 @@ pub(super) fn discover(
 ) -> Result<Discovery, TreeError> {
     let mut search = Search { tree, is_known, discovery: Discovery::default(), n_folders: 0 };
     for entry in tree.entries("")? {
+        search.discovery.findings.extend(repository::root_setting(&entry));
         if entry.name.starts_with('.') || SKIPPED.contains(&entry.name.as_str()) {
             continue;
         }
@@ -90,7 +92,7 @@ impl Search<'_> {
         self.n_folders += 1;
         if self.n_folders == MAX_FOLDERS + 1 {
             let message = format!("the repository has more than {MAX_FOLDERS} folders to look at");
-            self.report(Severity::Error, rules::REPO001, "", message, "split the repository");
+            self.report(Weight::Refusal, rules::REPO006, "", message, "split the repository");
         }
         if self.n_folders > MAX_FOLDERS {
             return Ok(None);
@@ -111,7 +113,7 @@ impl Search<'_> {
                     if entry.is_utf8 { names::fault(&entry.name) } else { Some("is not UTF-8") };
                 if let Some(fault) = fault {
                     let message = format!("the folder name `{}` {fault}", shown(&entry.name));
-                    self.report(Severity::Error, rules::REPO001, &path, message, "rename it");
+                    self.report(Weight::Refusal, rules::REPO001, &path, message, "rename it");
                 }
                 fault.is_none()
             }
@@ -120,14 +122,14 @@ impl Search<'_> {
                 let message =
                     format!("`{}` is a symbolic link, which is never followed", shown(&entry.name));
                 let hint = "a challenge must be a folder of this repository";
-                self.report(Severity::Warning, rules::REPO003, &path, message, hint);
+                self.report(Weight::Warning, rules::REPO003, &path, message, hint);
                 false
             }
             EntryKind::Submodule => {
                 let message =
                     format!("`{}` is a submodule, which is never fetched", shown(&entry.name));
                 let hint = "a challenge must be a folder of this repository";
-                self.report(Severity::Warning, rules::REPO003, &path, message, hint);
+                self.report(Weight::Warning, rules::REPO003, &path, message, hint);
                 false
             }
         }
@@ -141,14 +143,14 @@ impl Search<'_> {
             Err(error) => {
                 let message = format!("the folder name `{}` is no challenge id", shown(name));
                 let hint = format!("use {}", error.wanted);
-                self.report(Severity::Error, rules::REPO001, path, message, &hint);
+                self.report(Weight::Refusal, rules::REPO001, path, message, &hint);
             }
         }
     }
 
-    fn report(&mut self, severity: Severity, rule: &str, path: &str, message: String, hint: &str) {
+    fn report(&mut self, weight: Weight, rule: &str, path: &str, message: String, hint: &str) {
         let mut report = Report::new(None, String::new());
-        report.on_file(severity, rule, shown(path), message, hint);
+        report.on_file(weight, rule, shown(path), message, hint);
         self.discovery.findings.extend(report.into_findings());
     }
 }

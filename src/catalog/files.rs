@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::compose::BuildAt;
 use super::decode::{Report, shown};
-use super::finding::Severity;
+use super::finding::Weight;
 use super::folder::join;
 use super::names;
 use super::rules;
@@ -70,7 +69,7 @@ pub(super) fn walk(tree: &dyn Tree, root: &str, report: &mut Report) -> Result<F
 
 fn over_budget(path: String, message: String, report: &mut Report) {
     report.on_file(
-        Severity::Error,
+        Weight::Refusal,
         rules::STRUCT023,
         path,
         message,
@@ -84,7 +83,7 @@ fn is_usable(entry: &Entry, path: &str, report: &mut Report) -> bool {
     let fault = if entry.is_utf8 { names::fault(&entry.name) } else { Some("is not UTF-8") };
     if let Some(fault) = fault {
         let message = format!("the name `{}` {fault}", shown(&entry.name));
-        report.on_file(Severity::Error, rules::STRUCT022, path, message, "rename it");
+        report.on_file(Weight::Refusal, rules::STRUCT022, path, message, "rename it");
         return false;
     }
     match entry.kind {
@@ -92,7 +91,7 @@ fn is_usable(entry: &Entry, path: &str, report: &mut Report) -> bool {
             let message =
                 format!("`{}` is a submodule, which is never fetched", shown(&entry.name));
             let hint = "copy its files into the repository";
-            report.on_file(Severity::Error, rules::STRUCT021, path, message, hint);
+            report.on_file(Weight::Refusal, rules::STRUCT021, path, message, hint);
             false
         }
         EntryKind::File { .. } if entry.size_bytes > MAX_FILE_BYTES => {
@@ -129,7 +128,7 @@ fn check_collisions(dir: &str, entries: &[Entry], report: &mut Report) {
                 shown(&entry.name)
             );
             let path = shown_path(&join(dir, &entry.name));
-            report.on_file(Severity::Error, rules::STRUCT024, path, message, "rename one of them");
+            report.on_file(Weight::Refusal, rules::STRUCT024, path, message, "rename one of them");
         }
     }
 }
@@ -150,42 +149,55 @@ impl Files {
         self.entries.get(path).map_or(0, |(_, size)| *size)
     }
 
-    /// The regular files below folder `dir`: path inside it, size; sorted.
+    /// How many files and folders there are, and how many bytes in them.
+    pub(super) fn total(&self) -> (usize, u64) {
+        let bytes = self.entries.values().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+        (self.entries.len(), bytes)
+    }
+
+    /// The regular files below folder `dir`, `""` for all: path inside it, size; sorted.
     pub(super) fn below<'a>(&'a self, dir: &str) -> impl Iterator<Item = (&'a str, u64)> {
-        let prefix = format!("{dir}/");
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         self.entries.iter().filter_map(move |(path, (kind, size))| {
             let name = path.strip_prefix(&prefix)?;
             matches!(kind, EntryKind::File { .. }).then_some((name, *size))
         })
     }
 
-    /// Reports every link: as an error where it could reach players or an image.
-    pub(super) fn report_links(&self, builds: &[BuildAt], report: &mut Report) {
+    /// What lies directly in folder `dir`.
+    pub(super) fn children<'a>(&'a self, dir: &str) -> impl Iterator<Item = EntryKind> + 'a {
+        let prefix = format!("{dir}/");
+        self.entries.iter().filter_map(move |(path, (kind, _))| {
+            let name = path.strip_prefix(&prefix)?;
+            (!name.contains('/')).then_some(*kind)
+        })
+    }
+
+    /// Reports every link: as an error where it would reach players or an image. `is_sent` says
+    /// whether a build would send it.
+    pub(super) fn report_links(&self, is_sent: impl Fn(&str) -> bool, report: &mut Report) {
         for (path, _) in self.entries.iter().filter(|(_, (kind, _))| *kind == EntryKind::Symlink) {
-            let is_below = |dir: &str| {
-                dir.is_empty()
-                    || path
-                        .strip_prefix(dir)
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            let reason = if is_below("attachments") {
-                Some("attachments")
-            } else if builds.iter().any(|build| is_below(&build.spec.context)) {
-                Some("a build context")
+            let (weight, place, hint) = if is_below("attachments", path) {
+                (Weight::Refusal, "attachments", "put the file itself there")
+            } else if is_sent(path) {
+                let hint = "put the file itself there, or name the link in `.dockerignore`";
+                (Weight::Refusal, "a build context", hint)
             } else {
-                None
-            };
-            let (severity, place) = match reason {
-                Some(place) => (Severity::Error, place),
-                None => (Severity::Warning, "a challenge"),
+                (Weight::Warning, "a challenge", "put the file itself there")
             };
             report.on_file(
-                severity,
+                weight,
                 rules::STRUCT020,
                 shown_path(&join(&self.root, path)),
                 format!("a symbolic link in {place}, which is never followed"),
-                "put the file itself there",
+                hint,
             );
         }
     }
+}
+
+/// Whether `path` is `dir` or lies in it; everything lies in `""`.
+pub(super) fn is_below(dir: &str, path: &str) -> bool {
+    dir.is_empty()
+        || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -12,8 +12,11 @@ use crate::model::ChallengeId;
 pub struct Finding {
     /// The rule's stable id, e.g. `META005`.
     pub rule: String,
-    /// Whether it makes the challenge invalid.
+    /// How much it weighs: an error ends `flagops check` with 1.
     pub severity: Severity,
+    /// Whether the challenge cannot run as it is written. Only an error blocks, and nobody can
+    /// waive it; any other error is the author's to mend or to waive (`audit-allowlist.yaml`).
+    pub blocks: bool,
     /// The challenge, if it belongs to one.
     pub challenge: Option<ChallengeId>,
     /// File or folder.
@@ -26,15 +29,54 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub hint: String,
+    /// The line it is about, with answers and flags masked; `None` for a whole file.
+    pub snippet: Option<String>,
+}
+
+impl Finding {
+    /// How much it weighs, in one word.
+    pub fn weight(&self) -> Weight {
+        match (self.severity, self.blocks) {
+            (Severity::Error, true) => Weight::Refusal,
+            (Severity::Error, false) => Weight::Error,
+            (Severity::Warning, _) => Weight::Warning,
+        }
+    }
+
+    /// What lists of findings are sorted by, everywhere: path, line, column, rule.
+    pub fn place(&self) -> (&str, u32, u32, &str) {
+        (&self.path, self.line, self.column, &self.rule)
+    }
+}
+
+/// What a finding means for the challenge, heaviest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weight {
+    /// It cannot run as it is written: an error that nobody can waive.
+    Refusal,
+    /// It runs, and breaks a rule: an error.
+    Error,
+    /// It runs, and somebody should look.
+    Warning,
+}
+
+impl Weight {
+    /// The severity people see.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Refusal | Self::Error => Severity::Error,
+            Self::Warning => Severity::Warning,
+        }
+    }
 }
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The challenge cannot be used.
+    /// A rule is broken.
     Error,
-    /// It can, but somebody should look.
+    /// Nothing is broken, but somebody should look.
     Warning,
 }
 

@@ -7,33 +7,37 @@
 //! * No link is followed, no submodule entered, nothing over budget is read.
 //!
 //! # Not here
-//! Which folders are challenges, and conflicts between them (`discover`).
+//! Which folders are challenges, and conflicts between them (`discover`); what a folder must have
+//! and how its files fit (`audit::structure`).
 
-use std::collections::BTreeMap;
-
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::allowlist;
+use super::audit::{self, Subject};
 use super::compose::{self, BuildAt, Surroundings};
 use super::context::{self, ContextError};
 use super::decode::{Report, settle, shown};
-use super::files::{self, Files};
-use super::finding::Severity;
+use super::files::{self, Files, is_below};
+use super::finding::Weight;
 use super::metadata;
 use super::rules;
-use super::spanned::MAX_BYTES;
+use super::snippet;
+use super::spanned::{self, MAX_BYTES, Node};
 use super::{Folder, Policy};
 use crate::model::{
-    Attachment, Category, Challenge, ChallengeId, ContextId, EntryKind, Question, ServiceName,
-    Topology, Tree, TreeError, TreeId,
+    Attachment, Challenge, ChallengeId, ContextId, EntryKind, ServiceName, Topology, Tree,
+    TreeError, TreeId,
 };
 
 const METADATA: &str = "metadata.yaml";
 const COMPOSE: &str = "docker-compose.yml";
-const MAX_DOCKERFILE_BYTES: u64 = 256 * 1024;
+/// Largest Dockerfile that is read.
+pub(super) const MAX_DOCKERFILE_BYTES: u64 = 256 * 1024;
 
 /// Where a challenge is.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub struct Found {
     /// Its id.
     pub id: ChallengeId,
     /// Its path in the repository.
@@ -50,19 +54,23 @@ struct Reader<'a> {
     found: &'a Found,
     policy: &'a Policy,
     findings: Vec<super::Finding>,
+    /// Entries and bytes of the folder.
+    total: (usize, u64),
 }
 
 /// Reads the folder.
 pub(super) fn read(tree: &dyn Tree, found: &Found, policy: &Policy) -> Result<Folder, TreeError> {
-    let mut reader = Reader { tree, found, policy, findings: Vec::new() };
+    let mut reader = Reader { tree, found, policy, findings: Vec::new(), total: (0, 0) };
     let challenge = reader.challenge()?;
-    let findings = settle(reader.findings, &found.id);
-    let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
+    let findings = reader.findings;
+    let is_open = findings.iter().all(|finding| policy.gate.lets_through(finding));
     Ok(Folder {
         path: found.path.clone(),
         tree: found.tree,
-        challenge: challenge.filter(|_| is_valid).map(Arc::new),
+        challenge: challenge.filter(|_| is_open).map(Arc::new),
         findings,
+        n_entries: reader.total.0,
+        total_bytes: reader.total.1,
     })
 }
 
@@ -75,16 +83,17 @@ impl Reader<'_> {
     fn challenge(&mut self) -> Result<Option<Challenge>, TreeError> {
         let mut walk = self.report("");
         let files = files::walk(self.tree, &self.found.path, &mut walk)?;
+        self.total = files.total();
         let metadata = self.metadata(&files)?;
         let questions = metadata.questions.as_deref();
         let topology = metadata.topology.unwrap_or(Topology::Simple);
         let around = Surroundings { policy: self.policy, questions, topology };
         let compose = self.compose(&files, &around)?;
-        self.check_shape(&files, &metadata);
-        let contexts = self.contexts(&files, &compose.builds)?;
-        files.report_links(&compose.builds, &mut walk);
+        let contexts = self.contexts(&compose.builds)?;
+        files.report_links(|path| contexts.sends(path), &mut walk);
         let attachments = attachments(&files, &self.found.path, &mut walk);
         self.findings.extend(walk.into_findings());
+        self.judge(&files, &metadata, &compose)?;
         let Some(metadata) = metadata.metadata else { return Ok(None) };
         Ok(Some(Challenge {
             id: self.found.id.clone(),
@@ -94,8 +103,39 @@ impl Reader<'_> {
             metadata,
             compose: compose.compose,
             attachments,
-            contexts,
+            contexts: contexts.digests,
         }))
+    }
+
+    /// Runs the rules over what was read, then what the author waives, then the lines they are
+    /// about.
+    fn judge(
+        &mut self,
+        files: &Files,
+        metadata: &metadata::Draft,
+        compose: &compose::Draft,
+    ) -> Result<(), TreeError> {
+        let subject = Subject {
+            tree: self.tree,
+            root: &self.found.path,
+            files,
+            metadata: metadata.root.as_ref().and_then(Node::as_map),
+            questions: metadata.questions.as_deref(),
+            category: metadata.category,
+            topology: metadata.topology,
+            compose: compose.root.as_ref().and_then(Node::as_map),
+            builds: &compose.builds,
+            policy: self.policy,
+            texts: Default::default(),
+        };
+        let mut report = self.report("");
+        audit::run(&subject, &mut report)?;
+        self.findings.extend(report.into_findings());
+        let mut report = self.report("");
+        allowlist::apply(&subject, &mut self.findings, &mut report)?;
+        self.findings.extend(report.into_findings());
+        self.findings = settle(std::mem::take(&mut self.findings), &self.found.id);
+        snippet::attach(&subject, &mut self.findings)
     }
 
     /// The bytes of an author file; reports when it is none that can be read.
@@ -123,7 +163,7 @@ impl Reader<'_> {
             Some(_) => "it is no regular file".to_owned(),
             None => "the file is missing".to_owned(),
         };
-        report.error(rule, Default::default(), fault, format!("write a regular file `{name}`"));
+        report.refuse(rule, Default::default(), fault, format!("write a regular file `{name}`"));
         Ok(None)
     }
 
@@ -131,7 +171,7 @@ impl Reader<'_> {
         let mut report = self.report(METADATA);
         let bytes = self.author_file(files, METADATA, rules::META000, &mut report)?;
         let draft = match bytes {
-            Some(bytes) => metadata::read(&bytes, self.policy, &mut report),
+            Some(bytes) => metadata::read(spanned::parse(&bytes), self.policy, &mut report),
             None => metadata::Draft::default(),
         };
         self.findings.extend(report.into_findings());
@@ -144,124 +184,86 @@ impl Reader<'_> {
         around: &Surroundings<'_>,
     ) -> Result<compose::Draft, TreeError> {
         if files.kind(COMPOSE).is_none() {
-            self.check_other_names(files);
             return Ok(compose::Draft::default());
         }
         let mut report = self.report(COMPOSE);
         let bytes = self.author_file(files, COMPOSE, rules::COMPOSE000, &mut report)?;
         let draft = match bytes {
-            Some(bytes) => compose::read(&bytes, around, &mut report),
+            Some(bytes) => compose::read(spanned::parse(&bytes), around, &mut report),
             None => compose::Draft::default(),
         };
         self.findings.extend(report.into_findings());
         Ok(draft)
     }
 
-    /// Compose files under a name that is not read.
-    fn check_other_names(&mut self, files: &Files) {
-        for name in ["docker-compose.yaml", "compose.yaml", "compose.yml"] {
-            if files.kind(name).is_some() {
-                let mut report = self.report(name);
-                let message = format!("`{name}` is not read");
-                let hint = format!("rename it to `{COMPOSE}`");
-                report.warning(rules::STRUCT001, Default::default(), message, hint);
-                self.findings.extend(report.into_findings());
-            }
-        }
-    }
-
-    /// What the category wants of the folder.
-    fn check_shape(&mut self, files: &Files, metadata: &metadata::Draft) {
-        let Some(category) = metadata.category else { return };
-        if files.kind(COMPOSE).is_some() {
-            return;
-        }
+    /// The digests of all contexts. What no Dockerfile can be read from is judged by the rules
+    /// (`audit::structure`); what cannot be sent is said here.
+    fn contexts(&mut self, builds: &[BuildAt]) -> Result<Contexts, TreeError> {
         let mut report = self.report(COMPOSE);
-        if matches!(category, Category::Web | Category::Pwn) {
-            let message = format!("a challenge of category `{category}` needs `{COMPOSE}`");
-            let hint = "write it, or choose another category";
-            report.error(rules::STRUCT001, Default::default(), message, hint);
-            self.findings.extend(report.into_findings());
-            return;
-        }
-        let dynamic: Vec<String> = metadata
-            .questions
-            .iter()
-            .flatten()
-            .filter(|question: &&Question| question.mode.is_dynamic())
-            .map(|question| format!("`{}`", question.id))
-            .collect();
-        if !dynamic.is_empty() {
-            let mut report = self.report(METADATA);
-            let message =
-                format!("nothing runs that could hold the minted answer of {}", dynamic.join(", "));
-            let hint = format!("add `answer` to the question, or add `{COMPOSE}`");
-            report.error(rules::STRUCT011, metadata.questions_at, message, hint);
-            self.findings.extend(report.into_findings());
-        }
-    }
-
-    fn contexts(
-        &mut self,
-        files: &Files,
-        builds: &[BuildAt],
-    ) -> Result<BTreeMap<ServiceName, ContextId>, TreeError> {
-        let mut report = self.report(COMPOSE);
-        let mut contexts = BTreeMap::new();
+        let mut contexts = Contexts::default();
         for build in builds {
-            let root = join(&self.found.path, &build.spec.context);
-            if !self.check_dockerfile(files, build, &mut report) {
-                continue;
-            }
-            match context::files(self.tree, &root, &build.spec.dockerfile) {
-                Ok(files) => {
-                    contexts.insert(build.service.clone(), context::digest(&files));
+            let spec = &build.spec;
+            let root = join(&self.found.path, &spec.context);
+            match context::contents(self.tree, &root, &spec.dockerfile) {
+                Ok(contents) if contents.links.is_empty() => {
+                    let digest = context::digest(&contents.files);
+                    contexts.digests.insert(build.service.clone(), digest);
+                }
+                // Refused where they are (STRUCT020).
+                Ok(contents) => {
+                    let links = contents.links.iter().map(|link| join(&spec.context, link));
+                    contexts.links.extend(links);
                 }
                 Err(ContextError::Tree(error @ TreeError::Unreadable { .. })) => return Err(error),
-                // `files` names these where they are, as errors.
-                Err(
-                    ContextError::Symlink { .. }
-                    | ContextError::Submodule { .. }
-                    | ContextError::Name { .. },
-                ) => (),
                 Err(error) => {
-                    let message = format!("the build context of `{}`: {error}", build.service);
-                    report.error(rules::STRUCT004, build.at, message, "mend the context");
+                    contexts.unread.push(spec.context.clone());
+                    if !is_judged_elsewhere(&error, &spec.dockerfile) {
+                        let message = format!("the build context of `{}`: {error}", build.service);
+                        report.refuse(rules::STRUCT004, build.at, message, "mend the context");
+                    }
                 }
             }
         }
         self.findings.extend(report.into_findings());
         Ok(contexts)
     }
+}
 
-    /// Whether the context is a folder with a Dockerfile of sane size.
-    fn check_dockerfile(&self, files: &Files, build: &BuildAt, report: &mut Report) -> bool {
-        let spec = &build.spec;
-        let dockerfile = join(&spec.context, &spec.dockerfile);
-        let (message, hint) = if !spec.context.is_empty() && !files.is_dir(&spec.context) {
-            let message = format!("the build context `{}` is no folder", shown(&spec.context));
-            (message, "create it, or mend the path")
-        } else {
-            match files.kind(&dockerfile) {
-                Some(EntryKind::File { .. }) if files.size_bytes(&dockerfile) == 0 => {
-                    let message = format!("`{}` is empty", shown(&dockerfile));
-                    (message, "write at least a `FROM` line")
-                }
-                Some(EntryKind::File { .. })
-                    if files.size_bytes(&dockerfile) <= MAX_DOCKERFILE_BYTES =>
-                {
-                    return true;
-                }
-                Some(EntryKind::File { .. }) => {
-                    let message = format!("`{}` has more than 256 KiB", shown(&dockerfile));
-                    (message, "move data into files")
-                }
-                Some(_) => (format!("`{}` is no regular file", shown(&dockerfile)), "write a file"),
-                None => (format!("`{}` is missing", shown(&dockerfile)), "write it"),
-            }
-        };
-        report.error(rules::STRUCT004, build.at, message, hint);
-        false
+/// What is known of the build contexts of a challenge.
+#[derive(Debug, Default)]
+struct Contexts {
+    /// The digest of each that can be sent.
+    digests: BTreeMap<ServiceName, ContextId>,
+    /// Links that would be sent, by path inside the challenge.
+    links: BTreeSet<String>,
+    /// Contexts of which nobody can say what would be sent.
+    unread: Vec<String>,
+}
+
+impl Contexts {
+    /// Whether a build would send the link at `path`, for all that is known.
+    fn sends(&self, path: &str) -> bool {
+        self.links.contains(path) || self.unread.iter().any(|context| is_below(context, path))
+    }
+}
+
+/// Whether a fault of a context is one that `audit::structure` or `files` names where it is.
+fn is_judged_elsewhere(error: &ContextError, dockerfile: &str) -> bool {
+    match error {
+        ContextError::NoFolder { .. }
+        | ContextError::NoDockerfile { .. }
+        | ContextError::Symlink { .. }
+        | ContextError::Submodule { .. }
+        | ContextError::Name { .. } => true,
+        ContextError::NotRegular { path } | ContextError::FileTooLarge { path, .. } => {
+            path == dockerfile
+        }
+        ContextError::Pattern { .. }
+        | ContextError::TooManyPatterns { .. }
+        | ContextError::TooDeep { .. }
+        | ContextError::TooManyFiles
+        | ContextError::TooManyBytes
+        | ContextError::Tree(_) => false,
     }
 }
 
@@ -272,8 +274,8 @@ fn attachments(files: &Files, root: &str, report: &mut Report) -> Vec<Attachment
         let template = format!("{name}.tpl");
         if files.kind(&format!("attachments/{template}")).is_some() {
             report.on_file(
-                Severity::Warning,
-                rules::STRUCT025,
+                Weight::Warning,
+                rules::TEMPLATE004,
                 join(root, &format!("attachments/{}", shown(name))),
                 format!("the template `{}` takes the place of this file", shown(&template)),
                 "remove one of the two",

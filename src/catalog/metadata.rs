@@ -11,14 +11,22 @@ mod links;
 mod questions;
 mod settings;
 
+/// Every key of each mapping below the top, for the test that the schema has the same.
+#[cfg(test)]
+pub(super) mod keys {
+    pub(crate) use super::questions::KEYS as QUESTION;
+    pub(crate) use super::settings::{INSTANCE_KEYS as INSTANCE, SCORING_KEYS as SCORING};
+}
+
 use super::Policy;
-use super::decode::{Report, shown, suggestion};
+use super::decode::{Report, nearest, shown, suggestion};
+use super::finding::Weight;
 use super::rules;
-use super::spanned::{self, Entry, Map, Node, Span};
+use super::spanned::{Entry, Map, Node, Parsed, Span};
 use crate::model::{Category, Difficulty, Metadata, Question, Topology};
 
 /// Every top-level key, those of the contract first.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "name",
     "description",
     "difficulty",
@@ -50,12 +58,12 @@ const RETIRED: &[(&str, &str)] = &[
 /// What could be read of a `metadata.yaml`.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
+    /// The file as written, if it could be parsed.
+    pub root: Option<Node>,
     /// Everything, when nothing was wrong that leaves a hole.
     pub metadata: Option<Metadata>,
     /// The questions that could be read; `None` when the list itself could not.
     pub questions: Option<Vec<Question>>,
-    /// Where `questions` stands.
-    pub questions_at: Span,
     /// The category.
     pub category: Option<Category>,
     /// The topology.
@@ -63,17 +71,19 @@ pub(crate) struct Draft {
 }
 
 /// Reads the file.
-pub(crate) fn read(bytes: &[u8], policy: &Policy, report: &mut Report) -> Draft {
-    let parsed = spanned::parse(bytes);
+pub(crate) fn read(parsed: Parsed, policy: &Policy, report: &mut Report) -> Draft {
     for fault in parsed.faults {
-        report.error(rules::META000, fault.at, fault.message, fault.hint);
+        report.refuse(rules::META000, fault.at, fault.message, fault.hint);
     }
     let Some(root) = parsed.root else { return Draft::default() };
     match root.as_map() {
-        Some(map) => read_map(map, root.span, policy, report),
+        Some(map) => {
+            let draft = read_map(map, root.span, policy, report);
+            Draft { root: Some(root), ..draft }
+        }
         None => {
             let message = format!("`metadata.yaml` must be a mapping, this is {}", root.kind());
-            report.error(rules::META000, root.span, message, "write `name: …` and so on");
+            report.refuse(rules::META000, root.span, message, "write `name: …` and so on");
             Draft::default()
         }
     }
@@ -86,19 +96,23 @@ fn read_map(map: &Map, at: Span, policy: &Policy, report: &mut Report) -> Draft 
         report.text(rules::META002, "description", node)
     });
     let difficulty = required(map, "difficulty", at, report, |report, node| {
+        // Of another type it is a fault of the field, not of the word.
+        report.text(rules::META002, "difficulty", node)?;
         let words = Difficulty::WORDS;
         report.word(rules::META003, "difficulty", node, words, Difficulty::from_word)
     });
     let tags = required(map, "tags", at, report, tags);
-    let category = optional(map, "category", Category::Web, |node| {
+    let category = optional(map, "category", rules::META011, Category::Web, report);
+    let category = category.read(|report, node| {
         report.word(rules::META011, "category", node, Category::WORDS, Category::from_word)
     });
-    let topology = optional(map, "network_topology", Topology::Simple, |node| {
+    let topology = optional(map, "network_topology", rules::META012, Topology::Simple, report);
+    let topology = topology.read(|report, node| {
         let words = Topology::WORDS;
         report.word(rules::META012, "network_topology", node, words, Topology::from_word)
     });
-    let entry_urls =
-        optional(map, "entry_urls", Vec::new(), |node| links::entry_urls(node, report));
+    let entry_urls = optional(map, "entry_urls", rules::META013, Vec::new(), report);
+    let entry_urls = entry_urls.read(|report, node| links::entry_urls(node, report));
     let questions_entry = map.get("questions");
     let questions = questions::read(questions_entry, report);
     let extras = settings::read(map, policy, report);
@@ -117,20 +131,31 @@ fn read_map(map: &Map, at: Span, policy: &Policy, report: &mut Report) -> Draft 
             release_at: extras.release_at,
         })
     })();
-    let questions_at = questions_entry.map_or(Span::default(), |entry| entry.key_span);
-    Draft { metadata, questions, questions_at, category, topology }
+    Draft { root: None, metadata, questions, category, topology }
 }
 
+/// Names every key that does not exist. A misspelt key blocks: what would run is not what was
+/// meant. Any other one changes nothing of what runs.
 fn check_keys(map: &Map, report: &mut Report) {
     for entry in &map.entries {
         if let Some((_, instead)) = RETIRED.iter().find(|(key, _)| *key == entry.key) {
             let message = format!("the key `{}` was retired", entry.key);
             report.error(rules::META005, entry.key_span, message, *instead);
         } else if !KEYS.contains(&entry.key.as_str()) {
-            let message = format!("metadata has no key `{}`", shown(&entry.key));
-            report.error(rules::META005, entry.key_span, message, suggestion(&entry.key, KEYS));
+            unknown_key(rules::META005, "metadata", entry, KEYS, report);
         }
     }
+}
+
+/// Reports a key that is not in `known`.
+fn unknown_key(rule: &str, place: &str, entry: &Entry, known: &[&str], report: &mut Report) {
+    let message = format!("{place} has no key `{}`", shown(&entry.key));
+    let hint = suggestion(&entry.key, known);
+    let weight = match nearest(&entry.key, known) {
+        Some((key, distance)) if distance * 3 <= key.len() => Weight::Refusal,
+        _ => Weight::Error,
+    };
+    report.here(weight, rule, entry.key_span, message, hint);
 }
 
 fn required<T>(
@@ -144,51 +169,85 @@ fn required<T>(
         Some(entry) => read(report, &entry.value),
         None => {
             let message = format!("the field `{key}` is missing");
-            report.error(rules::META002, at, message, format!("add `{key}: …`"));
+            report.refuse(rules::META002, at, message, format!("add `{key}: …`"));
             None
         }
     }
 }
 
-/// The value of an optional key; absent and null mean `default`.
-fn optional<T>(
-    map: &Map,
-    key: &str,
+/// An optional key of one mapping.
+struct Optional<'a, T> {
+    entry: Option<&'a Entry>,
+    rule: &'static str,
     default: T,
-    read: impl FnOnce(&Node) -> Option<T>,
-) -> Option<T> {
-    match map.get(key) {
-        Some(Entry { value, .. }) if !value.is_null() => read(value),
-        _ => Some(default),
+    report: &'a mut Report,
+}
+
+fn optional<'a, T>(
+    map: &'a Map,
+    key: &str,
+    rule: &'static str,
+    default: T,
+    report: &'a mut Report,
+) -> Optional<'a, T> {
+    Optional { entry: map.get(key), rule, default, report }
+}
+
+impl<T> Optional<'_, T> {
+    /// The value; an absent key means the default, and so does one without a value, which is said.
+    fn read(self, read: impl FnOnce(&mut Report, &Node) -> Option<T>) -> Option<T> {
+        match self.entry {
+            Some(entry) if entry.value.is_null() => {
+                without_value(entry, self.rule, self.report);
+                Some(self.default)
+            }
+            Some(entry) => read(self.report, &entry.value),
+            None => Some(self.default),
+        }
     }
+}
+
+/// Reports a key that has nothing behind it.
+fn without_value(entry: &Entry, rule: &str, report: &mut Report) {
+    let message = format!("`{}` has no value, so the default is used", entry.key);
+    report.error(rule, entry.key_span, message, "write a value, or remove the key");
 }
 
 /// Text on one line, as names and tags are shown.
 fn line(report: &mut Report, what: &str, node: &Node) -> Option<String> {
     let text = report.text(rules::META002, what, node)?;
-    let fault = if text.trim().is_empty() {
+    plain_line(report, what, &text, node.span).then(|| text.trim().to_owned())
+}
+
+/// Whether `text` can be shown as one line; reports why not.
+fn plain_line(report: &mut Report, what: &str, text: &str, at: Span) -> bool {
+    // A block scalar ends with a line break that nobody meant.
+    let text = text.trim();
+    let fault = if text.is_empty() {
         "is blank"
     } else if text.chars().any(super::names::is_misleading) {
-        "has a control or direction character"
+        "has a line break, or a control or direction character"
     } else if text.chars().count() > 200 {
         "has more than 200 characters"
     } else {
-        return Some(text);
+        return true;
     };
-    report.error(rules::META002, node.span, format!("`{what}` {fault}"), "write one plain line");
-    None
+    report.refuse(rules::META023, at, format!("`{what}` {fault}"), "write one plain line");
+    false
 }
 
 fn tags(report: &mut Report, node: &Node) -> Option<Vec<String>> {
     let items = report.list(rules::META002, "tags", node)?;
     if items.is_empty() {
-        report.error(rules::META004, node.span, "`tags` is empty", "write at least one tag");
+        report.refuse(rules::META004, node.span, "`tags` is empty", "write at least one tag");
         return None;
     }
     let mut tags = Vec::new();
     for item in items {
-        let tag = report.text(rules::META004, "tags", item);
-        tags.extend(tag.filter(|_| line(report, "tags", item).is_some()));
+        let Some(tag) = report.text(rules::META004, "tags", item) else { continue };
+        if plain_line(report, "tags", &tag, item.span) {
+            tags.push(tag.trim().to_owned());
+        }
     }
     (tags.len() == items.len()).then_some(tags)
 }

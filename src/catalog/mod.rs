@@ -9,26 +9,34 @@
 //! # Invariants
 //! * Loading with a previous catalog gives what loading without one gives, if the policy is the
 //!   same.
-//! * A folder has a challenge exactly when none of its findings is an error.
+//! * A folder has a challenge exactly when the [`Gate`] lets all of its findings through.
 //!
 //! # Not here
 //! Which challenges go live (`release`), what a Dockerfile may say (`builder`).
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod allowlist;
+mod audit;
+mod competition;
 mod compose;
 pub mod context;
 mod decode;
 mod discover;
+mod dockerfile;
 mod dockerignore;
 mod files;
 pub mod finding;
+pub mod fix;
 mod folder;
 mod graph;
 mod metadata;
 mod names;
 mod quantity;
+mod repository;
 pub mod rules;
+pub mod schema;
+mod snippet;
 mod spanned;
 #[cfg(test)]
 mod tests;
@@ -36,16 +44,24 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use finding::{Finding, Severity};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::model::{Challenge, ChallengeId, EntryKind, Tree, TreeError, TreeId};
+pub use competition::FOLDER as COMPETITIONS;
+pub use finding::{Finding, Severity, Weight};
+pub use folder::Found;
+
+use crate::model::{Challenge, ChallengeId, Competition, CompetitionId, Tree, TreeError, TreeId};
 
 /// Everything one revision declares.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     /// Every challenge folder by id, valid or not. Shared between revisions while unchanged.
     pub folders: BTreeMap<ChallengeId, Arc<Folder>>,
-    /// Findings that belong to no single challenge (ids, collisions, links at the top).
+    /// Every competition whose file has no fault.
+    pub competitions: BTreeMap<CompetitionId, Arc<Competition>>,
+    /// Findings that belong to no single challenge (ids, collisions, links at the top,
+    /// competitions).
     pub findings: Vec<Finding>,
 }
 
@@ -56,10 +72,14 @@ pub struct Folder {
     pub path: String,
     /// Its git tree.
     pub tree: TreeId,
-    /// The challenge, when no finding is an error.
+    /// The challenge, when the gate lets every finding through.
     pub challenge: Option<Arc<Challenge>>,
     /// What is wrong, or only doubtful, by file and line.
     pub findings: Vec<Finding>,
+    /// How many files and folders it has.
+    pub n_entries: usize,
+    /// How many bytes its files have.
+    pub total_bytes: u64,
 }
 
 /// The organizer's ceilings, applied when a file is read so that a verdict shows effective values.
@@ -75,6 +95,33 @@ pub struct Policy {
     pub max_services: usize,
     /// Longest lease in seconds (default 86400).
     pub max_ttl_secs: u32,
+    /// Which findings keep a version from being used (default [`Gate::Runnable`]).
+    pub gate: Gate,
+}
+
+/// Which findings keep a version of a challenge from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Whatever can run may be used: a broken rule of style never stops a repair in the middle of
+    /// an event.
+    #[default]
+    Runnable,
+    /// Every error must be mended, or waived in `audit-allowlist.yaml`.
+    Errors,
+    /// Every warning too.
+    Warnings,
+}
+
+impl Gate {
+    /// Whether a challenge with this finding may be used.
+    pub fn lets_through(self, finding: &Finding) -> bool {
+        match self {
+            Self::Runnable => !finding.blocks,
+            Self::Errors => finding.severity != Severity::Error,
+            Self::Warnings => false,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -85,7 +132,16 @@ impl Default for Policy {
             max_pids: 4096,
             max_services: 20,
             max_ttl_secs: 86_400,
+            gate: Gate::Runnable,
         }
+    }
+}
+
+impl Catalog {
+    /// Every finding: those of no challenge, then those of each challenge by id.
+    pub fn all_findings(&self) -> impl Iterator<Item = &Finding> {
+        let of_folders = self.folders.values().flat_map(|folder| &folder.findings);
+        self.findings.iter().chain(of_folders)
     }
 }
 
@@ -101,26 +157,102 @@ pub fn load(
     previous: Option<&Catalog>,
     policy: &Policy,
 ) -> Result<Catalog, TreeError> {
+    let survey = survey(tree, previous)?;
+    let read = survey.unread.iter().map(|found| read(tree, found, policy));
+    let folders = read.collect::<Result<Vec<Folder>, TreeError>>()?;
+    survey.finish(tree, previous, folders)
+}
+
+/// What has to be read for a catalog, so that several hands can read it ([`load`] is all of it in
+/// one).
+#[derive(Debug)]
+pub struct Survey {
+    /// The folders to [`read`], in the order in which [`Survey::finish`] wants them.
+    pub unread: Vec<Found>,
+    found: Vec<Found>,
+    catalog: Catalog,
+}
+
+/// Looks for challenge folders, and takes over those of `previous` that did not change.
+///
+/// # Errors
+/// As [`load`].
+pub fn survey(tree: &dyn Tree, previous: Option<&Catalog>) -> Result<Survey, TreeError> {
     let known = Known::new(previous);
     let is_known = |path: &str, tree: TreeId| known.folder(path, tree).is_some();
     let discovery = discover::discover(tree, &is_known)?;
     let mut catalog = Catalog { findings: discovery.findings, ..Catalog::default() };
+    let mut unread = BTreeMap::new();
     for found in &discovery.found {
-        if catalog.folders.contains_key(&found.id) {
+        if catalog.folders.contains_key(&found.id) || unread.contains_key(&found.id) {
             // A second folder of this id: `report_collisions` says so.
             continue;
         }
-        let folder = match known.folder(&found.path, found.tree) {
-            Some(folder) => Arc::clone(folder),
-            None => Arc::new(folder::read(tree, found, policy)?),
-        };
-        catalog.folders.insert(found.id.clone(), folder);
+        match known.folder(&found.path, found.tree) {
+            Some(folder) => drop(catalog.folders.insert(found.id.clone(), Arc::clone(folder))),
+            None => drop(unread.insert(found.id.clone(), found.clone())),
+        }
     }
-    report_collisions(&discovery.found, &mut catalog);
-    catalog.findings.sort_by(|left, right| {
-        (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column))
-    });
-    Ok(catalog)
+    let unread = unread.into_values().collect();
+    Ok(Survey { unread, found: discovery.found, catalog })
+}
+
+/// Reads one folder of a survey.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(tree: &dyn Tree, found: &Found, policy: &Policy) -> Result<Folder, TreeError> {
+    folder::read(tree, found, policy)
+}
+
+impl Survey {
+    /// Surveys another tree in the light of this one: what is here under the same path with the
+    /// same tree is not looked at again.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn of_another(&self, tree: &dyn Tree) -> Result<Self, TreeError> {
+        let ours = self.trees();
+        let is_known = |path: &str, tree: TreeId| ours.get(path) == Some(&tree);
+        let discovery = discover::discover(tree, &is_known)?;
+        let catalog = Catalog { findings: discovery.findings, ..Catalog::default() };
+        Ok(Self { unread: Vec::new(), found: discovery.found, catalog })
+    }
+
+    /// Leaves out the folders that `other` has under the same path with the same tree: neither
+    /// read nor in the catalog.
+    pub fn leave_out(&mut self, other: &Self) {
+        let theirs = other.trees();
+        self.unread.retain(|found| theirs.get(found.path.as_str()) != Some(&found.tree));
+    }
+
+    fn trees(&self) -> BTreeMap<&str, TreeId> {
+        self.found.iter().map(|found| (found.path.as_str(), found.tree)).collect()
+    }
+
+    /// The catalog, with what was read of [`Survey::unread`], in its order; `tree` and `previous`
+    /// are those of the survey.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn finish(
+        self,
+        tree: &dyn Tree,
+        previous: Option<&Catalog>,
+        read: Vec<Folder>,
+    ) -> Result<Catalog, TreeError> {
+        let Self { unread, found, mut catalog } = self;
+        for (found, folder) in unread.into_iter().zip(read) {
+            catalog.folders.insert(found.id, Arc::new(folder));
+        }
+        report_collisions(&found, &mut catalog);
+        repository::check_budgets(&mut catalog);
+        competition::load(tree, previous, &mut catalog)?;
+        catalog.findings.sort_by(|left, right| {
+            (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column))
+        });
+        Ok(catalog)
+    }
 }
 
 /// The folders of an earlier catalog by path.
@@ -144,7 +276,7 @@ impl<'c> Known<'c> {
 }
 
 /// Names every group of folders with one id, and takes the challenges of all of them away.
-fn report_collisions(found: &[folder::Found], catalog: &mut Catalog) {
+fn report_collisions(found: &[Found], catalog: &mut Catalog) {
     for folders in discover::collisions(found).into_values() {
         let paths: Vec<String> =
             folders.iter().map(|folder| format!("`{}`", folder.path)).collect();
@@ -152,6 +284,8 @@ fn report_collisions(found: &[folder::Found], catalog: &mut Catalog) {
         let finding = |path: &str, challenge: Option<ChallengeId>| Finding {
             rule: rules::REPO002.to_owned(),
             severity: Severity::Error,
+            blocks: true,
+            snippet: None,
             challenge,
             path: path.to_owned(),
             line: 0,
@@ -180,15 +314,10 @@ fn report_collisions(found: &[folder::Found], catalog: &mut Catalog) {
 pub fn load_one(tree: &dyn Tree, path: &str, policy: &Policy) -> Result<Folder, TreeError> {
     let not_found = || TreeError::NotFound { path: path.to_owned() };
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let entry = tree
-        .entries(parent)?
-        .into_iter()
-        .find(|entry| entry.name == name && entry.kind == EntryKind::Directory)
-        .ok_or_else(not_found)?;
-    let found = folder::Found {
+    let found = Found {
         id: name.parse().map_err(|_| not_found())?,
         path: path.to_owned(),
-        tree: TreeId(entry.oid),
+        tree: TreeId(tree.id(path)?),
         bucket: (!parent.is_empty()).then(|| parent.to_owned()),
     };
     folder::read(tree, &found, policy)

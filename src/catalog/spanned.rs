@@ -20,7 +20,7 @@ mod tests;
 
 use std::rc::Rc;
 
-use granit_parser::{ErrorKind, Event, Parser, Span as RawSpan};
+use granit_parser::{ErrorKind, Event, Parser, Span as RawSpan, StructureStyle};
 
 use self::builder::Builder;
 
@@ -277,6 +277,7 @@ fn collect_events(text: &str) -> Result<Vec<(Event<'_>, RawSpan)>, Fault> {
     let mut n_aliases = 0;
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| syntax_fault(text, &error))?;
+        refuse_tab(text, &event, &span)?;
         n_nodes += usize::from(event.is_node());
         n_aliases += usize::from(event.is_alias());
         if n_nodes > MAX_NODES {
@@ -289,6 +290,23 @@ fn collect_events(text: &str) -> Result<Vec<(Event<'_>, RawSpan)>, Fault> {
         events.push((event, span));
     }
     Ok(events)
+}
+
+/// A tab before a block collection at the top, which the parser lets through and YAML forbids.
+fn refuse_tab(text: &str, event: &Event<'_>, span: &RawSpan) -> Result<(), Fault> {
+    let is_block = matches!(
+        event,
+        Event::MappingStart(StructureStyle::Block, ..)
+            | Event::SequenceStart(StructureStyle::Block, ..)
+    );
+    let at = convert(text, span);
+    let before = text.get(..at.start).unwrap_or_default();
+    let indent = before.rsplit('\n').next().unwrap_or_default();
+    if is_block && indent.contains('\t') && indent.trim().is_empty() {
+        let message = "this is not YAML: a tab cannot indent";
+        return Err(fault(at, message, "indent with spaces"));
+    }
+    Ok(())
 }
 
 fn too_many_nodes(at: Span) -> Fault {

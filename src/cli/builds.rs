@@ -70,7 +70,7 @@ pub(crate) async fn run(global: &Global, args: BuildsArgs) -> Result<Ending, Fai
         BuildsCommand::Ls if args.watch => watch(global, &client).await,
         BuildsCommand::Ls => {
             let rows = all(&client).await?;
-            match global.format {
+            match global.format() {
                 Format::Json => {
                     output::print_json(&json!({ "total": rows.len(), "items": rows }))?;
                 }
@@ -84,7 +84,7 @@ pub(crate) async fn run(global: &Global, args: BuildsArgs) -> Result<Ending, Fai
             if args.watch {
                 return watch(global, &client).await;
             }
-            match global.format {
+            match global.format() {
                 Format::Json => output::print_json(&answer)?,
                 Format::Table => output::print(&render_retry(&challenge, &answer))?,
             }
@@ -127,13 +127,13 @@ async fn watch(global: &Global, client: &Client) -> Result<Ending, Failure> {
     let mut seen = BTreeMap::new();
     loop {
         let rows = all(client).await?;
-        for line in changes(&mut seen, &rows, global.format) {
+        for line in changes(&mut seen, &rows, global.format()) {
             output::print(&line)?;
         }
         if !rows.iter().any(is_pending) {
             let n_failed =
                 rows.iter().filter(|row| state(row) == BuildState::Failed.as_str()).count();
-            if global.format == Format::Table {
+            if global.format() == Format::Table {
                 output::note(&format!("nothing is left to build, {n_failed} failed"));
             }
             return Ok(if n_failed > 0 { Ending::Findings } else { Ending::Fine });
@@ -240,7 +240,7 @@ async fn log(global: &Global, client: &Client, id: &ChallengeId) -> Result<Endin
         // Tells a challenge without images from one that is not there.
         challenges::one(client, id).await?;
     }
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&json!({ "total": builds.len(), "items": builds }))?,
         Format::Table => output::print(&render_log(id, &builds))?,
     }

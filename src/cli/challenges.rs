@@ -58,7 +58,7 @@ pub(crate) async fn run(global: &Global, args: ChallengesArgs) -> Result<Ending,
             if let Some(state) = state {
                 rows.retain(|row| row.text("state").eq_ignore_ascii_case(&state));
             }
-            match global.format {
+            match global.format() {
                 Format::Json => {
                     output::print_json(&json!({ "total": rows.len(), "items": rows }))?;
                 }
@@ -67,7 +67,7 @@ pub(crate) async fn run(global: &Global, args: ChallengesArgs) -> Result<Ending,
         }
         ChallengesCommand::Show { id } => {
             let challenge = one(&client, &id).await?;
-            match global.format {
+            match global.format() {
                 Format::Json => output::print_json(&challenge)?,
                 Format::Table => output::print(&render_one(&challenge))?,
             }
@@ -115,6 +115,7 @@ fn render_one(challenge: &Value) -> String {
         ("id", challenge.text("id").to_owned()),
         ("name", challenge.text("name").to_owned()),
         ("state", challenge.text("state").to_owned()),
+        ("newest", newest(challenge)),
         ("live", revision(challenge)),
         ("head tree", challenge.text("head_tree").to_owned()),
         ("build", build_word(challenge).to_owned()),
@@ -133,6 +134,18 @@ fn render_one(challenge: &Value) -> String {
         let _ = write!(text, "\n\n{}", finding_line(finding));
     }
     text
+}
+
+/// Whether the newest version may be used, and what is wrong with it all the same.
+fn newest(challenge: &Value) -> String {
+    let found = findings_count(challenge);
+    match (challenge.get("valid").and_then(Value::as_bool), found.as_str()) {
+        (None, _) => String::new(),
+        (Some(true), "") => "runs".to_owned(),
+        (Some(true), found) => format!("runs, with {found}"),
+        (Some(false), "") => "not usable".to_owned(),
+        (Some(false), found) => format!("not usable: {found}"),
+    }
 }
 
 /// The state of the images; the server may say it as a word or as an object.
@@ -189,6 +202,21 @@ mod tests {
         WEB-001  live     1a2b3c4d5e  built                              Login
         WEB-002  invalid              unbuilt  1 error(s), 1 warning(s)
         ");
+    }
+
+    #[test]
+    fn a_version_with_errors_that_do_not_block_runs() {
+        let finding = |blocks| json!([{"severity": "error", "blocks": blocks, "path": "x"}]);
+        for (challenge, said) in [
+            (json!({"valid": true, "findings": finding(false)}), "runs, with 1 error(s)"),
+            (json!({"valid": true, "findings": []}), "runs"),
+            (json!({"valid": false, "findings": finding(true)}), "not usable: 1 error(s)"),
+            (json!({}), ""),
+        ] {
+            assert_eq!(newest(&challenge), said, "{challenge}");
+        }
+        let shown = render_one(&json!({"id": "A", "valid": false, "findings": finding(true)}));
+        assert!(shown.ends_with("(blocks)"), "{shown}");
     }
 
     #[test]

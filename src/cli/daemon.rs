@@ -14,6 +14,8 @@ use crate::api;
 use crate::config::Config;
 use crate::daemon::{Daemon, Parts, StartError};
 use crate::git::{Credentials, Mirror, Opened, Remote, RemoteError};
+use crate::model::Clock;
+use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
 use crate::runtime::wall::{Wall, WallState};
@@ -82,6 +84,39 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// A daemon for this process alone.
+pub(super) struct Private {
+    /// It.
+    pub(super) daemon: Daemon,
+    /// Its engine.
+    pub(super) engine: Arc<dyn Engine>,
+}
+
+/// The engine of `config`, seen by the installation of `data`. Sends nothing yet.
+pub(super) fn private_engine(
+    config: &Config,
+    data: &DataDir,
+) -> Result<Arc<dyn Engine>, StartError> {
+    Ok(Arc::new(Docker::connect(&config.engine.endpoint, data.installation().clone())?))
+}
+
+/// Runs a daemon that nobody else talks to: no API, no metrics, no wall.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn start_private(
+    config: Config,
+    data: DataDir,
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+) -> Result<Private, RunError> {
+    let remote = Remote::parse(&config.source.repo, Path::new("."))?;
+    let store = Store::open(&data.database_path()).map_err(StartError::from)?;
+    let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
+    let parts = Parts { config, clock, data, store, engine: Arc::clone(&engine), mirror };
+    Ok(Private { daemon: Daemon::start(parts).await?, engine })
 }
 
 async fn open_mirror(config: &Config, remote: Remote, path: PathBuf) -> Result<Mirror, StartError> {

@@ -12,6 +12,8 @@ pub(crate) enum Ending {
     Fine,
     /// It found what it looks for: exit code 1.
     Findings,
+    /// Somebody ended it before it was done: exit code 130, as shells have it for Ctrl-C.
+    Interrupted,
 }
 
 impl From<Ending> for ExitCode {
@@ -19,6 +21,7 @@ impl From<Ending> for ExitCode {
         match ending {
             Ending::Fine => Self::SUCCESS,
             Ending::Findings => Self::from(1),
+            Ending::Interrupted => Self::from(130),
         }
     }
 }

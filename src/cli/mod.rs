@@ -3,8 +3,8 @@
 //! In:  arguments and variables. Out: text or JSON on standard output, an exit code: 0 fine,
 //! 1 findings or failure, 2 usage.
 //!
-//! `serve` runs the daemon in this process; `check` and `doctor` look at this machine; everything
-//! else asks a running server through its HTTP API.
+//! `serve` and `play` run the daemon in this process; `new`, `import`, `check` and `doctor` look at
+//! this machine, `schema` at nothing; everything else asks a running server through its HTTP API.
 //!
 //! # Invariants
 //! * Only [`output`] prints.
@@ -18,8 +18,10 @@ mod daemon;
 mod doctor;
 mod excerpt;
 mod failure;
+mod fix;
 mod instances;
 mod output;
+mod schema;
 mod serve;
 mod settings;
 mod status;
@@ -68,6 +70,7 @@ enum Command {
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
     Doctor(doctor::DoctorArgs),
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -132,6 +135,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Openapi => openapi(&global).await,
         Command::Version => version(&global).await,
@@ -160,7 +164,7 @@ async fn version(global: &Global) -> Result<Ending, Failure> {
         Err(_) => None,
     };
     let theirs = meta.as_ref().map(|meta| meta.text("version")).filter(|text| !text.is_empty());
-    match global.format {
+    match global.format() {
         Format::Json => {
             output::print_json(&serde_json::json!({ "version": ours, "server": theirs }))?;
         }

@@ -9,19 +9,118 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
 use super::failure::Failure;
 
 /// How a result is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     /// For people.
     #[default]
-    #[value(alias = "text")]
     Table,
     /// For programs: one JSON document.
     Json,
+}
+
+/// The formats of `--format`: every command has the first two, `check` has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Shape {
+    /// For people
+    #[default]
+    #[value(alias = "text")]
+    Table,
+    /// One JSON document
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+    /// JUnit XML, for GitLab and others
+    Junit,
+}
+
+impl Shape {
+    /// Reads what every command knows.
+    pub(crate) fn of_every_command() -> impl TypedValueParser<Value = Self> {
+        let known = [Self::Table, Self::Json];
+        let names = known.iter().filter_map(ValueEnum::to_possible_value);
+        PossibleValuesParser::new(names).map(move |name| {
+            let is_named = |shape: &&Self| {
+                shape.to_possible_value().is_some_and(|value| value.matches(&name, false))
+            };
+            known.iter().find(is_named).copied().unwrap_or_default()
+        })
+    }
+}
+
+impl From<Shape> for Format {
+    /// What is for machines is JSON to whoever has no other.
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Table => Self::Table,
+            Shape::Json | Shape::Sarif | Shape::Github | Shape::Junit => Self::Json,
+        }
+    }
+}
+
+/// Whether colours may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// Text only.
+    Plain,
+    /// Bold and colours of a terminal.
+    Colours,
+}
+
+impl Paint {
+    /// Colours when standard output is a terminal that takes them, and nobody set `NO_COLOR`.
+    pub(crate) fn of_output() -> Self {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        if io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb {
+            Self::Colours
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// `text` in `style`; `text` was cleaned before.
+    pub(crate) fn put(self, style: Style, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colours => format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()),
+        }
+    }
+}
+
+/// How a part of a text stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// What is broken.
+    Bad,
+    /// What is doubtful.
+    Doubtful,
+    /// What is well.
+    Good,
+    /// What is beside the point.
+    Quiet,
+    /// A heading.
+    Strong,
+}
+
+impl Style {
+    /// The parameter of the escape sequence.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Bad => "1;31",
+            Self::Doubtful => "1;33",
+            Self::Good => "1;32",
+            Self::Quiet => "36",
+            Self::Strong => "1",
+        }
+    }
 }
 
 /// Puts `text` and a line end on standard output.

@@ -132,13 +132,14 @@ async fn supervise(config: Config, mut signals: Signals) -> Result<Ending, Failu
 }
 
 /// The signals that end a daemon.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on, instead of ending at once.
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -146,7 +147,7 @@ impl Signals {
     }
 
     /// Waits for the next one; its name. Cancel-safe.
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -10,7 +10,7 @@ use crate::config::{Config, Need, Overrides, Secret};
 
 use super::client::{Client, TokenOrigin, is_local};
 use super::failure::Failure;
-use super::output::Format;
+use super::output::{Format, Shape};
 
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "flagops.toml";
@@ -59,11 +59,23 @@ pub(crate) struct Global {
     pub(crate) data_dir: Option<PathBuf>,
 
     /// How to show results
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
-    pub(crate) format: Format,
+    #[arg(
+        id = "format",
+        long = "format",
+        global = true,
+        value_parser = Shape::of_every_command(),
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    shape: Shape,
 }
 
 impl Global {
+    /// How to show the result.
+    pub(crate) fn format(&self) -> Format {
+        self.shape.into()
+    }
+
     /// The configuration from the file, the variables and `flags`.
     pub(crate) fn load(&self, need: Need, flags: Overrides) -> Result<Config, Failure> {
         let default = Path::new(DEFAULT_FILE);

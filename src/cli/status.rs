@@ -36,7 +36,7 @@ pub(crate) struct ReconcileArgs {}
 pub(crate) async fn run(global: &Global, _args: &StatusArgs) -> Result<Ending, Failure> {
     let client = global.client()?;
     let status = client.get(Request::to(&["gitops", "status"])).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&status)?,
         Format::Table => output::print(&render(&status, SystemClock.now()))?,
     }
@@ -49,7 +49,7 @@ pub(crate) async fn reconcile(global: &Global, _args: &ReconcileArgs) -> Result<
     let answer = client.post(Request::to(&["gitops", "reconcile"]), None).await?;
     // The source may come bare or wrapped as in the status.
     let source = answer.get("source").unwrap_or(&answer);
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&answer)?,
         Format::Table => output::print(&render_source(source, SystemClock.now()))?,
     }
@@ -146,6 +146,9 @@ pub(super) fn finding_line(finding: &Value) -> String {
     let _ = write!(line, ": {severity}[{rule}] {}", finding.text("message"));
     if !finding.text("hint").is_empty() {
         let _ = write!(line, "; {}", finding.text("hint"));
+    }
+    if finding.is("blocks") {
+        line += " (blocks)";
     }
     output::clean(&line)
 }

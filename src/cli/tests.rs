@@ -1,5 +1,7 @@
 //! The command line as a whole explains itself, and the client keeps its promises.
 
+mod docs;
+
 use std::time::Duration;
 
 use clap::CommandFactory as _;

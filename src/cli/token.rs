@@ -35,7 +35,7 @@ Examples:
 pub(crate) async fn run(global: &Global, args: TokenArgs) -> Result<Ending, Failure> {
     let TokenCommand::Create { team } = args.command;
     let answer = global.client()?.mint(&team).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&answer)?,
         // The token alone goes to standard output, so that it can be stored without editing.
         Format::Table => {

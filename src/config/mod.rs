@@ -15,6 +15,7 @@ mod env;
 mod fault;
 mod file;
 mod layers;
+mod schema;
 pub mod secrets;
 mod sections;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::path::Path;
 
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};
+pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
     AttemptCaps, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig,

@@ -5,16 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 
 use super::layers::{Layers, Setting};
 use super::secrets::mask_credentials;
+use crate::catalog::{Gate, Policy};
 
 /// The settings of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "flagops.toml")]
 pub struct Config {
     /// Where everything is kept; made with mode 0700 (default `./flagops-data`).
+    #[schemars(length(min = 1))]
     pub data_dir: PathBuf,
     /// Where the API listens (default `127.0.0.1:8100`).
+    #[schemars(regex(pattern = r":[0-9]{1,5}$"))]
     pub listen: SocketAddr,
     /// The challenge repository.
     pub source: SourceConfig,
@@ -31,19 +36,26 @@ pub struct Config {
 }
 
 /// `[source]`: the challenge repository.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct SourceConfig {
     /// URL or path. The only setting without a default.
+    #[schemars(regex(pattern = r"\S"))]
     pub repo: String,
     /// The branch to follow; `None` is the remote's own default branch.
+    #[schemars(length(min = 1), regex(pattern = r"^[^\s-]\S*$"))]
     pub branch: Option<String>,
     /// Seconds between two looks at the remote (default 30, at least 1).
+    #[schemars(range(min = 1, max = 86_400))]
     pub poll_secs: u32,
     /// Private key for `ssh` remotes; a file.
+    #[schemars(length(min = 1))]
     pub ssh_key: Option<PathBuf>,
     /// Host keys of `ssh` remotes in the format of OpenSSH.
+    #[schemars(length(min = 1))]
     pub known_hosts: Option<PathBuf>,
     /// A file with the token for `https` remotes.
+    #[schemars(length(min = 1))]
     pub token_file: Option<PathBuf>,
 }
 
@@ -61,88 +73,146 @@ impl fmt::Debug for SourceConfig {
 }
 
 /// `[engine]`: the container engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct EngineConfig {
     /// Its socket (default: `DOCKER_HOST`, else `unix:///var/run/docker.sock`).
+    #[schemars(regex(pattern = "^(unix|tcp|http)://"))]
     pub endpoint: String,
 }
 
 /// `[network]`: addresses and ports of instances.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct NetworkConfig {
     /// All networks of instances come from here (default `10.80.0.0/15`).
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
     pub pool: Ipv4Net,
     /// Size of one network (default 28: 13 containers).
+    #[schemars(range(min = 1, max = 30))]
     pub prefix_len: u8,
     /// Networks made ahead, because making one takes 75 ms (default 4).
+    #[schemars(range(min = 0, max = 256))]
     pub n_ready: u32,
     /// Host address that ports are published on (default `127.0.0.1`).
+    #[schemars(with = "String", regex(pattern = "^[0-9a-fA-F.:]+$"))]
     pub publish_address: IpAddr,
     /// Host name or address that players are told (default `127.0.0.1`).
+    #[schemars(regex(pattern = r"^[A-Za-z0-9.:\[\]_-]+$"))]
     pub public_host: String,
     /// First published port (default 20000).
+    #[schemars(range(min = 1024, max = 65_535))]
     pub first_port: u16,
     /// Last published port (default 29999).
+    #[schemars(range(min = 1024, max = 65_535))]
     pub last_port: u16,
     /// Packet filter between instances and the host (default `auto`).
     pub wall: Wall,
 }
 
 /// `[builder]`: how images are built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct BuilderConfig {
     /// Builds at a time (default 2).
+    #[schemars(range(min = 1, max = 64))]
     pub n_slots: u32,
     /// Longest build in seconds (default 1200).
+    #[schemars(range(min = 1, max = 86_400))]
     pub deadline_secs: u32,
     /// Whether `RUN` may use the network (default `default`).
     pub network: BuildNetworkChoice,
 }
 
 /// `[limits]`: how much may run, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Live instances of one team (default 100).
+    #[schemars(range(min = 1, max = 100_000))]
     pub instances_per_team: u32,
     /// Live instances in all (default 500).
+    #[schemars(range(min = 1, max = 100_000))]
     pub instances_per_node: u32,
     /// Starts at a time; the engine gains nothing from more (default 4).
+    #[schemars(range(min = 1, max = 64))]
     pub n_start_slots: u32,
     /// How long a start may take, in seconds (default 300).
+    #[schemars(range(min = 1, max = 3600))]
     pub start_deadline_secs: u32,
     /// Lease of an instance whose challenge and player name none, in seconds (default 86400).
+    #[schemars(range(min = 1, max = YEAR_SECS))]
     pub default_ttl_secs: u32,
     /// Longest lease in seconds (default 86400).
+    #[schemars(range(min = 1, max = YEAR_SECS))]
     pub max_ttl_secs: u32,
     /// Largest memory of one service in MiB (default 4096).
+    #[schemars(range(min = 6, max = 1 << 24))]
     pub max_memory_mib: u32,
     /// Largest CPU of one service in thousandths of a core (default 4000).
+    #[schemars(range(min = 10, max = 1_024_000))]
     pub max_cpu_millis: u32,
     /// Most processes of one service (default 4096).
+    #[schemars(range(min = 1, max = 4_194_304))]
     pub max_pids: u32,
     /// Most services of one challenge (default 20).
+    #[schemars(range(min = 1, max = 1000))]
     pub max_services: u32,
+    /// Which findings keep a version of a challenge from going live (default `runnable`).
+    pub gate: Gate,
     /// Wrong answers per question, by its mode.
     pub attempt_caps: AttemptCaps,
 }
 
+impl LimitsConfig {
+    /// The ceilings in the words of the catalog: daemon and command line judge alike.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            max_memory_bytes: u64::from(self.max_memory_mib) << 20,
+            max_cpu_millis: self.max_cpu_millis,
+            max_pids: self.max_pids,
+            max_services: usize::try_from(self.max_services).unwrap_or(usize::MAX),
+            max_ttl_secs: self.max_ttl_secs,
+            gate: self.gate,
+        }
+    }
+}
+
+impl Setting for Gate {
+    const WANTED: &'static str = "\"runnable\", \"errors\" or \"warnings\"";
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "runnable" => Ok(Self::Runnable),
+            "errors" => Ok(Self::Errors),
+            "warnings" => Ok(Self::Warnings),
+            _ => Err(String::new()),
+        }
+    }
+}
+
 /// `[limits.attempt_caps]`: wrong answers that a question allows. Dynamic ones are uncapped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct AttemptCaps {
     /// One of several choices (default 3).
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub single_select: u32,
     /// A set of choices (default 10).
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub multi_select: u32,
     /// One fixed text (default 10).
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub r#static: u32,
 }
 
 /// `[log]`: what is logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct LogConfig {
     /// For people or for machines (default `text`).
     pub format: LogFormat,
     /// Level, or levels by target as in `info,flagops::git=debug` (default `info`).
+    #[schemars(regex(pattern = r"\S"))]
     pub filter: String,
 }
 
@@ -150,9 +220,16 @@ pub struct LogConfig {
 macro_rules! word_setting {
     ($(#[$doc:meta])* $name:ident, $wanted:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
         pub enum $name {
-            $($(#[$vdoc])* $variant),+
+            $($(#[$vdoc])* #[schemars(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// The word in the file.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
         }
 
         impl Setting for $name {
@@ -237,6 +314,7 @@ impl Default for Config {
                 max_cpu_millis: 4000,
                 max_pids: 4096,
                 max_services: 20,
+                gate: Gate::Runnable,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
@@ -298,6 +376,7 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
 }
 
 fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
+    let gate = layers.take("limits.gate", default.gate);
     let mut number = |key, value, range| layers.take_in(key, value, range);
     LimitsConfig {
         instances_per_team: number(
@@ -327,6 +406,7 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
         max_cpu_millis: number("limits.max_cpu_millis", default.max_cpu_millis, 10..=1_024_000),
         max_pids: number("limits.max_pids", default.max_pids, 1..=4_194_304),
         max_services: number("limits.max_services", default.max_services, 1..=1000),
+        gate,
         attempt_caps: AttemptCaps {
             single_select: number(
                 "limits.attempt_caps.single_select",

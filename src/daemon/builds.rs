@@ -161,7 +161,7 @@ async fn want_one(
                 })
             },
             spec,
-            tag: image_tag(&challenge.id, &unit.service, unit.key),
+            tag: image_tag(shared.data.installation(), &challenge.id, &unit.service, unit.key),
         },
     };
     shared.builder.submit(BuildJob {

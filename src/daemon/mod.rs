@@ -26,6 +26,7 @@ pub mod tasks;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 mod watch;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use super::platform::LiveSet;
 use super::queue::Queue;
 use super::tasks::Tasks;
+use super::verdicts::Verdicts;
 use crate::builder::Builder;
 use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) live: Swap<LiveSet>,
     /// What the newest revision declares.
     pub(crate) head: Swap<Head>,
+    /// What revisions were judged to be.
+    pub(crate) verdicts: Verdicts,
     /// Instances that are being worked on.
     pub(crate) queue: Queue,
     /// Asks the source loop to look at once; answered when that look is done.
@@ -96,14 +99,7 @@ impl Shared {
 
     /// The organizer's ceilings for the catalog.
     pub(crate) fn policy(&self) -> Policy {
-        let limits = &self.config.limits;
-        Policy {
-            max_memory_bytes: u64::from(limits.max_memory_mib) << 20,
-            max_cpu_millis: limits.max_cpu_millis,
-            max_pids: limits.max_pids,
-            max_services: limits.max_services as usize,
-            max_ttl_secs: limits.max_ttl_secs,
-        }
+        self.config.limits.policy()
     }
 
     pub(crate) fn is_engine_ready(&self) -> bool {
@@ -189,6 +185,7 @@ impl Shared {
             tasks: Tasks::new(),
             live: Swap::default(),
             head: Swap::default(),
+            verdicts: Verdicts::default(),
             queue: Queue::default(),
             looks,
             start_slots: Semaphore::new(n_slots),

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::builds;
 use super::shared::{Head, Shared, Statement};
-use crate::catalog::{self, Catalog};
-use crate::git::{BranchName, Change, FetchError, Fetched, Watch};
+use crate::catalog::{Catalog, Folder, Gate, Severity};
+use crate::git::{BranchName, Change, FetchError, Fetched, Watch, hands};
 use crate::model::{
     ConditionStatus, ConditionType, Disposition, Revision, Scope, Timestamp, TreeError,
 };
@@ -164,7 +164,7 @@ pub(crate) async fn read(
     let policy = shared.policy();
     let catalog = tokio::task::spawn_blocking(move || {
         let tree = mirror.tree(revision)?;
-        catalog::load(&tree, Some(&previous), &policy)
+        hands::load(&tree, Some(&previous), &policy)
     })
     .await??;
     Ok(catalog)
@@ -199,6 +199,8 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Cat
     let previous = shared.head.load();
     shared.head.store(Head { revision: Some(revision), catalog: Arc::new(catalog) });
     state_challenges(shared, &previous.catalog).await;
+    let head = shared.head.load();
+    shared.verdicts.publish(revision, &previous.catalog, &head.catalog);
     builds::want(shared).await;
 }
 
@@ -288,23 +290,10 @@ async fn state_challenges(shared: &Shared, previous: &Catalog) {
         if is_same {
             continue;
         }
-        let errors: Vec<_> = folder
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == catalog::Severity::Error)
-            .collect();
-        let (status, reason, message) = match (&folder.challenge, errors.first()) {
-            (Some(_), _) => (ConditionStatus::True, "Ok", "every rule passes".to_owned()),
-            (None, Some(first)) => (ConditionStatus::False, "Invalid", first.to_string()),
-            (None, None) => (
-                ConditionStatus::False,
-                "Invalid",
-                "the folder holds no usable challenge".to_owned(),
-            ),
-        };
+        let (status, reason, message) = validity(folder, shared.policy().gate);
         if status == ConditionStatus::False {
             tracing::warn!(
-                challenge.id = %id, finding.n = errors.len(),
+                challenge.id = %id, finding.n = folder.findings.len(),
                 "challenge {id} is invalid at the newest revision: {message}"
             );
         }
@@ -322,6 +311,95 @@ async fn state_challenges(shared: &Shared, previous: &Catalog) {
     for id in previous.folders.keys().filter(|id| !head.catalog.folders.contains_key(*id)) {
         if let Err(error) = shared.store.clear_conditions(&Scope::Challenge(id.clone())).await {
             tracing::warn!(error = %error, "could not clear the conditions of a challenge that is gone");
+        }
+    }
+}
+
+/// Whether the newest version of a challenge may be used, and what is to be said about it.
+fn validity(folder: &Folder, gate: Gate) -> (ConditionStatus, &'static str, String) {
+    let errors = || folder.findings.iter().filter(|it| it.severity == Severity::Error);
+    if folder.challenge.is_some() {
+        let message = match (errors().count(), errors().next()) {
+            (1, Some(first)) => format!("runs, with an error: {first}"),
+            (n_errors, Some(first)) => format!("runs, with {n_errors} errors: {first}"),
+            (_, None) => "every rule passes".to_owned(),
+        };
+        return (ConditionStatus::True, "Ok", message);
+    }
+    // What keeps it from running comes before what only breaks a rule.
+    let held = folder.findings.iter().filter(|finding| !gate.lets_through(finding));
+    let first = held.min_by_key(|finding| finding.weight());
+    let message = first
+        .or(folder.findings.first())
+        .map_or_else(|| "the folder holds no usable challenge".to_owned(), ToString::to_string);
+    (ConditionStatus::False, "Invalid", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Finding, Policy};
+    use crate::model::MemoryTree;
+
+    const QUIZ: &str = "name: Ports\ndescription: Which port?\ndifficulty: easy\ncategory: misc\ntags: [quiz]\nquestions:\n  - id: port\n    prompt: Which port?\n    answer: \"22\"\n";
+
+    fn folder() -> Folder {
+        let tree = MemoryTree::new().with("MISC/QUIZ-001/metadata.yaml", QUIZ);
+        let folder = crate::catalog::load_one(&tree, "MISC/QUIZ-001", &Policy::default()).unwrap();
+        assert!(folder.challenge.is_some() && folder.findings.is_empty());
+        folder
+    }
+
+    fn finding(rule: &str) -> Finding {
+        Finding {
+            rule: rule.to_owned(),
+            severity: Severity::Error,
+            blocks: false,
+            challenge: None,
+            path: "metadata.yaml".to_owned(),
+            line: 1,
+            column: 1,
+            message: "is wrong".to_owned(),
+            hint: String::new(),
+            snippet: None,
+        }
+    }
+
+    #[test]
+    fn a_challenge_that_runs_with_errors_says_how_many_and_the_first() {
+        let check = |findings: Vec<Finding>| {
+            let (status, reason, message) =
+                validity(&Folder { findings, ..folder() }, Gate::Runnable);
+            format!("{status} {reason}: {message}")
+        };
+        assert_eq!(check(Vec::new()), "True Ok: every rule passes");
+        assert_eq!(
+            check(vec![finding("META010")]),
+            "True Ok: runs, with an error: metadata.yaml:1:1: error[META010] is wrong"
+        );
+        assert_eq!(
+            check(vec![finding("META010"), finding("META007")]),
+            "True Ok: runs, with 2 errors: metadata.yaml:1:1: error[META010] is wrong"
+        );
+    }
+
+    #[test]
+    fn what_the_gate_holds_back_is_said_with_its_reason() {
+        let warning = Finding { severity: Severity::Warning, ..finding("BUILD001") };
+        for (findings, gate, wanted) in [
+            (
+                vec![finding("META010"), Finding { blocks: true, ..finding("META005") }],
+                Gate::Runnable,
+                "META005",
+            ),
+            (vec![warning.clone(), finding("META010")], Gate::Errors, "META010"),
+            (vec![warning], Gate::Warnings, "BUILD001"),
+            (Vec::new(), Gate::Runnable, "no usable challenge"),
+        ] {
+            let held = Folder { findings, challenge: None, ..folder() };
+            let (status, reason, message) = validity(&held, gate);
+            assert_eq!((status, reason), (ConditionStatus::False, "Invalid"));
+            assert!(message.contains(wanted), "{gate:?}: {message}");
         }
     }
 }

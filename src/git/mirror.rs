@@ -276,6 +276,23 @@ impl Mirror {
         Ok(describe(&commit))
     }
 
+    /// The commit `name` in the mirror: 40 hex digits, or at least 7 that begin one commit only;
+    /// `None` when there is no such commit, or there are several.
+    ///
+    /// # Errors
+    /// [`TreeError::Unreadable`] when the mirror itself cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Revision>, TreeError> {
+        if !(7..=40).contains(&name.len()) || !name.bytes().all(|it| it.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let repository = home::open(&self.dir).map_err(|error| TreeError::Unreadable {
+            path: format!("commit {name}"),
+            reason: one_line(error.message(), 200),
+        })?;
+        let commit = repository.find_commit_by_prefix(name).ok();
+        Ok(commit.map(|commit| Revision(object_id(commit.id()))))
+    }
+
     /// The files of a revision.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 //! When to look (`daemon`), what the files mean (`catalog`).
 
 pub mod error;
+pub mod hands;
 mod home;
 mod known_hosts;
 mod local;
@@ -24,6 +25,7 @@ pub mod mirror;
 pub mod remote;
 pub mod revision;
 mod session;
+pub mod snapshot;
 pub mod tree;
 pub mod watch;
 pub mod worktree;
@@ -31,6 +33,7 @@ pub mod worktree;
 pub use error::{FetchError, MirrorError};
 pub use mirror::{Change, CommitInfo, Fetched, Limits, Mirror, Opened, Repaired};
 pub use remote::{BranchName, Credentials, Remote, RemoteError};
+pub use snapshot::{SnapshotError, Snapshots};
 pub use tree::GitTree;
 pub use watch::Watch;
 pub use worktree::WorkTree;

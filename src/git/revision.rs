@@ -27,3 +27,8 @@ pub fn tree_at(root: &Path, name: &str) -> Result<GitTree, TreeError> {
     // Objects of linked work trees live in the common folder.
     GitTree::open(repository.commondir(), revision)
 }
+
+/// Whether the repository at `root` was cloned without all of its history.
+pub fn is_shallow(root: &Path) -> bool {
+    Repository::open(root).is_ok_and(|repository| repository.is_shallow())
+}

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use git2::{FileMode, ObjectType, Oid, Repository, Signature, Time};
+use git2::{ObjectType, Oid, Repository, Signature, Time};
 use tempfile::TempDir;
 
 use super::*;
@@ -743,73 +743,6 @@ fn a_deep_path_is_found_in_any_order_of_asking() {
     assert_eq!(names(&tree.entries("a/b").unwrap()), ["c"]);
     assert_eq!(tree.read("a/b/c/d", 9).unwrap(), b"deep");
     assert_eq!(tree.read("a/b.txt", 9).unwrap(), b"flat");
-}
-
-// ---- A folder on disk ----
-
-#[test]
-fn a_folder_on_disk_has_the_ids_that_git_gives_after_a_commit() {
-    let dir = TempDir::new().unwrap();
-    let repository = Repository::init(dir.path()).unwrap();
-    for (path, content) in
-        [("web/metadata.yaml", "id: web"), ("web/src/app.py", "x"), ("web.txt", "t"), ("web0", "")]
-    {
-        let at = dir.path().join(path);
-        fs::create_dir_all(at.parent().unwrap()).unwrap();
-        fs::write(at, content).unwrap();
-    }
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(dir.path().join("web/src/app.py"), mode).unwrap();
-    std::os::unix::fs::symlink("../web0", dir.path().join("web/link")).unwrap();
-    fs::create_dir(dir.path().join("empty")).unwrap();
-    let mut index = repository.index().unwrap();
-    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
-    let committed = repository.find_tree(index.write_tree().unwrap()).unwrap();
-    let tree = WorkTree::open(dir.path()).unwrap();
-    let entries = tree.entries("").unwrap();
-    assert_eq!(names(&entries), ["web", "web.txt", "web0"]);
-    for entry in &entries {
-        let wanted = committed.get_name(&entry.name).unwrap();
-        assert_eq!(entry.oid, object_id(wanted.id()), "{}", entry.name);
-    }
-    let link = committed.get_path(Path::new("web/link")).unwrap();
-    assert_eq!(link.filemode(), i32::from(FileMode::Link));
-    assert!(matches!(tree.read("web/link", 9), Err(TreeError::NotAFile { .. })));
-    assert_eq!(tree.read("web/metadata.yaml", 9).unwrap(), b"id: web");
-    assert!(matches!(tree.read("web/metadata.yaml", 3), Err(TreeError::TooLarge { .. })));
-    for path in ["../x", "web/../web0", "/etc/passwd", "web//src", "nope", ""] {
-        assert!(tree.read(path, 100).is_err(), "{path}");
-    }
-}
-
-#[test]
-fn ignored_files_links_out_and_nested_repositories_do_not_enter_a_folder_on_disk() {
-    let dir = TempDir::new().unwrap();
-    let repository = Repository::init(dir.path()).unwrap();
-    let web = dir.path().join("challenges/web");
-    fs::create_dir_all(web.join("node_modules/x")).unwrap();
-    fs::write(dir.path().join(".gitignore"), "node_modules\n*.log\n").unwrap();
-    fs::write(web.join("node_modules/x/y"), "").unwrap();
-    fs::write(web.join("kept.log"), "tracked").unwrap();
-    fs::write(web.join("other.log"), "ignored").unwrap();
-    std::os::unix::fs::symlink("/etc", web.join("etc")).unwrap();
-    Repository::init(web.join("nested")).unwrap();
-    let mut index = repository.index().unwrap();
-    index.add_path(Path::new("challenges/web/kept.log")).unwrap();
-    index.write().unwrap();
-    let tree = WorkTree::open(&dir.path().join("challenges")).unwrap();
-    let entries = tree.entries("web").unwrap();
-    let seen: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.kind)).collect();
-    assert_eq!(
-        seen,
-        [
-            ("etc", EntryKind::Symlink),
-            ("kept.log", EntryKind::File { executable: false }),
-            ("nested", EntryKind::Submodule),
-        ]
-    );
-    assert!(matches!(tree.read("web/etc/passwd", 9000), Err(TreeError::NotFound { .. })));
-    assert!(matches!(tree.entries("web/etc"), Err(TreeError::NotFound { .. })));
 }
 
 // ---- Waking up ----

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
+use super::hands::Share;
 use super::{home, object_id, oid, one_line};
 use crate::model::{Entry, EntryKind, Revision, Tree, TreeError, TreeId};
 
@@ -140,6 +141,16 @@ impl GitTree {
 impl std::fmt::Debug for GitTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("GitTree").field(&self.root).finish()
+    }
+}
+
+impl Share for GitTree {
+    fn share(&self) -> Result<Self, TreeError> {
+        let repository = home::open(self.repository.path()).map_err(|error| {
+            let reason = one_line(error.message(), 200);
+            TreeError::Unreadable { path: "the repository".to_owned(), reason }
+        })?;
+        Ok(Self { repository, root: self.root, folders: RefCell::default() })
     }
 }
 

@@ -118,6 +118,13 @@ string_id!(
 );
 
 string_id!(
+    /// A competition: the name of its file, `^[a-z0-9][a-z0-9-]*$`, at most 64.
+    CompetitionId,
+    "a competition id (1 to 64 lower-case letters, digits or `-`, beginning with a letter or digit)",
+    |text| is_name(text, 64, "-") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+);
+
+string_id!(
     /// A question of a challenge: `^[a-z][a-z0-9_]*$`, at most 64.
     QuestionId,
     "a question id (`^[a-z][a-z0-9_]*$`, at most 64 characters)",

@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod challenge;
+pub mod competition;
 pub mod compose;
 pub mod condition;
 pub mod disposition;
@@ -22,14 +23,15 @@ pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
     Metadata, Question, QuestionMode, Topology,
 };
+pub use competition::Competition;
 pub use compose::Compose;
 pub use condition::{Condition, ConditionStatus, ConditionType, Scope};
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
-    BuildKey, ChallengeId, ContextId, IdError, InstallationId, InstanceId, NodeId, ObjectId,
-    QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
+    BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
+    ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
 };
 pub use instance::{Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
-pub use tree::{Entry, EntryKind, MemoryTree, Tree, TreeError};
+pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};

@@ -17,6 +17,19 @@ pub trait Tree: Send {
     /// store cannot answer; the latter says nothing about what exists.
     fn entries(&self, dir: &str) -> Result<Vec<Entry>, TreeError>;
 
+    /// The git tree of folder `dir`, which is not the root: equal for equal content.
+    ///
+    /// # Errors
+    /// As [`Tree::entries`].
+    fn id(&self, dir: &str) -> Result<ObjectId, TreeError> {
+        let (parent, name) = dir.rsplit_once('/').unwrap_or(("", dir));
+        let found = self.entries(parent)?.into_iter().find(|entry| entry.name == name);
+        found
+            .filter(|entry| entry.kind == EntryKind::Directory)
+            .map(|entry| entry.oid)
+            .ok_or_else(|| TreeError::NotFound { path: dir.to_owned() })
+    }
+
     /// The bytes of the regular file at `path`, never following a link.
     ///
     /// # Errors
@@ -90,6 +103,39 @@ pub enum TreeError {
     },
 }
 
+/// The part of a tree below one folder, as a tree of its own.
+#[derive(Debug, Clone)]
+pub struct Below<T> {
+    /// The whole.
+    pub tree: T,
+    /// The folder; empty for all of it.
+    pub folder: String,
+}
+
+impl<T> Below<T> {
+    fn whole(&self, path: &str) -> String {
+        match (self.folder.is_empty(), path.is_empty()) {
+            (true, _) => path.to_owned(),
+            (false, true) => self.folder.clone(),
+            (false, false) => format!("{}/{path}", self.folder),
+        }
+    }
+}
+
+impl<T: Tree> Tree for Below<T> {
+    fn entries(&self, dir: &str) -> Result<Vec<Entry>, TreeError> {
+        self.tree.entries(&self.whole(dir))
+    }
+
+    fn id(&self, dir: &str) -> Result<ObjectId, TreeError> {
+        self.tree.id(&self.whole(dir))
+    }
+
+    fn read(&self, path: &str, limit_bytes: u64) -> Result<Vec<u8>, TreeError> {
+        self.tree.read(&self.whole(path), limit_bytes)
+    }
+}
+
 /// A tree in memory, for tests and for trees that were computed.
 #[derive(Clone, Default)]
 pub struct MemoryTree {
@@ -120,19 +166,26 @@ impl MemoryTree {
     fn oid(&self, path: &str) -> ObjectId {
         let prefix = format!("{path}/");
         let below = |name: &&String| name.as_str() == path || name.starts_with(&prefix);
-        let mut bytes = [0; 20];
-        for (lane, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-            // FNV-1a, five lanes with different offsets.
-            let mut hash = 0x811c_9dc5_u32.wrapping_add(u32::try_from(lane).unwrap_or(0));
-            for name in self.files.keys().filter(below) {
-                let (kind, content) = &self.files[name];
-                let head = format!("{}{kind:?}{}", &name[path.len()..], content.len());
-                for byte in head.bytes().chain(content.iter().copied()) {
-                    hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        // Eight bytes a step: fuzzing reads a great many large files. Two lanes of 64 bits.
+        let mut lanes = [0xcbf2_9ce4_8422_2325_u64, 0x9e37_79b9_7f4a_7c15];
+        let mut mix = |text: &[u8]| {
+            for chunk in text.chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                let word = u64::from_le_bytes(word);
+                for lane in &mut lanes {
+                    *lane = (lane.rotate_left(23) ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
                 }
             }
-            chunk.copy_from_slice(&hash.to_be_bytes());
+        };
+        for name in self.files.keys().filter(below) {
+            let (kind, content) = &self.files[name];
+            mix(format!("{}{kind:?}{}", &name[path.len()..], content.len()).as_bytes());
+            mix(content);
         }
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&lanes[0].to_be_bytes());
+        bytes[8..16].copy_from_slice(&lanes[1].to_be_bytes());
         ObjectId::from_bytes(bytes)
     }
 }
@@ -153,6 +206,10 @@ impl Tree for MemoryTree {
                 Some((name, _)) => (name, EntryKind::Directory, 0),
                 None => (rest, *kind, content.len() as u64),
             };
+            // Folders come once for each file below them.
+            if entries.contains_key(name) {
+                continue;
+            }
             let oid = self.oid(&format!("{prefix}{name}"));
             entries.insert(
                 name.to_owned(),

@@ -115,6 +115,8 @@ mod tests {
             tree: tree(n),
             challenge: matches!(is_valid, Validity::Valid).then(|| Arc::new(challenge)),
             findings: vec![],
+            n_entries: 0,
+            total_bytes: 0,
         })
     }
 
@@ -129,7 +131,7 @@ mod tests {
             .iter()
             .map(|(id, n, valid)| (id.parse().unwrap(), folder(id, *n, *valid)))
             .collect();
-        Catalog { folders, findings: vec![] }
+        Catalog { folders, ..Catalog::default() }
     }
 
     fn live(versions: &[(&str, u8)]) -> BTreeMap<ChallengeId, LiveVersion> {

@@ -2,11 +2,12 @@
 //!
 //! Pure: the same key, instance and question give the same bytes, so nothing secret is stored.
 //!
-//! In:  the installation's answer key, an instance id, the dynamic questions.
-//! Out: minted answers, and the archive that is unpacked at `/answers`.
+//! In:  the installation's answer key, an instance id, the dynamic questions, attachment templates.
+//! Out: minted answers, the archive that is unpacked at `/answers`, and rendered attachments.
 //!
 //! # Not here
 //! Where the key is kept (`store::datadir`), how bytes reach a container (`runtime`), how a claimed
 //! answer is judged (`contest::grading`).
 
 pub mod answers;
+pub mod attachments;

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
 use crate::model::InstanceId;
 use crate::model::compose::HealthTest;
@@ -230,6 +230,14 @@ impl Engine for Metered {
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {
         self.read("logs", self.inner.logs(container, n_lines)).await
+    }
+
+    async fn follow_logs(
+        &self,
+        container: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, LogLine>, EngineError> {
+        self.read("follow_logs", self.inner.follow_logs(container, after)).await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

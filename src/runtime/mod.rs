@@ -97,6 +97,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     ) -> Result<ExecOutcome, EngineError>;
     /// The last `n_lines` of its output, both streams, lossy UTF-8, at most 256 KiB; hostile text.
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError>;
+    /// Its output line by line as it appears: everything from the first line, or what is later than
+    /// the line at `after`. Ends with its main process, or with the connection; hostile text.
+    async fn follow_logs(
+        &self,
+        container: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, LogLine>, EngineError>;
 
     /// Hints that something of ours changed. Ends when the connection does; the caller relists
     /// and subscribes again. Events get lost: never depend on one.
@@ -162,7 +169,7 @@ pub struct BuildRequest {
     pub challenge: ChallengeId,
     /// Goes into a label.
     pub service: ServiceName,
-    /// The tag to give, e.g. `flagops/web-001-web:0123456789abcdef`.
+    /// The tag to give, e.g. `flagops/web-001-web:0123456789abcdef-01234567`.
     pub tag: String,
     /// The context, an uncompressed tar.
     pub context: Bytes,
@@ -259,6 +266,15 @@ pub struct ExecOutcome {
     pub code: i64,
     /// The end of its output, at most 4 KiB; hostile text.
     pub output: String,
+}
+
+/// One line of a container's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When, by the engine's clock, in a form of fixed width: later lines sort after it as text.
+    pub at: String,
+    /// The line without its end, lossy UTF-8, at most 16 KiB; hostile text.
+    pub text: String,
 }
 
 /// A hint.

@@ -247,6 +247,9 @@ async fn a_container_lives_and_ends(bench: &Bench<'_>) {
     let seen = bench.engine.container(&id).await.unwrap().unwrap();
     assert!(matches!(seen.state, ContainerState::Exited { is_oom: false, .. }), "{seen:?}");
     assert!(seen.addresses.is_empty(), "{seen:?}");
+    // What is said ends with who says it.
+    let lines = bench.engine.follow_logs(&id, None).await.unwrap().count();
+    tokio::time::timeout(Duration::from_secs(20), lines).await.expect("the stream ends");
     let refused = bench.engine.exec(&id, &test, Duration::from_secs(10)).await.unwrap_err();
     assert!(matches!(refused, EngineError::Refused { .. }), "{refused:?}");
     bench.engine.start(&id).await.expect("a stopped container starts again");
@@ -314,6 +317,7 @@ async fn what_is_foreign_is_neither_seen_nor_touched(bench: &Bench<'_>) {
             other.stop(name, Duration::ZERO).await.unwrap_err(),
             other.upload(name, "/", tar_of(&[])).await.unwrap_err(),
             other.logs(name, 1).await.unwrap_err(),
+            other.follow_logs(name, None).await.map(drop).unwrap_err(),
         ];
         for refused in refusals {
             assert!(matches!(refused, EngineError::NotOurs { .. }), "{refused:?}");

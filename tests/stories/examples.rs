@@ -75,13 +75,13 @@ async fn every_example_is_solved_by_its_own_solution() {
     daemon.nothing_left().await;
 }
 
-/// What the solution prints, by question.
-fn exploit(folder: &Path, instance: &Ready) -> Vec<(String, String)> {
+/// What the solution in `folder` prints, by question.
+pub(crate) fn exploit(folder: &Path, instance: &Ready) -> Vec<(String, String)> {
     let (host, port) = instance.first();
     let mut run = Command::new(python());
     run.current_dir(folder)
         .args(["solution/exploit.py", host, &port.to_string()])
-        .env("PYTHONPATH", repository_root().join("scripts/shim"))
+        .env("PYTHONPATH", repository_root().join("templates/python"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let said = Finished::of(&mut run).fine();
     let answer = |line: &str| {

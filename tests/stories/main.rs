@@ -11,6 +11,7 @@
 
 mod author_breaks;
 mod author_pushes;
+mod author_reads_verdict;
 mod daemon_killed;
 mod engine_faults;
 mod examples;

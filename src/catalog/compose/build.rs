@@ -66,7 +66,7 @@ fn check_keys(map: &Map, report: &mut Report) {
         let key = entry.key.as_str();
         if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
             let message = format!("`build.{key}` is not allowed: {why}");
-            report.error(rules::HARDEN014, entry.key_span, message, "remove it");
+            report.refuse(rules::HARDEN014, entry.key_span, message, "remove it");
         } else if IGNORED.contains(&key) {
             let message = format!("`build.{key}` has no effect");
             report.warning(rules::HARDEN022, entry.key_span, message, "remove it");
@@ -93,7 +93,7 @@ fn context_path(text: &str, entry: &Entry, report: &mut Report) -> Option<String
     };
     let message = format!("the build context `{}` {fault}", shown(text));
     let hint = "name a folder of the challenge such as `./services/web`";
-    report.error(rules::HARDEN014, entry.value.span, message, hint);
+    report.refuse(rules::HARDEN014, entry.value.span, message, hint);
     None
 }
 
@@ -104,7 +104,7 @@ fn dockerfile_path(text: &str, entry: &Entry, report: &mut Report) -> Option<Str
         Err(fault) => fault,
     };
     let message = format!("the Dockerfile `{}` {fault}", shown(text));
-    report.error(rules::HARDEN014, entry.value.span, message, "name a file of the context");
+    report.refuse(rules::HARDEN014, entry.value.span, message, "name a file of the context");
     None
 }
 
@@ -132,17 +132,17 @@ fn args_of(entry: &Entry, report: &mut Report) -> std::collections::BTreeMap<Str
         return args;
     }
     for Pair { key, value, at, .. } in pairs("args", &entry.value, report) {
-        if interpolate::is_answer(&key) {
-            let message =
-                format!("the build argument `{}` would put an answer into the image", shown(&key));
-            report.error(rules::COMPOSE005, at, message, "read `/answers/<id>` at run time");
-        } else if key.is_empty() || key.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            report.error(rules::COMPOSE007, at, "a build argument has no valid name", "name it");
+        if interpolate::is_answer(key.trim()) {
+            // Refused by `audit::compose` (COMPOSE005).
+            continue;
+        }
+        if key.is_empty() || key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            report.refuse(rules::COMPOSE007, at, "a build argument has no valid name", "name it");
         } else if let Some(value) = value {
             args.insert(key, value);
         } else {
             let message = format!("the build argument `{}` has no value", shown(&key));
-            report.error(rules::COMPOSE010, at, message, "write `NAME: value`");
+            report.refuse(rules::COMPOSE010, at, message, "write `NAME: value`");
         }
     }
     args
@@ -164,7 +164,7 @@ pub(super) fn image(entry: &Entry, report: &mut Report) -> Option<String> {
     if !is_fine {
         let message = format!("`{}` is no image reference", shown(&text));
         let hint = "write e.g. `nginx:1.27` or `registry.example/team/app@sha256:…`";
-        report.error(rules::COMPOSE007, entry.value.span, message, hint);
+        report.refuse(rules::COMPOSE007, entry.value.span, message, hint);
         return None;
     }
     Some(text)

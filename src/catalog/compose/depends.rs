@@ -95,7 +95,7 @@ pub(super) fn check(drafts: &mut [Draft], report: &mut Report) {
                 None => {
                     let message = format!("there is no service `{}`", shown(&wish.name));
                     let hint = suggestion(&wish.name, &words);
-                    report.error(rules::COMPOSE009, wish.at, message, hint);
+                    report.refuse(rules::COMPOSE009, wish.at, message, hint);
                 }
             }
         }
@@ -113,6 +113,6 @@ pub(super) fn check(drafts: &mut [Draft], report: &mut Report) {
             .find(|draft| cycle.first() == Some(&draft.service.name.as_str()))
             .map_or(Span::default(), |draft| draft.depends_at);
         let message = format!("`depends_on` goes in a circle: {}", cycle.join(" -> "));
-        report.error(rules::COMPOSE009, at, message, "break the circle");
+        report.refuse(rules::COMPOSE009, at, message, "break the circle");
     }
 }

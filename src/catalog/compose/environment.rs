@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Pair, Place, interpolate, pairs};
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::rules;
-use crate::catalog::spanned::{Entry, Node, ScalarKind, Span};
+use crate::catalog::spanned::{Node, ScalarKind, Span};
 use crate::model::Question;
 use crate::model::compose::AnswerVariable;
 
@@ -24,7 +24,7 @@ pub(super) fn read(node: &Node, place: Place<'_>, report: &mut Report) -> Enviro
     for pair in pairs("environment", node, report) {
         if !is_name(&pair.key) {
             let message = format!("`{}` is no name of a variable", shown(&pair.key));
-            report.error(rules::COMPOSE007, pair.at, message, "write `NAME: value`");
+            report.refuse(rules::COMPOSE007, pair.at, message, "write `NAME: value`");
         } else if place.is_rotator() {
             rotator_variable(pair, place.around.questions, &mut environment, report);
         } else {
@@ -45,7 +45,7 @@ fn variable(pair: Pair<'_>, environment: &mut Environment, report: &mut Report) 
     let Pair { key, value, at, node } = pair;
     if interpolate::is_answer(&key) {
         let message = format!("`{key}` is reserved for `flag-rotator`", key = shown(&key));
-        report.error(rules::HARDEN013, at, message, "read the file `/answers/<id>` instead");
+        report.refuse(rules::HARDEN013, at, message, "read the file `/answers/<id>` instead");
         return;
     }
     let is_bool = node
@@ -64,7 +64,7 @@ fn variable(pair: Pair<'_>, environment: &mut Environment, report: &mut Report) 
                 "`{}` has no value: nothing of the node's environment is passed on",
                 shown(&key)
             );
-            report.error(rules::COMPOSE010, at, message, "write `NAME: value`, or remove it");
+            report.refuse(rules::COMPOSE010, at, message, "write `NAME: value`, or remove it");
         }
     }
 }
@@ -82,7 +82,7 @@ fn rotator_variable(
         Some(value) => interpolate::whole_variable(value).map(str::to_owned),
     };
     if let Some(source) = source.filter(|source| interpolate::is_answer(source)) {
-        if let Some(question) = question_of(&source, questions, at, report) {
+        if let Some(question) = question_of(&source, &key, questions, at, report) {
             environment.answers.retain(|variable| variable.name != key);
             environment.answers.push(AnswerVariable { name: key, question });
         }
@@ -90,13 +90,13 @@ fn rotator_variable(
     }
     if interpolate::is_answer(&key) {
         let message = format!("`{}` has a value of its own, but answers are minted", shown(&key));
-        report.error(rules::STRUCT006, at, message, format!("write `- {}` alone", shown(&key)));
+        report.refuse(rules::HARDEN013, at, message, format!("write `- {}` alone", shown(&key)));
         return;
     }
     match value {
         None => {
             let message = format!("`{}` has no value", shown(&key));
-            report.error(rules::COMPOSE010, at, message, "write `NAME: value`, or remove it");
+            report.refuse(rules::COMPOSE010, at, message, "write `NAME: value`, or remove it");
         }
         Some(value) => match interpolate::expand(&value, 0) {
             Ok(value) => {
@@ -105,63 +105,35 @@ fn rotator_variable(
             Err(interpolate::Problem::Answer(_)) => {
                 let message = format!("`{}` mixes an answer with other text", shown(&key));
                 let hint = "pass the answer alone, and put them together in the script";
-                report.error(rules::STRUCT006, at, message, hint);
+                report.refuse(rules::HARDEN013, at, message, hint);
             }
             Err(problem) => interpolate::report_problem(&problem, at, report),
         },
     }
 }
 
-/// The dynamic question whose answer `ANSWER_<ID>` names.
+/// The dynamic question whose answer `ANSWER_<ID>` names. A key that names another question, or
+/// none, is for `audit::structure` to judge; a value that does so would be empty, so it is refused.
 fn question_of(
     variable: &str,
+    key: &str,
     questions: Option<&[Question]>,
     at: Span,
     report: &mut Report,
 ) -> Option<String> {
     let suffix = variable.strip_prefix("ANSWER_").unwrap_or(variable);
     let Some(questions) = questions else { return Some(suffix.to_ascii_lowercase()) };
-    let question =
-        questions.iter().find(|question| question.id.as_str().to_ascii_uppercase() == suffix);
-    let (fault, hint) = match question {
-        Some(question) if question.mode.is_dynamic() => return Some(question.id.to_string()),
-        Some(question) => (
-            format!(
-                "`{}` is the answer of `{}`, which is not minted",
-                shown(variable),
-                question.id
-            ),
-            "remove it",
-        ),
-        None => (
-            format!("`{}` belongs to no question", shown(variable)),
-            "declare the question in `metadata.yaml`, or remove it",
-        ),
-    };
-    report.error(rules::STRUCT006, at, fault, hint);
-    None
-}
-
-/// Reports dynamic questions that the rotator does not know of.
-pub(super) fn check_rotator(
-    environment: &Environment,
-    entry: Option<&Entry>,
-    at: Span,
-    questions: Option<&[Question]>,
-    report: &mut Report,
-) {
-    let missing: Vec<String> = questions
-        .unwrap_or_default()
-        .iter()
-        .filter(|question| question.mode.is_dynamic())
-        .filter(|question| {
-            environment.answers.iter().all(|variable| variable.question != question.id.as_str())
-        })
-        .map(|question| format!("`ANSWER_{}`", question.id.as_str().to_ascii_uppercase()))
-        .collect();
-    if !missing.is_empty() {
-        let at = entry.map_or(at, |entry| entry.key_span);
-        let message = format!("the environment of `flag-rotator` lacks {}", missing.join(", "));
-        report.error(rules::STRUCT006, at, message, "add each to `environment`, without a value");
+    let question = questions.iter().find(|question| {
+        question.mode.is_dynamic() && question.id.as_str().to_ascii_uppercase() == suffix
+    });
+    if question.is_none() && key != variable {
+        let message = format!(
+            "`{}` takes the value of `{}`, which is no minted answer",
+            shown(key),
+            shown(variable)
+        );
+        let hint = "name the variable of a question without `answer`, or remove it";
+        report.refuse(rules::COMPOSE010, at, message, hint);
     }
+    question.map(|question| question.id.to_string())
 }

@@ -59,7 +59,7 @@ fn read_test(node: &Node, report: &mut Report) -> Option<Test> {
     let Some(items) = node.as_list() else {
         let line = report.loose_text(rules::COMPOSE007, "test", node)?;
         if line.trim().is_empty() {
-            report.error(rules::COMPOSE007, node.span, "`test` is blank", "write a command");
+            report.refuse(rules::COMPOSE007, node.span, "`test` is blank", "write a command");
             return None;
         }
         return Some(Test::Run(HealthTest::Shell(line)));
@@ -82,7 +82,7 @@ fn read_test(node: &Node, report: &mut Report) -> Option<Test> {
         _ => {
             let message = "a list as `test` begins with `CMD`, `CMD-SHELL` or `NONE`";
             let hint = "write `[\"CMD\", \"curl\", …]` or `[\"CMD-SHELL\", \"one line\"]`";
-            report.error(rules::COMPOSE007, node.span, message, hint);
+            report.refuse(rules::COMPOSE007, node.span, message, hint);
             None
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn read_duration(entry: &Entry, report: &mut Report) -> Option<u64> {
     if millis.is_none() {
         let message = format!("`{}` cannot be `{}`", shown(&entry.key), shown(&text));
         let hint = "write a duration such as `500ms`, `10s` or `1m30s`";
-        report.error(rules::COMPOSE007, entry.value.span, message, hint);
+        report.refuse(rules::COMPOSE007, entry.value.span, message, hint);
     }
     millis
 }
@@ -132,7 +132,7 @@ fn retries(map: &Map, report: &mut Report) -> u32 {
         }
         Some(_) => {
             let message = format!("`retries` is not between 1 and {MAX_RETRIES}");
-            report.error(rules::COMPOSE007, entry.value.span, message, "write e.g. `30`");
+            report.refuse(rules::COMPOSE007, entry.value.span, message, "write e.g. `30`");
             DEFAULT
         }
     }

@@ -96,21 +96,21 @@ pub(super) fn report_problem(problem: &Problem, at: Span, report: &mut Report) {
                 shown(name)
             );
             let hint = format!("write a default, `${{{}:-…}}`, or the value", shown(name));
-            report.error(rules::COMPOSE010, at, message, hint);
+            report.refuse(rules::COMPOSE010, at, message, hint);
         }
         Problem::Answer(name) => {
             let message = format!("`{}` is a minted answer; it may not stand here", shown(name));
             let hint = "pass it through in the environment of `flag-rotator`, or read \
                         `/answers/<id>`";
-            report.error(rules::HARDEN013, at, message, hint);
+            report.refuse(rules::HARDEN013, at, message, hint);
         }
         Problem::Required(message) => {
             let message = format!("a required variable has no value: {}", shown(message));
-            report.error(rules::COMPOSE010, at, message, "write the value in the file");
+            report.refuse(rules::COMPOSE010, at, message, "write the value in the file");
         }
         Problem::Malformed => {
             let message = "a `$` here begins no variable";
-            report.error(rules::COMPOSE010, at, message, "write `$$` for a dollar sign");
+            report.refuse(rules::COMPOSE010, at, message, "write `$$` for a dollar sign");
         }
     }
 }

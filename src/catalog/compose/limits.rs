@@ -67,7 +67,7 @@ impl Wishes {
                 "shm_size" => "write e.g. `64m`",
                 _ => "write at least `6m`",
             };
-            report.error(rules::COMPOSE007, at, message, hint);
+            report.refuse(rules::COMPOSE007, at, message, hint);
         }
     }
 
@@ -83,14 +83,14 @@ impl Wishes {
                     if replicas.is_some_and(|replicas| replicas != 1) {
                         let message = "a service is one container; `replicas` must be 1";
                         let hint = "write the service twice";
-                        report.error(rules::HARDEN015, entry.value.span, message, hint);
+                        report.refuse(rules::HARDEN015, entry.value.span, message, hint);
                     }
                 }
                 key if key.starts_with("x-") => (),
                 "mode" | "restart_policy" | "placement" | "labels" | "endpoint_mode"
                 | "update_config" | "rollback_config" => {
                     let message = format!("`deploy.{}` is not allowed: it is ours", entry.key);
-                    report.error(rules::HARDEN015, entry.key_span, message, "remove it");
+                    report.refuse(rules::HARDEN015, entry.key_span, message, "remove it");
                 }
                 _ => report.unknown_key(rules::COMPOSE008, "`deploy`", entry, &["resources"]),
             }
@@ -145,13 +145,12 @@ impl Wishes {
     }
 
     /// The effective limits: wishes, then defaults, then ceilings.
-    pub(super) fn settle(&self, place: Place<'_>, at: Span, report: &mut Report) -> Limits {
+    pub(super) fn settle(&self, place: Place<'_>, report: &mut Report) -> Limits {
         let policy = place.around.policy;
         let mut limits = Limits::default();
         limits.memory_bytes = limits.memory_bytes.min(policy.max_memory_bytes);
         limits.cpu_millis = limits.cpu_millis.min(policy.max_cpu_millis);
         limits.pids = limits.pids.min(policy.max_pids);
-        self.say_defaults(&limits, place, at, report);
         if let Some((memory, at)) = self.memory {
             limits.memory_bytes =
                 cut(memory, policy.max_memory_bytes, "memory", at, shown_bytes, report);
@@ -176,21 +175,6 @@ impl Wishes {
         }
         limits
     }
-
-    fn say_defaults(&self, defaults: &Limits, place: Place<'_>, at: Span, report: &mut Report) {
-        let mut missing = Vec::new();
-        if self.memory.is_none() {
-            missing.push(format!("memory ({} is used)", shown_bytes(defaults.memory_bytes)));
-        }
-        if self.cpu.is_none() {
-            missing.push(format!("cpus ({} is used)", shown_cpu(defaults.cpu_millis)));
-        }
-        if !missing.is_empty() {
-            let message = format!("`{}` has no limit for {}", place.service, missing.join(" and "));
-            let hint = "add `deploy: {resources: {limits: {cpus: …, memory: …}}}`";
-            report.warning(rules::COMPOSE006, at, message, hint);
-        }
-    }
 }
 
 fn set<T: PartialEq + Copy>(
@@ -202,7 +186,7 @@ fn set<T: PartialEq + Copy>(
 ) {
     if slot.is_some_and(|(old, _)| old != value) {
         let message = format!("`{key}` contradicts another limit of this service");
-        report.error(rules::COMPOSE007, at, message, "keep `deploy.resources.limits` only");
+        report.refuse(rules::COMPOSE007, at, message, "keep `deploy.resources.limits` only");
         return;
     }
     *slot = Some((value, at));
@@ -246,7 +230,7 @@ fn nofile(entry: &Entry, report: &mut Report) -> Option<(i64, i64, Span)> {
     };
     if soft > hard || hard < 64 {
         let message = "`nofile` must be at least 64, and `soft` at most `hard`";
-        report.error(rules::COMPOSE007, at, message, "write e.g. `{soft: 4096, hard: 16384}`");
+        report.refuse(rules::COMPOSE007, at, message, "write e.g. `{soft: 4096, hard: 16384}`");
         return None;
     }
     Some((soft, hard, at))
@@ -269,5 +253,5 @@ fn check_reservations(entry: &Entry, report: &mut Report) {
 
 fn refuse_devices(entry: &Entry, report: &mut Report) {
     let message = "`devices` is not allowed: it hands out devices of the node";
-    report.error(rules::HARDEN004, entry.key_span, message, "remove it");
+    report.refuse(rules::HARDEN004, entry.key_span, message, "remove it");
 }

@@ -44,13 +44,13 @@ pub(super) fn declared(
     };
     if map.entries.len() > MAX_NETWORKS {
         let message = format!("{} networks are more than {MAX_NETWORKS}", map.entries.len());
-        report.error(rules::HARDEN016, entry.key_span, message, "use fewer");
+        report.refuse(rules::HARDEN016, entry.key_span, message, "use fewer");
         return networks;
     }
     for network in &map.entries {
         if !is_name(&network.key) {
             let message = format!("`{}` is no name of a network", shown(&network.key));
-            report.error(rules::COMPOSE007, network.key_span, message, "use letters and digits");
+            report.refuse(rules::COMPOSE007, network.key_span, message, "use letters and digits");
         }
         networks.insert(network.key.clone(), declaration(network, report));
     }
@@ -87,7 +87,7 @@ fn check_driver(entry: &Entry, report: &mut Report) {
     let Some(driver) = report.loose_text(rules::COMPOSE007, "driver", &entry.value) else { return };
     if driver != "bridge" {
         let message = format!("the network driver `{}` is not allowed", shown(&driver));
-        report.error(rules::HARDEN008, entry.value.span, message, "remove it, or write `bridge`");
+        report.refuse(rules::HARDEN008, entry.value.span, message, "remove it, or write `bridge`");
     }
 }
 
@@ -98,7 +98,7 @@ fn refuse_or_unknown(entry: &Entry, map: &Map, report: &mut Report) {
         Some(_) if key == "external" && is_false(map) => (),
         Some((_, why)) => {
             let message = format!("`{key}` of a network is not allowed: {why}");
-            report.error(rules::HARDEN008, entry.key_span, message, "remove it");
+            report.refuse(rules::HARDEN008, entry.key_span, message, "remove it");
         }
         None if key.starts_with("x-") => (),
         None => report.unknown_key(rules::COMPOSE008, "a network", entry, &["internal", "driver"]),
@@ -148,7 +148,7 @@ fn long(network: &Entry, report: &mut Report) -> NetworkUse {
         } else if REFUSED_USE.contains(&key) {
             let message = format!("`{key}` is not allowed: addresses are ours");
             let hint = "services find each other by their names, and by `aliases`";
-            report.error(rules::HARDEN007, entry.key_span, message, hint);
+            report.refuse(rules::HARDEN007, entry.key_span, message, hint);
         } else if !key.starts_with("x-") {
             report.unknown_key(rules::COMPOSE008, "a network of a service", entry, &["aliases"]);
         }
@@ -162,14 +162,14 @@ fn aliases(node: &Node, report: &mut Report) -> Vec<String> {
         let Some(alias) = report.loose_text(rules::COMPOSE007, "aliases", item) else { continue };
         if !is_host(&alias) {
             let message = format!("`{}` is no host name", shown(&alias));
-            report.error(rules::COMPOSE007, item.span, message, "use letters, digits, `-`, `.`");
+            report.refuse(rules::COMPOSE007, item.span, message, "use letters, digits, `-`, `.`");
         } else if !aliases.contains(&alias) {
             aliases.push(alias);
         }
     }
     if aliases.len() > MAX_ALIASES {
         let message = format!("{} aliases are more than {MAX_ALIASES}", aliases.len());
-        report.error(rules::HARDEN016, node.span, message, "use fewer");
+        report.refuse(rules::HARDEN016, node.span, message, "use fewer");
     }
     aliases
 }

@@ -26,7 +26,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Vec<Port> {
     }
     if ports.len() > MAX_PORTS {
         let message = format!("{} ports are more than {MAX_PORTS}", ports.len());
-        report.error(rules::HARDEN016, node.span, message, "publish what players need");
+        report.refuse(rules::HARDEN016, node.span, message, "publish what players need");
         ports.truncate(MAX_PORTS);
     }
     ports
@@ -45,7 +45,7 @@ pub(super) fn check_expose(node: &Node, report: &mut Report) {
 
 fn fault(text: &str, reason: &str, at: Span, report: &mut Report) {
     let message = format!("the port `{}` {reason}", shown(text));
-    report.error(rules::COMPOSE011, at, message, "write `80`, `\"8080:80\"` or `\"53/udp\"`");
+    report.refuse(rules::COMPOSE011, at, message, "write `80`, `\"8080:80\"` or `\"53/udp\"`");
 }
 
 fn short(item: &Node, report: &mut Report) -> Option<Vec<Port>> {
@@ -111,7 +111,7 @@ fn long(item: &Node, report: &mut Report) -> Option<Vec<Port>> {
     let map = item.as_map()?;
     report.only_keys(rules::COMPOSE008, "a port", map, LONG_KEYS);
     let Some(target) = map.get("target") else {
-        report.error(rules::COMPOSE011, item.span, "the port has no `target`", "add `target: 80`");
+        report.refuse(rules::COMPOSE011, item.span, "the port has no `target`", "add `target: 80`");
         return None;
     };
     let text = report.loose_text(rules::COMPOSE011, "target", &target.value)?;

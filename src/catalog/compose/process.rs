@@ -4,7 +4,7 @@ use super::{Place, health, networks, one_or_many, pairs, volumes, words};
 use crate::catalog::decode::{Report, parse_integer, shown, suggestion};
 use crate::catalog::quantity::shown_millis;
 use crate::catalog::rules;
-use crate::catalog::spanned::{Entry, Node};
+use crate::catalog::spanned::{Entry, Node, ScalarKind};
 use crate::model::compose::{Restart, ServiceProtocol};
 
 /// The capabilities that every container has unless it drops them, and all that `cap_add` may
@@ -62,7 +62,7 @@ pub(super) fn command(entry: &Entry, report: &mut Report) -> Option<Vec<String>>
     let words = words::split(&line);
     if words.is_none() {
         let message = format!("`{}` has a quote or backslash that nothing closes", entry.key);
-        report.error(rules::COMPOSE007, entry.value.span, message, "close it, or write a list");
+        report.refuse(rules::COMPOSE007, entry.value.span, message, "close it, or write a list");
     }
     words
 }
@@ -82,7 +82,7 @@ pub(super) fn user(node: &Node, report: &mut Report) -> Option<String> {
         return Some(text);
     }
     let message = format!("`{}` is no user", shown(&text));
-    report.error(rules::COMPOSE007, node.span, message, "write `name`, `1000` or `1000:1000`");
+    report.refuse(rules::COMPOSE007, node.span, message, "write `name`, `1000` or `1000:1000`");
     None
 }
 
@@ -100,7 +100,7 @@ pub(super) fn working_dir(node: &Node, report: &mut Report) -> Option<String> {
         Err(fault) => {
             let rule = if is_kernel { rules::HARDEN006 } else { rules::COMPOSE007 };
             let message = format!("the working directory `{}` {fault}", shown(&text));
-            report.error(rule, node.span, message, "write e.g. `/app`");
+            report.refuse(rule, node.span, message, "write e.g. `/app`");
             None
         }
     }
@@ -114,7 +114,7 @@ pub(super) fn hostname(node: &Node, report: &mut Report) -> Option<String> {
     }
     let message = format!("`{}` is no host name", shown(&text));
     let hint = "use at most 63 letters, digits and `-`";
-    report.error(rules::HARDEN007, node.span, message, hint);
+    report.refuse(rules::HARDEN007, node.span, message, hint);
     None
 }
 
@@ -127,7 +127,7 @@ pub(super) fn stop_signal(node: &Node, report: &mut Report) -> Option<String> {
         return Some(name);
     }
     let message = format!("`{}` is no name of a signal", shown(&text));
-    report.error(rules::COMPOSE007, node.span, message, suggestion(&name, SIGNALS));
+    report.refuse(rules::COMPOSE007, node.span, message, suggestion(&name, SIGNALS));
     None
 }
 
@@ -165,7 +165,7 @@ pub(super) fn restart(node: &Node, report: &mut Report) -> Option<Restart> {
         }
         _ => format!("`restart` cannot be `{}`", shown(&text)),
     };
-    report.error(rules::COMPOSE007, node.span, fault, "write `\"no\"` or `on-failure`");
+    report.refuse(rules::COMPOSE007, node.span, fault, "write `\"no\"` or `on-failure`");
     None
 }
 
@@ -189,7 +189,7 @@ pub(super) fn capabilities(
         } else {
             let message = format!("the capability `{}` is not allowed", shown(&name));
             let hint = format!("these are: {}", CAPABILITIES.join(", "));
-            report.error(rules::HARDEN002, item.span, message, hint);
+            report.refuse(rules::HARDEN002, item.span, message, hint);
         }
     }
     kept.sort_unstable();
@@ -210,24 +210,28 @@ fn capability_names<'n>(entry: Option<&'n Entry>, report: &mut Report) -> Vec<(&
 
 /// Reads `labels`, of which one means something.
 pub(super) fn protocol(node: &Node, report: &mut Report) -> ServiceProtocol {
-    let mut protocol = ServiceProtocol::Http;
+    let mut protocol = None;
     for pair in pairs("labels", node, report) {
         if pair.key != PROTOCOL_LABEL {
             let message = format!("the label `{}` is dropped", shown(&pair.key));
             report.warning(rules::HARDEN022, pair.at, message, "remove it");
             continue;
         }
-        let value = pair.value.unwrap_or_default();
-        match ServiceProtocol::from_word(&value) {
-            Some(known) => protocol = known,
+        let is_text = pair.node.as_scalar().is_some_and(|it| it.kind == ScalarKind::Text);
+        match pair.value.filter(|_| is_text) {
+            // A word that is none is judged by `audit::structure` (STRUCT012).
+            Some(value) => {
+                let known = ServiceProtocol::from_word(&value).unwrap_or(ServiceProtocol::Http);
+                protocol.get_or_insert(known);
+            }
             None => {
-                let message =
-                    format!("`{PROTOCOL_LABEL}` cannot be `{}`; `http` is used", shown(&value));
-                report.warning(rules::STRUCT012, pair.at, message, "write `http` or `tcp`");
+                let message = format!("the label `{PROTOCOL_LABEL}` has no text, so no effect");
+                let hint = format!("write `{PROTOCOL_LABEL}: tcp`, or remove it");
+                report.warning(rules::HARDEN022, pair.at, message, hint);
             }
         }
     }
-    protocol
+    protocol.unwrap_or(ServiceProtocol::Http)
 }
 
 /// Checks `sysctls`: one is harmless and always in force, all others are refused.
@@ -241,7 +245,7 @@ pub(super) fn check_sysctls(node: &Node, place: Place<'_>, report: &mut Report) 
             "net.ipv4.ip_forward" if place.is_gateway() => (),
             key => {
                 let message = format!("the sysctl `{}` is not allowed", shown(key));
-                report.error(rules::HARDEN005, pair.at, message, "remove it");
+                report.refuse(rules::HARDEN005, pair.at, message, "remove it");
             }
         }
     }

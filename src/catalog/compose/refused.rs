@@ -110,6 +110,21 @@ pub(super) fn report(table: &[Refusal], place: &str, entry: &Entry, report: &mut
         return false;
     };
     let message = format!("`{}` is not allowed in {place}: {}", shown(&entry.key), refusal.why);
-    report.error(refusal.rule, entry.key_span, message, refusal.instead);
+    report.refuse(refusal.rule, entry.key_span, message, refusal.instead);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::rules;
+
+    #[test]
+    fn the_page_of_the_rule_names_every_refused_key() {
+        for refusal in TOP_LEVEL.iter().chain(SERVICE) {
+            let rule = rules::find(refusal.rule).unwrap();
+            let key = format!("`{}`", refusal.key);
+            assert!(rule.why.contains(&key), "{} does not name {key}", refusal.rule);
+        }
+    }
 }

@@ -76,7 +76,7 @@ pub(super) fn read(
     around: &Surroundings<'_>,
     report: &mut Report,
 ) -> Option<Draft> {
-    let map = report.map(rules::COMPOSE001, &format!("services.{name}"), &entry.value)?;
+    let map = report.map(rules::COMPOSE007, &format!("services.{name}"), &entry.value)?;
     let place = Place { service: name.as_str(), around };
     let at = entry.key_span;
     let mut reader = Reader::new(Draft::new(name.clone(), at));
@@ -86,7 +86,7 @@ pub(super) fn read(
             reader.key(key, place, report);
         }
     }
-    let environment = environment(map, at, place, report);
+    let environment = environment(map, place, report);
     let service = &mut reader.draft.service;
     service.environment = environment.literal;
     service.answer_environment = environment.answers;
@@ -232,9 +232,9 @@ impl Reader {
         let mut draft = self.draft;
         if !self.has_image {
             let message = format!("the service `{}` has no image", shown(place.service));
-            report.error(rules::COMPOSE007, at, message, "add `build: ./services/…` or `image:`");
+            report.refuse(rules::COMPOSE007, at, message, "add `build: ./services/…` or `image:`");
         }
-        draft.service.limits = self.limits.settle(place, at, report);
+        draft.service.limits = self.limits.settle(place, report);
         draft.service.tmpfs = tmpfs(&self.mounts, draft.service.limits.memory_bytes, report);
         draft.service.volumes = self.mounts.volumes;
         draft.volume_uses = self.mounts.uses;
@@ -269,35 +269,26 @@ fn process_key(service: &mut Service, entry: &Entry, report: &mut Report) {
     }
 }
 
-fn environment(map: &Map, at: Span, place: Place<'_>, report: &mut Report) -> Environment {
-    let entry = map.get("environment");
-    let environment = match entry.filter(|entry| !entry.value.is_null()) {
+fn environment(map: &Map, place: Place<'_>, report: &mut Report) -> Environment {
+    match map.get("environment").filter(|entry| !entry.value.is_null()) {
         Some(entry) => environment::read(&entry.value, place, report),
         None => Environment::default(),
-    };
-    if place.is_rotator() {
-        environment::check_rotator(&environment, entry, at, place.around.questions, report);
     }
-    environment
 }
 
+/// The ports that players reach. Those of `flag-rotator` are never published: it is gone before
+/// anybody could reach them (STRUCT008 says so).
 fn published(entry: &Entry, place: Place<'_>, report: &mut Report) -> Vec<Port> {
     let ports = ports::read(&entry.value, report);
-    if place.is_rotator() && !ports.is_empty() {
-        let message = "`flag-rotator` publishes ports, but it only writes answers and exits";
-        report.error(rules::STRUCT008, entry.key_span, message, "remove `ports`");
-    }
-    ports
+    if place.is_rotator() { Vec::new() } else { ports }
 }
 
 fn x_answers(node: &Node, report: &mut Report) -> Vec<Wanted> {
     let items = report.list(rules::COMPOSE007, "x-answers", node).unwrap_or_default();
     items
         .iter()
-        .filter_map(|item| {
-            let id = report.loose_text(rules::COMPOSE007, "x-answers", item)?;
-            Some(Wanted::One(id, item.span))
-        })
+        .filter_map(|item| report.loose_text(rules::COMPOSE007, "x-answers", item))
+        .map(Wanted::One)
         .collect()
 }
 

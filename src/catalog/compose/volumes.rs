@@ -38,7 +38,7 @@ pub(super) enum Wanted {
     /// All of them.
     Whole,
     /// The one of this question.
-    One(String, Span),
+    One(String),
 }
 
 /// Whether mounts below `/answers` are wishes.
@@ -58,13 +58,13 @@ pub(super) fn declared(entry: Option<&Entry>, report: &mut Report) -> Vec<String
     };
     if map.entries.len() > MAX_VOLUMES {
         let message = format!("{} volumes are more than {MAX_VOLUMES}", map.entries.len());
-        report.error(rules::HARDEN016, entry.key_span, message, "use fewer");
+        report.refuse(rules::HARDEN016, entry.key_span, message, "use fewer");
         return Vec::new();
     }
     for volume in &map.entries {
         if !is_name(&volume.key) {
             let message = format!("`{}` is no name of a volume", shown(&volume.key));
-            report.error(rules::COMPOSE007, volume.key_span, message, "use letters and digits");
+            report.refuse(rules::COMPOSE007, volume.key_span, message, "use letters and digits");
         }
         if !volume.value.is_null()
             && let Some(map) = report.map(rules::COMPOSE007, &shown(&volume.key), &volume.value)
@@ -89,7 +89,7 @@ fn check_declaration(map: &Map, report: &mut Report) {
                 let message = format!(
                     "`{key}` of a volume is not allowed: volumes are private to the instance"
                 );
-                report.error(rules::HARDEN008, entry.key_span, message, "leave the volume empty");
+                report.refuse(rules::HARDEN008, entry.key_span, message, "leave the volume empty");
             }
             _ if key.starts_with("x-") => (),
             _ => report.unknown_key(rules::COMPOSE008, "a volume", entry, &["labels"]),
@@ -126,7 +126,7 @@ impl Mounts {
                     }
                     _ => {
                         let message = format!("there is no tmpfs option `{}`", shown(option));
-                        report.error(rules::COMPOSE007, item.span, message, "use `size=64m`");
+                        report.refuse(rules::COMPOSE007, item.span, message, "use `size=64m`");
                     }
                 }
             }
@@ -149,13 +149,13 @@ impl Mounts {
             Ok(target) => target,
             Err(fault) => {
                 let message = format!("the mount target `{}` {fault}", shown(text));
-                report.error(rules::HARDEN006, at, message, "mount at a folder such as `/data`");
+                report.refuse(rules::HARDEN006, at, message, "mount at a folder such as `/data`");
                 return None;
             }
         };
         if self.targets.contains(&target) {
             let message = format!("something is mounted at `{}` already", shown(&target));
-            report.error(rules::COMPOSE007, at, message, "remove one of the two");
+            report.refuse(rules::COMPOSE007, at, message, "remove one of the two");
             return None;
         }
         self.targets.push(target.clone());
@@ -173,20 +173,20 @@ impl Mounts {
             let is_fine = mount.source.is_some()
                 && match (below, &mount.subpath) {
                     (Some(id), Some(subpath)) => subpath == id,
-                    (Some(id), None) => !id.contains('/'),
+                    (Some(id), None) => is_question_id(id),
                     (None, subpath) => subpath.is_none(),
                 };
             match below {
                 _ if !is_fine => refuse_answers(&target, at, report),
                 None => self.answers.push(Wanted::Whole),
-                Some(id) => self.answers.push(Wanted::One(id.to_owned(), at)),
+                Some(id) => self.answers.push(Wanted::One(id.to_owned())),
             }
             return;
         }
         if mount.subpath.is_some() {
             let message = "`subpath` is understood only for answers";
             let hint = "mount the whole volume, or an answer at `/answers/<id>`";
-            report.error(rules::HARDEN006, at, message, hint);
+            report.refuse(rules::HARDEN006, at, message, hint);
             return;
         }
         self.volumes.push(VolumeMount {
@@ -209,7 +209,7 @@ impl Mounts {
         }
         report.only_keys(rules::COMPOSE008, "a mount", map, LONG_KEYS);
         let Some(target) = text("target", report) else {
-            report.error(rules::COMPOSE007, item.span, "the mount has no `target`", "add it");
+            report.refuse(rules::COMPOSE007, item.span, "the mount has no `target`", "add it");
             return None;
         };
         let is_read_only = map
@@ -267,7 +267,7 @@ fn short(item: &Node, report: &mut Report) -> Option<Mount> {
             "rw" | "nocopy" | "z" | "Z" | "consistent" | "cached" | "delegated" => (),
             _ => {
                 let message = format!("the mount option `{}` is not allowed", shown(option));
-                report.error(rules::HARDEN006, at, message, "use `ro` or nothing");
+                report.refuse(rules::HARDEN006, at, message, "use `ro` or nothing");
             }
         }
     }
@@ -282,7 +282,7 @@ fn check_source(source: &str, at: Span, report: &mut Report) -> Option<()> {
     }
     if !is_name(source) {
         let message = format!("`{}` is no name of a volume", shown(source));
-        report.error(rules::COMPOSE007, at, message, "declare a volume, and use its name");
+        report.refuse(rules::COMPOSE007, at, message, "declare a volume, and use its name");
         return None;
     }
     Some(())
@@ -298,13 +298,19 @@ fn refuse_kind(kind: &str, source: Option<&str>, at: Span, report: &mut Report) 
         format!("mounts of type `{}` are not allowed", shown(kind))
     };
     let hint = "copy files in the Dockerfile; use a named volume for data";
-    report.error(rules::HARDEN006, at, message, hint);
+    report.refuse(rules::HARDEN006, at, message, hint);
 }
 
 fn refuse_answers(target: &str, at: Span, report: &mut Report) {
     let message = format!("`{}` is where the platform puts answers", shown(target));
     let hint = "mount the answers volume at `/answers/<id>`, or write `x-answers: [<id>]`";
-    report.error(rules::HARDEN006, at, message, hint);
+    report.refuse(rules::HARDEN006, at, message, hint);
+}
+
+/// Whether a question may have this id; whether one has, `audit::structure` says.
+fn is_question_id(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn volume_subpath(entry: &Entry, report: &mut Report) -> Option<String> {
@@ -330,7 +336,7 @@ fn tmpfs_size(text: &str, at: Span, report: &mut Report) -> Option<u64> {
     let size = quantity::bytes(text).filter(|size| *size > 0);
     if size.is_none() {
         let message = format!("the size of a tmpfs cannot be `{}`", shown(text));
-        report.error(rules::COMPOSE007, at, message, "write e.g. `64m`");
+        report.refuse(rules::COMPOSE007, at, message, "write e.g. `64m`");
     }
     size
 }

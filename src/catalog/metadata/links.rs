@@ -1,4 +1,6 @@
 //! `entry_urls`: links on an instance's page, so nothing but plain absolute http(s) URLs.
+//!
+//! A link that is not plain is left out and said; the challenge runs without it.
 
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::rules;
@@ -11,47 +13,67 @@ const MAX_URL_BYTES: usize = 2048;
 pub(super) fn entry_urls(node: &Node, report: &mut Report) -> Option<Vec<String>> {
     let items = report.list(rules::META013, "entry_urls", node)?;
     if items.len() > MAX_URLS {
-        let message = format!("`entry_urls` has {} items, more than {MAX_URLS}", items.len());
-        report.error(rules::META013, node.span, message, "keep the ones players need");
-        return None;
+        let message = format!(
+            "`entry_urls` has {} items; those after the first {MAX_URLS} are not shown",
+            items.len()
+        );
+        report.error(rules::META024, node.span, message, "keep the ones players need");
     }
     let mut urls = Vec::new();
+    let mut is_text = true;
     for (nth, item) in items.iter().enumerate() {
-        let Some(url) = report.text(rules::META013, "entry_urls", item) else { continue };
+        let Some(url) = report.text(rules::META013, "entry_urls", item) else {
+            is_text = false;
+            continue;
+        };
         match fault(&url) {
             None => urls.push(url),
-            Some(reason) => {
+            Some((rule, reason)) => {
                 let message = format!("`entry_urls[{nth}]`, `{}`, {reason}", shown(&url));
                 let hint = "write an absolute URL such as `https://example.org/`";
-                report.error(rules::META013, item.span, message, hint);
+                report.error(rule, item.span, message, hint);
             }
         }
     }
-    (urls.len() == items.len()).then_some(urls)
+    urls.truncate(MAX_URLS);
+    is_text.then_some(urls)
 }
 
-/// Why `url` is no link to show, if it is none.
-fn fault(url: &str) -> Option<&'static str> {
+/// Why `url` is no link to show, and by which rule, if it is none.
+fn fault(url: &str) -> Option<(&'static str, &'static str)> {
+    let contract = |reason| Some((rules::META013, reason));
+    let strict = |reason| Some((rules::META024, reason));
     if url.is_empty() {
-        return Some("is empty");
+        return contract("is empty");
     }
-    if url.len() > MAX_URL_BYTES {
-        return Some("has more than 2048 bytes");
-    }
-    if url.chars().any(|c| c.is_whitespace() || c.is_control() || "<>\"`\\^{}|".contains(c)) {
-        return Some("has a character that must be percent-encoded");
-    }
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Some("is not absolute");
+    let Some((scheme, rest)) = url.trim_start().split_once(':') else {
+        return contract("is not absolute");
     };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Some("has another scheme than http or https");
+        return contract("has another scheme than http or https");
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    (!is_authority(authority)).then_some("has no valid host")
+    let authority = match rest.strip_prefix("//") {
+        Some(rest) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None => "",
+    };
+    if authority.is_empty() {
+        return contract("has no host");
+    }
+    if url.len() > MAX_URL_BYTES {
+        strict("has more than 2048 bytes")
+    } else if url.chars().any(|c| c.is_whitespace() || c.is_control() || "<>\"`\\^{}|".contains(c))
+    {
+        strict("has a character that must be percent-encoded")
+    } else if authority.contains('@') {
+        strict("has a user name, which hides where the link leads")
+    } else if is_authority(authority) {
+        None
+    } else {
+        strict("has no valid host")
+    }
 }
 
-/// `host[:port]` without user information, which would only mislead.
+/// `host[:port]` that a browser can open.
 fn is_authority(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -88,16 +110,26 @@ mod tests {
             "/path",
             "http://",
             "http:///x",
+            "http:a",
+            "http://?x",
             "ftp://a",
+            "data:text/html,<b>",
+        ] {
+            assert_eq!(fault(url).map(|it| it.0), Some("META013"), "{url:?}");
+        }
+        for url in [
             "http://a b",
+            " http://a",
             "http://a\r\nX: y",
             "http://user:pw@h/",
             "http://h:99999/",
             "http://h:/",
+            "http://:80",
             "http://[::1",
-            "data:text/html,<b>",
+            "http://./",
+            "http://a/<b>",
         ] {
-            assert!(fault(url).is_some(), "{url:?}");
+            assert_eq!(fault(url).map(|it| it.0), Some("META024"), "{url:?}");
         }
     }
 }

@@ -3,29 +3,29 @@
 //! The mode is never declared; it follows from the shapes of `answer` and `choices`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
+use regex::RegexSet;
+
+use super::{unknown_key, without_value};
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node, ScalarKind, Span};
 use crate::model::{AnswerFormat, Question, QuestionId, QuestionMode};
 
-const KEYS: &[&str] = &["id", "prompt", "answer", "choices", "requires", "format"];
+pub(crate) const KEYS: &[&str] = &["id", "prompt", "answer", "choices", "requires", "format"];
 const MAX_QUESTIONS: usize = 200;
-
-/// A question and where its parts stand.
-struct Spanned {
-    question: Question,
-    requires_at: Span,
-}
 
 /// Reads the list; absent or null means the one implicit question.
 pub(super) fn read(entry: Option<&Entry>, report: &mut Report) -> Option<Vec<Question>> {
-    let Some(entry) = entry.filter(|entry| !entry.value.is_null()) else {
+    let Some(entry) = entry else { return Some(vec![implicit()]) };
+    if entry.value.is_null() {
+        without_value(entry, rules::META006, report);
         return Some(vec![implicit()]);
-    };
+    }
     let items = report.list(rules::META006, "questions", &entry.value)?;
     if items.is_empty() {
-        report.error(
+        report.refuse(
             rules::META006,
             entry.value.span,
             "`questions` is an empty list",
@@ -35,7 +35,7 @@ pub(super) fn read(entry: Option<&Entry>, report: &mut Report) -> Option<Vec<Que
     }
     if items.len() > MAX_QUESTIONS {
         let message = format!("{} questions are more than {MAX_QUESTIONS}", items.len());
-        report.error(rules::META006, entry.value.span, message, "split the challenge");
+        report.refuse(rules::META006, entry.value.span, message, "split the challenge");
         return None;
     }
     let mut seen = BTreeMap::new();
@@ -43,12 +43,9 @@ pub(super) fn read(entry: Option<&Entry>, report: &mut Report) -> Option<Vec<Que
     for item in items {
         questions.extend(question(item, &mut seen, report));
     }
-    check_requires(&questions, &seen, entry.key_span, report);
+    check_requires(items, entry.key_span, report);
     // With a hole in the list, whoever looks for an id would report a second fault for one.
-    if questions.len() != items.len() {
-        return None;
-    }
-    Some(questions.into_iter().map(|spanned| spanned.question).collect())
+    (questions.len() == items.len()).then_some(questions)
 }
 
 fn implicit() -> Question {
@@ -64,16 +61,17 @@ fn question(
     item: &Node,
     seen: &mut BTreeMap<QuestionId, Span>,
     report: &mut Report,
-) -> Option<Spanned> {
+) -> Option<Question> {
     let map = report.map(rules::META006, "questions", item)?;
-    report.only_keys(rules::META006, "a question", map, KEYS);
+    for entry in map.entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+        unknown_key(rules::META006, "a question", entry, KEYS, report);
+    }
     let id = id(map, item, seen, report);
     let prompt = prompt(map, item, report);
     let format = format(map, report);
     let mode = mode(map, format, report);
-    let (requires, requires_at) = requires(map, report);
-    let question = Question { id: id?, prompt: prompt?, mode: mode?, requires };
-    Some(Spanned { question, requires_at })
+    let requires = requires(map, report);
+    Some(Question { id: id?, prompt: prompt?, mode: mode?, requires: requires? })
 }
 
 fn present<'m>(map: &'m Map, key: &str) -> Option<&'m Node> {
@@ -87,19 +85,18 @@ fn id(
     report: &mut Report,
 ) -> Option<QuestionId> {
     let Some(node) = present(map, "id") else {
-        report.error(rules::META006, item.span, "the question has no `id`", "add `id: …`");
+        report.refuse(rules::META006, item.span, "the question has no `id`", "add `id: …`");
         return None;
     };
     let text = report.text(rules::META006, "id", node)?;
     let Ok(id) = text.parse::<QuestionId>() else {
         let message = format!("`{}` is no question id", shown(&text));
-        let hint = "use `^[a-z][a-z0-9_]*$`, at most 64 characters";
-        report.error(rules::META006, node.span, message, hint);
+        report.refuse(rules::META006, node.span, message, id_hint(&text));
         return None;
     };
     if let Some(first) = seen.get(&id) {
         let message = format!("the id `{id}` is already at {}:{}", first.line, first.column);
-        report.error(rules::META006, node.span, message, "rename one of the two");
+        report.refuse(rules::META006, node.span, message, "rename one of the two");
         return None;
     }
     seen.insert(id.clone(), node.span);
@@ -108,12 +105,12 @@ fn id(
 
 fn prompt(map: &Map, item: &Node, report: &mut Report) -> Option<String> {
     let Some(node) = present(map, "prompt") else {
-        report.error(rules::META006, item.span, "the question has no `prompt`", "add `prompt: …`");
+        report.refuse(rules::META006, item.span, "the question has no `prompt`", "add `prompt: …`");
         return None;
     };
     let text = report.text(rules::META006, "prompt", node)?;
     if text.trim().is_empty() {
-        report.error(rules::META006, node.span, "the prompt is blank", "say what is asked");
+        report.refuse(rules::META006, node.span, "the prompt is blank", "say what is asked");
         return None;
     }
     Some(text)
@@ -132,27 +129,23 @@ fn format(map: &Map, report: &mut Report) -> AnswerFormat {
 }
 
 fn mode(map: &Map, format: AnswerFormat, report: &mut Report) -> Option<QuestionMode> {
+    for key in ["answer", "choices"] {
+        if let Some(entry) = map.get(key).filter(|entry| entry.value.is_null()) {
+            let message = format!("`{key}` has no value, so it counts as absent");
+            let hint = "write it, or remove the key: without both keys an answer is minted";
+            report.error(rules::META023, entry.key_span, message, hint);
+        }
+    }
     let answer = present(map, "answer");
     let choices = match present(map, "choices") {
         Some(node) => Some((node, texts(node, "choices", report)?)),
         None => None,
     };
     match (answer, choices) {
-        (None, None) => {
-            if let Some(entry) = map.get("answer") {
-                report.error(
-                    rules::META008,
-                    entry.key_span,
-                    "`answer` has no value",
-                    "remove the key for a minted answer, or write the answer in quotes",
-                );
-                return None;
-            }
-            Some(QuestionMode::Dynamic { format })
-        }
+        (None, None) => Some(QuestionMode::Dynamic { format }),
         (None, Some((node, _))) => {
             let hint = "add `answer`, or remove `choices`";
-            report.error(rules::META008, node.span, "`choices` without `answer`", hint);
+            report.refuse(rules::META008, node.span, "`choices` without `answer`", hint);
             None
         }
         (Some(answer), choices) if answer.as_list().is_some() => {
@@ -178,7 +171,7 @@ fn single_select(
     check_choices(node, &choices, report)?;
     if !choices.contains(&text) {
         let message = "the answer is none of the choices";
-        report.error(rules::META008, answer.span, message, "write it exactly as in `choices`");
+        report.refuse(rules::META008, answer.span, message, "write it exactly as in `choices`");
         return None;
     }
     Some(QuestionMode::SingleSelect { answer: text, choices })
@@ -192,7 +185,7 @@ fn multi_select(
     let answers = texts(answer, "answer", report)?;
     let Some((node, choices)) = choices else {
         let hint = "add `choices`, or write one text as the answer";
-        report.error(rules::META008, answer.span, "a list as `answer` needs `choices`", hint);
+        report.refuse(rules::META008, answer.span, "a list as `answer` needs `choices`", hint);
         return None;
     };
     check_choices(node, &choices, report)?;
@@ -208,22 +201,23 @@ fn multi_select(
         faults.push("the answer names something that is no choice");
     }
     for fault in &faults {
-        report.error(rules::META008, answer.span, *fault, "list some of `choices`, each once");
+        report.refuse(rules::META008, answer.span, *fault, "list some of `choices`, each once");
     }
     faults.is_empty().then_some(QuestionMode::MultiSelect { answers, choices })
 }
 
 fn check_choices(node: &Node, choices: &[String], report: &mut Report) -> Option<()> {
+    if choices.is_empty() {
+        let hint = "list what players choose from";
+        report.refuse(rules::META008, node.span, "`choices` is an empty list", hint);
+        return None;
+    }
     let unique: BTreeSet<&String> = choices.iter().collect();
-    let fault = if choices.is_empty() {
-        "`choices` is an empty list"
-    } else if unique.len() != choices.len() {
-        "`choices` names a choice twice"
-    } else {
-        return Some(());
-    };
-    report.error(rules::META008, node.span, fault, "list each choice once");
-    None
+    if unique.len() != choices.len() {
+        let message = "`choices` names a choice twice";
+        report.error(rules::META025, node.span, message, "list each choice once");
+    }
+    Some(())
 }
 
 fn texts(node: &Node, what: &str, report: &mut Report) -> Option<Vec<String>> {
@@ -249,11 +243,12 @@ fn answer_text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
     };
     if let Some(kind) = read_as {
         let message = format!("a value of `{what}` without quotes reads as {kind}, not as text");
-        report.error(rules::META008, node.span, message, "put it in quotes");
+        report.refuse(rules::META008, node.span, message, "put it in quotes");
         return None;
     }
     if scalar.text.trim().is_empty() {
-        report.error(rules::META008, node.span, format!("a value of `{what}` is blank"), "fill it");
+        let message = format!("a value of `{what}` is blank");
+        report.refuse(rules::META023, node.span, message, "fill it");
         return None;
     }
     Some(scalar.text.clone())
@@ -261,69 +256,88 @@ fn answer_text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
 
 /// What YAML 1.1 readers make of plain text that is text in YAML 1.2.
 fn old_meaning(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
-    if matches!(lower.as_str(), "yes" | "no" | "on" | "off") {
-        return Some("a boolean for older readers");
-    }
-    let is_digit = |c: char| c.is_ascii_digit();
-    let is_number = lower.starts_with(is_digit)
-        && lower.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '_' | ':' | 'x' | 'b'))
-        && (lower.chars().all(|c| is_digit(c) || matches!(c, '_' | ':'))
-            || lower.starts_with("0x")
-            || lower.starts_with("0b"));
-    let is_date = lower.len() >= 8
-        && lower.split('-').count() == 3
-        && lower.chars().all(|c| is_digit(c) || c == '-');
-    if is_number {
-        Some("a number for older readers")
-    } else if is_date {
-        Some("a date for older readers")
-    } else {
-        None
-    }
+    const KINDS: [&str; 3] =
+        ["a boolean for older readers", "a number for older readers", "a date for older readers"];
+    // The resolvers of https://yaml.org/type/, for what our core schema calls text.
+    static OLD: LazyLock<RegexSet> = LazyLock::new(|| {
+        RegexSet::new([
+            r"^(?:[Yy]es|YES|[Nn]o|NO|[Oo]n|ON|[Oo]ff|OFF)$",
+            r"^[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|[0-9][0-9_]*\.[0-9_]*)$",
+            r"^[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?(?:(?:[Tt]|[ \t]+)[0-9][0-9]?:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+][0-9][0-9]?(?::[0-9]{2})?))?)?$",
+        ])
+        .expect("the patterns are constant")
+    });
+    OLD.matches(text).iter().next().map(|nth| KINDS[nth])
 }
 
-fn requires(map: &Map, report: &mut Report) -> (Vec<QuestionId>, Span) {
-    let Some(node) = present(map, "requires") else { return (Vec::new(), Span::default()) };
+/// The ids in `requires`; `None` when it is no list of texts.
+fn requires(map: &Map, report: &mut Report) -> Option<Vec<QuestionId>> {
+    let Some(node) = present(map, "requires") else { return Some(Vec::new()) };
     let mut ids = Vec::new();
-    for item in report.list(rules::META006, "requires", node).unwrap_or_default() {
-        let Some(text) = report.text(rules::META006, "requires", item) else { continue };
-        match text.parse() {
-            Ok(id) if !ids.contains(&id) => ids.push(id),
-            Ok(_) => (),
-            Err(_) => {
-                let message = format!("`requires` names `{}`, which is no id", shown(&text));
-                report.error(rules::META009, item.span, message, "name ids of this file");
-            }
+    let mut is_text = true;
+    for item in report.list(rules::META006, "requires", node)? {
+        match report.text(rules::META006, "requires", item) {
+            // What is no id is named by `check_requires`, which sees every question.
+            Some(text) => ids.extend(text.parse().ok().filter(|id| !ids.contains(id))),
+            None => is_text = false,
         }
     }
-    (ids, node.span)
+    is_text.then_some(ids)
 }
 
-fn check_requires(
-    questions: &[Spanned],
-    known: &BTreeMap<QuestionId, Span>,
-    at: Span,
-    report: &mut Report,
-) {
-    let mut edges = BTreeMap::new();
-    for Spanned { question, requires_at } in questions {
+/// Judges what is required of each other by the ids as they are written, so that a question with
+/// another fault does not make those after it look wrong.
+fn check_requires(items: &[Node], at: Span, report: &mut Report) {
+    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let ids: Vec<Option<&str>> = items.iter().map(written_id).collect();
+    let known: BTreeSet<&str> = ids.iter().copied().flatten().collect();
+    for (item, id) in items.iter().zip(&ids) {
         let mut targets = Vec::new();
-        for id in &question.requires {
-            let fault = if *id == question.id {
-                format!("the question `{id}` requires itself")
-            } else if !known.contains_key(id) {
-                format!("the question `{}` requires `{id}`, which does not exist", question.id)
+        let required = item.as_map().and_then(|map| present(map, "requires"));
+        for node in required.and_then(Node::as_list).unwrap_or_default() {
+            let Some(target) = text_of(node) else { continue };
+            let question = shown(id.unwrap_or_default());
+            let fault = if *id == Some(target) {
+                format!("the question `{question}` requires itself")
+            } else if !known.contains(target) {
+                let target = shown(target);
+                format!("the question `{question}` requires `{target}`, which does not exist")
             } else {
-                targets.push(id.as_str());
+                targets.push(target);
                 continue;
             };
-            report.error(rules::META009, *requires_at, fault, "name other questions of this file");
+            report.refuse(rules::META009, node.span, fault, "name other questions of this file");
         }
-        edges.insert(question.id.as_str(), targets);
+        if let Some(id) = *id {
+            edges.entry(id).or_insert(targets);
+        }
     }
     if let Some(cycle) = super::super::graph::first_cycle(&edges) {
+        let cycle: Vec<String> = cycle.into_iter().map(shown).collect();
         let message = format!("`requires` goes in a circle: {}", cycle.join(" -> "));
-        report.error(rules::META009, at, message, "break the circle");
+        report.refuse(rules::META009, at, message, "break the circle");
+    }
+}
+
+/// The id of a question as written, whether it is a valid one or not.
+fn written_id(item: &Node) -> Option<&str> {
+    text_of(present(item.as_map()?, "id")?)
+}
+
+fn text_of(node: &Node) -> Option<&str> {
+    node.as_scalar().filter(|scalar| scalar.kind == ScalarKind::Text).map(|it| it.text.as_str())
+}
+
+/// What an id looks like, and the one that was probably meant.
+fn id_hint(text: &str) -> String {
+    let shape = "a small letter first, then small letters, digits and `_`, at most 64";
+    let folded: String = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    match folded.parse::<QuestionId>() {
+        Ok(id) => format!("write `{id}`: {shape}"),
+        Err(_) => format!("use {shape}"),
     }
 }

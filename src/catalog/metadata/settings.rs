@@ -10,9 +10,9 @@ use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
 use crate::model::{InstanceScope, InstanceSettings, Timestamp};
 
-const INSTANCE_KEYS: &[&str] =
+pub(crate) const INSTANCE_KEYS: &[&str] =
     &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "runtime"];
-const SCORING_KEYS: &[&str] = &["value", "minimum", "decay", "function"];
+pub(crate) const SCORING_KEYS: &[&str] = &["value", "minimum", "decay", "function"];
 const MIN_TTL_SECS: u32 = 60;
 const MAX_WARM: i64 = 20;
 const MAX_SCORE: i64 = 1_000_000;
@@ -78,7 +78,7 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
         && ttl > max_ttl
     {
         let message = format!("`ttl` ({ttl} s) is longer than `max_ttl` ({max_ttl} s)");
-        report.error(rules::META020, node.span, message, "shorten `ttl`, or raise `max_ttl`");
+        report.refuse(rules::META020, node.span, message, "shorten `ttl`, or raise `max_ttl`");
     }
     settings
 }
@@ -89,12 +89,12 @@ fn lease(entry: &Entry, policy: &Policy, report: &mut Report) -> Option<u32> {
     let text = report.loose_text(rules::META020, &what, &entry.value)?;
     let Some(secs) = duration_millis(&text).map(|millis| millis / 1000) else {
         let message = format!("`{what}` cannot be `{}`", shown(&text));
-        report.error(rules::META020, at, message, "write a duration such as `2h` or `90m`");
+        report.refuse(rules::META020, at, message, "write a duration such as `2h` or `90m`");
         return None;
     };
     if secs < u64::from(MIN_TTL_SECS) {
         let message = format!("`{what}` is shorter than {MIN_TTL_SECS} s");
-        report.error(rules::META020, at, message, "write at least `60s`");
+        report.refuse(rules::META020, at, message, "write at least `60s`");
         return None;
     }
     let limit = policy.max_ttl_secs;
@@ -112,7 +112,7 @@ fn setting(entry: &Entry, words: &'static [&'static str], default: &str, report:
     if !words.contains(&text.as_str()) {
         let message = format!("`{what}` cannot be `{}`", shown(&text));
         let hint = crate::catalog::decode::suggestion(&text, words);
-        report.error(rules::META020, entry.value.span, message, hint);
+        report.refuse(rules::META020, entry.value.span, message, hint);
     } else if text != default {
         no_effect(entry, &what, report);
     }
@@ -135,7 +135,7 @@ fn bounded(
         return Some(number);
     }
     let message = format!("`{what}` is not between 0 and {max}");
-    report.error(rule, entry.value.span, message, format!("write a number from 0 to {max}"));
+    report.refuse(rule, entry.value.span, message, format!("write a number from 0 to {max}"));
     None
 }
 
@@ -164,7 +164,7 @@ fn scoring(entry: &Entry, report: &mut Report) {
         && minimum > value
     {
         let message = "`scoring.minimum` is above `scoring.value`";
-        report.error(rules::META021, entry.value.span, message, "lower it");
+        report.refuse(rules::META021, entry.value.span, message, "lower it");
     }
     no_effect(entry, "scoring", report);
 }
@@ -176,7 +176,7 @@ fn author(node: &Node, report: &mut Report) -> Option<String> {
         && !text.chars().any(crate::catalog::names::is_misleading);
     if !is_fine {
         let message = "`author` is not one plain line of at most 200 characters";
-        report.error(rules::META022, node.span, message, "write `name <mail>`");
+        report.refuse(rules::META022, node.span, message, "write `name <mail>`");
         return None;
     }
     Some(text)
@@ -188,7 +188,7 @@ fn release_at(node: &Node, report: &mut Report) -> Option<Timestamp> {
     if parsed.is_none() {
         let message = format!("`release_at` cannot be `{}`", shown(&text));
         let hint = "write a time with a zone such as `2027-03-01T12:00:00Z`";
-        report.error(rules::META022, node.span, message, hint);
+        report.refuse(rules::META022, node.span, message, hint);
     }
     parsed
 }

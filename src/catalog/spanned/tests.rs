@@ -196,3 +196,13 @@ proptest! {
         check_spans(&lines.join("\n"));
     }
 }
+
+#[test]
+fn a_tab_before_the_first_key_is_no_indentation() {
+    for text in ["\tname: x\n", " \t- x\n", "# c\n\tname: x\n"] {
+        let parsed = parse(text.as_bytes());
+        assert!(parsed.root.is_none(), "{text:?}");
+        assert_eq!(parsed.faults[0].hint, "indent with spaces", "{text:?}");
+    }
+    assert!(parse(b"\t{a: 1}\n").faults.is_empty());
+}

@@ -118,6 +118,29 @@ fn a_build_context_is_what_its_ignore_file_leaves() {
 }
 
 #[test]
+fn every_link_that_a_build_would_send_is_refused_and_no_other() {
+    let link = |tree: MemoryTree, path: &str| {
+        tree.with_kind(&format!("WEB/WEB-001/{path}"), EntryKind::Symlink, "/etc/passwd")
+    };
+    let tree = repository(METADATA, COMPOSE)
+        .with("WEB/WEB-001/services/web/.dockerignore", "ignored\n*.tmp\n");
+    let tree = ["a", "b", "x.tmp", "ignored/c"]
+        .iter()
+        .fold(tree, |tree, name| link(tree, &format!("services/web/{name}")));
+    insta::assert_snapshot!(lines(&read(&tree)), @r"
+    services/web/a:0:0 error STRUCT020 a symbolic link in a build context, which is never followed
+    services/web/b:0:0 error STRUCT020 a symbolic link in a build context, which is never followed
+    services/web/ignored/c:0:0 warning STRUCT020 a symbolic link in a challenge, which is never followed
+    services/web/x.tmp:0:0 warning STRUCT020 a symbolic link in a challenge, which is never followed
+    ");
+    let ignored =
+        repository(METADATA, COMPOSE).with("WEB/WEB-001/services/web/.dockerignore", "*.tmp\n");
+    let folder = read(&link(ignored, "services/web/x.tmp"));
+    assert_eq!(short(&folder), "(STRUCT020@0)");
+    assert_eq!(folder.challenge.unwrap().contexts.len(), 1);
+}
+
+#[test]
 fn author_files_must_be_regular_files() {
     let tree = MemoryTree::new()
         .with_kind("WEB/WEB-001/metadata.yaml", EntryKind::Symlink, "../x")
@@ -128,10 +151,10 @@ fn author_files_must_be_regular_files() {
         EntryKind::Symlink,
         "/x",
     );
-    assert_eq!(short(&read(&tree)), "STRUCT004@3 STRUCT020@0");
+    assert_eq!(short(&read(&tree)), "STRUCT020@0");
     let tree = repository(METADATA, COMPOSE)
         .with("WEB/WEB-001/services/web/Dockerfile", vec![b'#'; 1 << 20]);
-    assert_eq!(short(&read(&tree)), "STRUCT004@3");
+    assert_eq!(short(&read(&tree)), "STRUCT004@0");
     let tree = repository(&"#".repeat(300_000), COMPOSE);
     assert_eq!(short(&read(&tree)), "META000@0");
 }
@@ -165,28 +188,28 @@ fn categories_want_what_they_need() {
         let tree = MemoryTree::new().with("WEB/WEB-001/metadata.yaml", metadata);
         assert_eq!(short(&read(&tree)), want);
     };
-    check(METADATA, "STRUCT001@0");
-    check(&format!("{METADATA}category: pwn\n"), "STRUCT001@0");
-    check(&format!("{METADATA}category: crypto\n"), "STRUCT011@0");
+    check(METADATA, "STRUCT001@0 STRUCT002@0");
+    check(&format!("{METADATA}category: pwn\n"), "STRUCT010@0 STRUCT001@0 STRUCT002@0");
+    check(&format!("{METADATA}category: crypto\n"), "STRUCT010@0 STRUCT011@0 STRUCT002@0");
     check(
         &format!("{METADATA}category: crypto\nquestions: [{{id: a, prompt: p}}]\n"),
-        "STRUCT011@6",
+        "STRUCT010@0 STRUCT011@6 STRUCT002@0",
     );
     check(QUIZ, "");
     let tree = MemoryTree::new()
         .with("WEB/WEB-001/metadata.yaml", METADATA)
         .with("WEB/WEB-001/compose.yaml", COMPOSE);
-    assert_eq!(short(&read(&tree)), "(STRUCT001@0) STRUCT001@0");
+    assert_eq!(short(&read(&tree)), "(STRUCT026@0) STRUCT001@0 STRUCT002@0");
 }
 
 #[test]
 fn attachments_are_listed_and_templates_win() {
     let tree = repository(METADATA, COMPOSE)
-        .with("WEB/WEB-001/attachments/b.txt.tpl", "{{ instance.id }}")
+        .with("WEB/WEB-001/attachments/b.txt.tpl", "{{ answer.flag }}")
         .with("WEB/WEB-001/attachments/b.txt", "x")
         .with("WEB/WEB-001/attachments/a/z.bin", "12345");
     let folder = read(&tree);
-    assert_eq!(short(&folder), "(STRUCT025@0)");
+    assert_eq!(short(&folder), "(TEMPLATE004@0)");
     let challenge = folder.challenge.unwrap();
     let attachments: Vec<_> = challenge
         .attachments
@@ -204,7 +227,7 @@ fn more_than_two_hundred_findings_are_cut_and_said() {
     assert!(folder.findings.iter().any(|it| {
         it.rule == rules::STRUCT099 && it.message == "300 further findings are not shown"
     }));
-    assert!(folder.challenge.is_none());
+    assert!(folder.challenge.is_some(), "a foreign key changes nothing of what runs");
 }
 
 #[test]
@@ -312,6 +335,7 @@ impl Tree for Thousand {
         }
         Ok(match dir {
             "" => vec![Self::entry("QA".to_owned(), EntryKind::Directory, 0)],
+            "competitions" => return Err(TreeError::NotFound { path: dir.to_owned() }),
             "QA" => (0..1000)
                 .map(|n| {
                     let content = u8::from(self.changed == Some(n));
@@ -338,8 +362,9 @@ fn one_change_in_a_thousand_costs_one_parse() {
     let start = Instant::now();
     let after = load(&changed, Some(&before), &Policy::default()).unwrap();
     let elapsed = start.elapsed();
-    // The root, the bucket, the folder twice (once to find it), and its one file.
-    assert_eq!(changed.n_calls.get(), 5);
+    // The root, the bucket, the folder twice (once to find it), its one file, and a look for
+    // competitions.
+    assert_eq!(changed.n_calls.get(), 6);
     let n_shared = before
         .folders
         .iter()

@@ -1,12 +1,23 @@
 //! `metadata.yaml`: modes, requirements, retired keys, and the keys of ours.
 
 use super::{COMPOSE, METADATA, lines, read, repository, short, valid};
-use crate::model::{AnswerFormat, Category, InstanceScope, QuestionMode, Topology};
+use crate::catalog::{Folder, Weight};
+use crate::model::{AnswerFormat, Category, InstanceScope, MemoryTree, QuestionMode, Topology};
 
-/// The findings of the valid file with `more` from line 5 on.
+/// The findings about `metadata.yaml` of the valid file with `more` from line 5 on.
 fn check(more: &str, want: &str) {
-    let folder = read(&repository(&format!("{METADATA}{more}\n"), COMPOSE));
-    assert_eq!(short(&folder), want, "{more}\n{}", lines(&folder));
+    check_file(&format!("{METADATA}{more}\n"), want);
+}
+
+/// The findings about this `metadata.yaml`; those about other files are tested elsewhere.
+fn check_file(text: &str, want: &str) {
+    let folder = about_metadata(read(&repository(text, COMPOSE)));
+    assert_eq!(short(&folder), want, "{text}\n{}", lines(&folder));
+}
+
+fn about_metadata(mut folder: Folder) -> Folder {
+    folder.findings.retain(|finding| finding.path.ends_with("/metadata.yaml"));
+    folder
 }
 
 #[test]
@@ -25,10 +36,7 @@ fn what_is_left_out_has_its_default() {
 
 #[test]
 fn required_fields_and_their_types_are_checked() {
-    let check = |text: &str, want: &str| {
-        let folder = read(&repository(text, COMPOSE));
-        assert_eq!(short(&folder), want, "{text}\n{}", lines(&folder));
-    };
+    let check = check_file;
     check("{}", "META002@1 META002@1 META002@1 META002@1");
     check("[1]", "META000@1");
     check("", "META000@0");
@@ -37,9 +45,11 @@ fn required_fields_and_their_types_are_checked() {
         "name: 42\ndescription: [x]\ndifficulty: Easy\ntags: web\n",
         "META002@1 META002@2 META003@3 META002@4",
     );
+    check("name: x\ndescription: x\ndifficulty: 5\ntags: [a]\n", "META002@3");
     check("name: x\ndescription: x\ndifficulty: easy\ntags: []\n", "META004@4");
     check("name: x\ndescription: x\ndifficulty: easy\ntags: [a, 1, true]\n", "META004@4 META004@4");
-    check("name: \"a\\u202eb\"\ndescription: x\ndifficulty: easy\ntags: [a]\n", "META002@1");
+    check("name: \"a\\u202eb\"\ndescription: x\ndifficulty: easy\ntags: [a]\n", "META023@1");
+    check("name: ' '\ndescription: x\ndifficulty: easy\ntags: ['']\n", "META023@1 META023@4");
     check("name: x\nname: y\ndescription: x\ndifficulty: easy\ntags: [a]\n", "META000@2");
 }
 
@@ -49,11 +59,17 @@ fn optional_fields_are_checked() {
         ("category: pwn", ""),
         ("category: Web", "META011@5"),
         ("category: 5", "META011@5"),
+        ("category:", "META011@5"),
+        ("network_topology:", "META012@5"),
+        ("entry_urls:", "META013@5"),
+        ("questions:", "META006@5"),
         ("network_topology: engagement", ""),
         ("network_topology: bridge", "META012@5"),
         ("entry_urls: ['https://a.example/x']", ""),
         ("entry_urls: ['javascript:alert(1)', '//x', ok]", "META013@5 META013@5 META013@5"),
         ("entry_urls: http://x", "META013@5"),
+        ("entry_urls: [5]", "META013@5"),
+        ("entry_urls: ['http://a b', 'http://u@h/']", "META024@5 META024@5"),
         ("nme: x", "META005@5"),
         ("flags: [x]", "META005@5"),
         ("id: x", "META005@5"),
@@ -66,12 +82,13 @@ fn optional_fields_are_checked() {
         check(more, want);
     }
     let urls = vec!["'http://a'"; 10_000].join(", ");
-    check(&format!("entry_urls: [{urls}]"), "META013@5");
+    check(&format!("entry_urls: [{urls}]"), "META024@5");
 }
 
 #[test]
 fn retired_and_unknown_keys_have_a_hint_of_their_own() {
-    let folder = read(&repository(&format!("{METADATA}flag_path: /flag\nquestion: []\n"), COMPOSE));
+    let text = format!("{METADATA}flag_path: /flag\nquestion: []\n");
+    let folder = about_metadata(read(&repository(&text, COMPOSE)));
     let hints: Vec<&str> = folder.findings.iter().map(|it| it.hint.as_str()).collect();
     assert_eq!(
         hints,
@@ -113,8 +130,14 @@ fn questions_that_would_vanish_are_errors() {
         ("id: q, prompt: p, answer: 012", "META008@6"),
         ("id: q, prompt: p, answer: 12:30", "META008@6"),
         ("id: q, prompt: p, answer: 2020-01-02", "META008@6"),
+        ("id: q, prompt: p, answer: 2020-1-2T03:04:05Z", "META008@6"),
+        ("id: q, prompt: p, answer: 1:2.5", "META008@6"),
+        ("id: q, prompt: p, answer: 1_000", "META008@6"),
+        ("id: q, prompt: p, answer: 1.2.3", ""),
         ("id: q, prompt: p, answer: CVE-2020-1", ""),
-        ("id: q, prompt: p, answer: ", "META008@6"),
+        ("id: q, prompt: p, answer: ", "META023@6"),
+        ("id: q, prompt: p, answer: ' '", "META023@6"),
+        ("id: q, prompt: p, answer: a, choices: [a, a]", "META025@6"),
         ("id: q, prompt: p, answer: {a: b}", "META008@6"),
         ("id: q, prompt: p, answer: [a]", "META008@6"),
         ("id: q, prompt: p, choices: [a]", "META008@6"),
@@ -141,9 +164,79 @@ fn questions_that_would_vanish_are_errors() {
     check("questions: text", "META006@5");
     check("questions:\n  - text", "META006@6");
     check("questions:\n  - {id: a, prompt: p}\n  - {id: a, prompt: p}", "META006@7");
+    // What requires a question with a fault is not at fault itself.
+    check(
+        "questions:\n  - {id: a, prompt: p, answer: 5}\n  - {id: b, prompt: p, requires: [a]}",
+        "META008@6",
+    );
+    check(
+        "questions:\n  - {id: A, prompt: p}\n  - {id: b, prompt: p, requires: [A, c]}",
+        "META006@6 META009@7",
+    );
     check(
         "questions:\n  - {id: a, prompt: p, requires: [b]}\n  - {id: b, prompt: p, requires: [a]}",
         "META009@5",
+    );
+}
+
+#[test]
+fn a_misspelt_key_blocks_and_a_foreign_one_does_not() {
+    let weights = |more: &str| -> Vec<Weight> {
+        let folder = about_metadata(read(&repository(&format!("{METADATA}{more}\n"), COMPOSE)));
+        folder.findings.iter().map(|finding| finding.weight()).collect()
+    };
+    for (more, want) in [
+        ("catgory: pwn", Weight::Refusal),
+        ("Questions: []", Weight::Refusal),
+        ("colour: red", Weight::Error),
+        ("date: today", Weight::Error),
+        ("flags: [x]", Weight::Error),
+        ("questions:\n  - {id: q, prompt: p, anwser: x}", Weight::Refusal),
+        ("questions:\n  - {id: q, prompt: p, points: 5}", Weight::Error),
+        ("category:", Weight::Error),
+        ("entry_urls: [ftp://x]", Weight::Error),
+    ] {
+        assert_eq!(weights(more), [want], "{more}");
+    }
+}
+
+#[test]
+fn what_the_description_gives_away_has_its_line() {
+    let text = "\
+name: Cookie jar
+description: >-
+  The jar has an XSS,
+  and /api/v1 is open. Break the deploy server, read private notes.
+difficulty: easy
+tags: [web]
+questions:
+  - {id: a, prompt: p}
+  - {id: b, prompt: Break the deploy server and read on, requires: [a]}
+";
+    let folder = about_metadata(read(&repository(text, COMPOSE)));
+    insta::assert_snapshot!(lines(&folder), @r"
+    metadata.yaml:3:3 error META010 the description shares `break deploy server read` with the prompt of `b`, which is still locked
+    metadata.yaml:3:18 error META007 the description names a technique: `XSS`
+    metadata.yaml:4:7 error META007 the description names an internal API path: `/api/v1`
+    ");
+    assert!(folder.challenge.is_some(), "none of them blocks");
+}
+
+#[test]
+fn a_quiz_may_name_techniques_and_still_frames_no_locked_prompt() {
+    let quiz = |questions: &str| {
+        let text = format!(
+            "name: n\ndescription: What is XSS in the deploy server we read\ndifficulty: easy\n\
+             category: misc\ntags: [a]\nquestions:\n{questions}"
+        );
+        let tree = MemoryTree::new().with("WEB/WEB-001/metadata.yaml", text);
+        short(&about_metadata(read(&tree)))
+    };
+    assert_eq!(quiz("  - {id: a, prompt: p, answer: x}\n"), "");
+    assert_eq!(quiz("  - {id: a, prompt: p}\n"), "META007@2 STRUCT011@6");
+    assert_eq!(
+        quiz("  - {id: a, prompt: p, answer: x}\n  - {id: b, prompt: p, answer: 5}\n"),
+        "META008@8"
     );
 }
 
@@ -200,7 +293,7 @@ release_at: soon
 questions:
   - {id: Flag, prompt: p}
 ";
-    let folder = read(&repository(text, COMPOSE));
+    let folder = about_metadata(read(&repository(text, COMPOSE)));
     insta::assert_snapshot!(lines(&folder), @r"
     metadata.yaml:1:1 error META002 the field `description` is missing
     metadata.yaml:1:7 error META002 `name` must be text, but `5` without quotes is a number

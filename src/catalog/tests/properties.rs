@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{COMPOSE, METADATA, lines, read, repository};
-use crate::catalog::{Catalog, Policy, Severity, load};
+use crate::catalog::{Catalog, Policy, load};
 use crate::model::{MemoryTree, TreeError};
 
 const RICH: &str = "\
@@ -23,6 +23,7 @@ services:
     environment: [ANSWER_FLAG]
     volumes: ['answers:/out']
     restart: 'no'
+    healthcheck: {test: [CMD, 'true']}
 volumes: {answers: , data: }
 networks: {back: {internal: true}}
 ";
@@ -54,8 +55,8 @@ fn check_invariants(metadata: &[u8], compose: &[u8]) {
         .with("WEB/WEB-001/metadata.yaml", metadata)
         .with("WEB/WEB-001/docker-compose.yml", compose);
     let folder = read(&tree);
-    let has_error = folder.findings.iter().any(|it| it.severity == Severity::Error);
-    assert_eq!(folder.challenge.is_none(), has_error, "{}", lines(&folder));
+    let is_blocked = folder.findings.iter().any(|it| it.blocks);
+    assert_eq!(folder.challenge.is_none(), is_blocked, "{}", lines(&folder));
     let places: Vec<_> =
         folder.findings.iter().map(|it| (it.path.clone(), it.line, it.column)).collect();
     assert!(places.is_sorted());

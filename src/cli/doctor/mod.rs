@@ -112,7 +112,7 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs) -> Result<Ending, Fa
         Verdict::Broken => Ending::Findings,
         Verdict::Ok | Verdict::Warning | Verdict::Unknown => Ending::Fine,
     };
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&json(&checks))?,
         Format::Table => output::print(&render(&checks))?,
     }

@@ -194,7 +194,7 @@ async fn list(
         challenge.is_none_or(|wanted| row.text("challenge_id") == wanted)
             && status.is_none_or(|wanted| row.text("status") == wanted)
     });
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&json!({ "total": rows.len(), "items": rows }))?,
         Format::Table => output::print(&show::render_list(&rows, SystemClock.now()))?,
     }
@@ -211,11 +211,11 @@ async fn stop(global: &Global, client: &Client, ids: &[String]) -> Result<Ending
             Err(error) if error.status() == Some(404) && ids.len() > 1 => (),
             Err(error) => return Err(error.into()),
         }
-        if global.format == Format::Table {
+        if global.format() == Format::Table {
             output::print(&format!("stopping {id}"))?;
         }
     }
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&json!({ "total": answers.len(), "items": answers }))?,
         Format::Table if ids.is_empty() => output::print("there is nothing to stop")?,
         Format::Table => (),
@@ -233,7 +233,7 @@ async fn renew(
     let query: Vec<_> = ttl.iter().map(|ttl| ("ttl", ttl.to_string())).collect();
     let request = Request { path: &["instances", &id, "renew"], query: &query };
     let answer = client.post(request, None).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&answer)?,
         Format::Table => {
             let left = show::time_left(&answer, SystemClock.now());
@@ -253,7 +253,7 @@ async fn logs(
     let query = [("lines", n_lines.to_string())];
     let path = ["admin", "instances", &id, "logs"];
     let logs = client.get_text(Request { path: &path, query: &query }).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&json!({ "id": id, "logs": logs }))?,
         Format::Table => output::print(&output::clean_block(&logs))?,
     }

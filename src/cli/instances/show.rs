@@ -18,7 +18,7 @@ use crate::telemetry::SystemClock;
 pub(super) async fn run(global: &Global, client: &Client, text: &str) -> Result<Ending, Failure> {
     let id = resolve(client, text).await?.to_string();
     let instance = client.get(Request::to(&["instances", &id])).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&instance)?,
         Format::Table => output::print(&render(&instance, SystemClock.now()))?,
     }

@@ -61,7 +61,7 @@ pub(super) async fn run(
         .map_err(|error| explain(error, team))?;
     let id = started.text("id").to_owned();
     if args.no_wait {
-        match global.format {
+        match global.format() {
             Format::Json => output::print_json(&started)?,
             Format::Table => output::print(&output::clean(&id))?,
         }
@@ -70,7 +70,7 @@ pub(super) async fn run(
     let began = Instant::now();
     let deadline = began + Duration::from_secs(args.wait.into());
     let status = wait(client, &id, deadline).await?;
-    match global.format {
+    match global.format() {
         Format::Json => output::print_json(&status)?,
         Format::Table => {
             let took = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::contest::Refusal;
-use crate::model::{ChallengeId, InstanceId, QuestionId};
+use crate::model::{ChallengeId, InstanceId, QuestionId, Revision};
 use crate::store::StoreError;
 
 /// Why the platform did not do it.
@@ -75,6 +75,20 @@ pub enum PlatformError {
     NotAQuiz {
         /// The challenge.
         id: ChallengeId,
+    },
+    /// The mirror holds no such commit, or several that begin so.
+    #[error(
+        "Revision {name} not found: give 40 hex digits, or at least 7 that begin one commit only; what was pushed a moment ago is there after the next look (`flagops reconcile`)"
+    )]
+    RevisionNotFound {
+        /// As sent.
+        name: String,
+    },
+    /// The revision is being judged, and that takes longer than a caller waits.
+    #[error("revision {revision} is still being read, ask again in a moment")]
+    StillJudging {
+        /// The revision.
+        revision: Revision,
     },
     /// No such file.
     #[error("attachment not found")]

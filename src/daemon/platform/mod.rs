@@ -12,6 +12,7 @@ mod answers;
 mod error;
 mod instances;
 mod repository;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::shared::Shared;
 
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
+pub use verdicts::{Judged, Listening, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.
 #[derive(Clone)]

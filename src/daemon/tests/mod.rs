@@ -55,7 +55,7 @@ volumes: {answers: , data: }
 const FULL_FILES: &[(&str, &str)] = &[
     ("WEB/WEB-001/metadata.yaml", METADATA),
     ("WEB/WEB-001/docker-compose.yml", FULL),
-    ("WEB/WEB-001/services/web/Dockerfile", "FROM scratch\nCOPY page /page\n"),
+    ("WEB/WEB-001/services/web/Dockerfile", "FROM scratch\nCOPY page /page\nCMD [\"/page\"]\n"),
     ("WEB/WEB-001/services/web/page", "hello\n"),
 ];
 

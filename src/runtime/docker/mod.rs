@@ -16,6 +16,7 @@ mod containers;
 mod errors;
 mod events;
 mod exec;
+mod follow;
 mod images;
 mod names;
 mod networks;
@@ -37,7 +38,7 @@ use futures_util::stream::BoxStream;
 use self::connect::{Call, Connection};
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
 use crate::model::compose::HealthTest;
 use crate::model::{InstallationId, InstanceId};
@@ -214,6 +215,14 @@ impl Engine for Docker {
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {
         self.read_logs(container, n_lines).await
+    }
+
+    async fn follow_logs(
+        &self,
+        container: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, LogLine>, EngineError> {
+        self.follow(container, after).await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

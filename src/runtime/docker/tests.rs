@@ -3,11 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+
 use super::*;
 use crate::model::compose::{Healthcheck, Tmpfs, VolumeMount};
 use crate::release::spec::NetworkEnd;
 use crate::runtime::suite::{self, Bench};
-use crate::runtime::{ContainerState, ImageSeen};
+use crate::runtime::{ContainerState, ImageSeen, LogLine};
 
 /// The engine that these tests use.
 const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -303,6 +305,11 @@ async fn the_engines_health_verdict_and_logs_are_passed_on() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(rig.engine.logs(&id, 2).await.unwrap(), "line 3\n\u{fffd}\n");
+    let lines: Vec<_> = rig.engine.follow_logs(&id, None).await.unwrap().take(4).collect().await;
+    let texts = |lines: &[LogLine]| lines.iter().map(|l| l.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&lines), ["line 1", "line 2", "line 3", "\u{fffd}"]);
+    let later = rig.engine.follow_logs(&id, Some(&lines[1].at)).await.unwrap();
+    assert_eq!(later.take(2).collect::<Vec<_>>().await, &lines[2..]);
     rig.engine.stop(&id, Duration::from_secs(1)).await.unwrap();
     let seen = rig.engine.container(&id).await.unwrap().unwrap();
     assert_eq!(seen.state, ContainerState::Exited { code: 137, is_oom: false });

@@ -16,7 +16,7 @@ use crate::model::{InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
 
 /// Deadline of a hanging call that brings none.
@@ -243,6 +243,25 @@ impl Engine for FakeEngine {
             machine.logs(us, container, n_lines).map(quiet)
         })
         .await
+    }
+
+    async fn follow_logs(
+        &self,
+        container: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, LogLine>, EngineError> {
+        let log = self
+            .pass(Verb::Logs, DEADLINE, |machine, us| {
+                machine.logs(us, container, u32::MAX).map(quiet)
+            })
+            .await?;
+        // Its clock is the number of the line; it says what is there now and ends.
+        let numbered = log.lines().enumerate();
+        let lines =
+            numbered.map(|(nth, text)| LogLine { at: format!("{nth:08}"), text: text.to_owned() });
+        let wanted: Vec<_> =
+            lines.filter(|line| after.is_none_or(|after| line.at.as_str() > after)).collect();
+        Ok(futures_util::stream::iter(wanted).boxed())
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

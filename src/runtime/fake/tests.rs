@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt as _};
 
 use super::*;
 use crate::model::compose::HealthTest;
@@ -143,6 +143,10 @@ async fn scripts_decide_how_services_behave() {
     engine.set_port("web", 80, Port::Open);
     engine.set_log(&id, "a\nb\nc\n");
     assert_eq!(engine.logs(&id, 2).await.unwrap(), "b\nc\n");
+    let followed: Vec<_> = engine.follow_logs(&id, None).await.unwrap().collect().await;
+    assert_eq!(followed.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let later = engine.follow_logs(&id, Some(&followed[1].at)).await.unwrap();
+    assert_eq!(later.collect::<Vec<_>>().await, &followed[2..]);
     engine.make_unhealthy(&id);
     assert!(engine.container(&id).await.unwrap().unwrap().is_unhealthy);
     engine.crash(&web.name, 1, IsOom::Yes);

@@ -22,6 +22,7 @@ impl Compose {
   web:
     build: services/web
     ports: [\"8080\"]
+    x-answers: [flag]
     healthcheck:
       test: [\"CMD\", \"wget\", \"-q\", \"-O\", \"/dev/null\", \"http://127.0.0.1:8080/www/version\"]
       interval: 10s
@@ -55,6 +56,7 @@ impl Challenge {
         Self::new(&format!("WEB/{id}"))
             .with("metadata.yaml", metadata(id, "web"))
             .with("docker-compose.yml", Compose::web(&[]))
+            .with("solution/exploit.py", EXPLOIT)
             .with(
                 "services/web/Dockerfile",
                 "FROM busybox:latest
@@ -71,6 +73,7 @@ CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/\"]
         Self::new(&format!("WEB/{id}"))
             .with("metadata.yaml", metadata(id, "web"))
             .with("docker-compose.yml", TWO_SERVICES)
+            .with("solution/exploit.py", EXPLOIT)
             .with(
                 "services/web/Dockerfile",
                 "FROM busybox:latest
@@ -106,11 +109,14 @@ CMD [\"nc\", \"-ll\", \"-p\", \"6379\", \"-e\", \"cat\", \"/answers/flag\"]
     build: services/chal
     ports: [\"1337\"]
     labels: {ctfy.service.protocol: tcp}
+    x-answers: [flag]
     deploy:
       resources:
         limits: {cpus: \"0.5\", memory: 32M}
 ",
             )
+            .with("solution/exploit.py", EXPLOIT)
+            .with("attachments/readme.txt", "Connect, and read.\n")
             .with(
                 "services/chal/Dockerfile",
                 "FROM busybox:latest
@@ -125,6 +131,7 @@ CMD [\"nc\", \"-ll\", \"-p\", \"1337\", \"-e\", \"cat\", \"/answers/flag\"]
         Self::new(&format!("WEB/{id}"))
             .with("metadata.yaml", metadata(id, "web"))
             .with("docker-compose.yml", ROTATED)
+            .with("solution/exploit.py", EXPLOIT)
             .with(
                 "services/flag-rotator/Dockerfile",
                 "FROM busybox:latest
@@ -182,6 +189,19 @@ questions:
 "
     )
 }
+
+/// A reference exploit that breaks no rule; no story runs it.
+const EXPLOIT: &str = "from ctfy.challenge.exploit import ExploitBase, run_exploit
+
+
+class Exploit(ExploitBase):
+    def run(self) -> dict[str, str]:
+        return {\"flag\": self.match_flag(self.session.get(self.base_url).text)}
+
+
+if __name__ == \"__main__\":
+    run_exploit(Exploit)
+";
 
 const TWO_SERVICES: &str = "services:
   web:

@@ -1,0 +1,2 @@
+#!/bin/sh
+printf %s "${ANSWER_FLAG:-FLAG{samplemainanswer}}" >/out/flag
