@@ -19,7 +19,9 @@ mod doctor;
 mod excerpt;
 mod failure;
 mod fix;
+mod import;
 mod instances;
+mod new;
 mod output;
 mod schema;
 mod serve;
@@ -46,6 +48,7 @@ use settings::Global;
 #[command(name = "flagops", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "\
 Start here:
+  flagops new --category web            begin a challenge that runs at once
   flagops check ./challenges            check a repository before you push it
   flagops serve --repo ./challenges     serve it on http://127.0.0.1:8100
   flagops status                        see what the server does
@@ -61,6 +64,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::NewArgs),
+    Import(import::ImportArgs),
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
@@ -126,6 +131,8 @@ fn run(cli: Cli) -> Result<Ending, Failure> {
 async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
     let Cli { global, command } = cli;
     match command {
+        Command::New(args) => new::run(&global, &args),
+        Command::Import(args) => import::run(&global, &args),
         Command::Serve(args) => serve::run(&global, args).await,
         Command::Check(args) => check::run(&global, &args),
         Command::Status(args) => status::run(&global, &args).await,
