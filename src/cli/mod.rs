@@ -23,6 +23,7 @@ mod import;
 mod instances;
 mod new;
 mod output;
+mod play;
 mod schema;
 mod serve;
 mod settings;
@@ -50,6 +51,7 @@ use settings::Global;
 Start here:
   flagops new --category web            begin a challenge that runs at once
   flagops check ./challenges            check a repository before you push it
+  flagops play WEB-001                  build and start one challenge as it is on disk
   flagops serve --repo ./challenges     serve it on http://127.0.0.1:8100
   flagops status                        see what the server does
 
@@ -68,6 +70,7 @@ enum Command {
     Import(import::ImportArgs),
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Play(play::PlayArgs),
     Status(status::StatusArgs),
     Reconcile(status::ReconcileArgs),
     Challenges(challenges::ChallengesArgs),
@@ -135,6 +138,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Import(args) => import::run(&global, &args),
         Command::Serve(args) => serve::run(&global, args).await,
         Command::Check(args) => check::run(&global, &args),
+        Command::Play(args) => play::run(&global, args).await,
         Command::Status(args) => status::run(&global, &args).await,
         Command::Reconcile(args) => status::reconcile(&global, &args).await,
         Command::Challenges(args) => challenges::run(&global, args).await,

@@ -1,0 +1,343 @@
+//! `flagops play`: one challenge of a work tree, built, started, tried and taken away again.
+//!
+//! In:  a challenge folder on disk, committed or not. Out: where it answers, what it says, whether
+//! its own exploit solves it; exit code 0 fine, 1 refused or not solved, 2 usage, 130 interrupted.
+//!
+//! The very daemon of `serve` runs in this process, on a private data directory and a snapshot of
+//! the folder: what is played is what an event would run.
+//!
+//! # Invariants
+//! * However a play ends, nothing of it stays in the engine but images; after a kill the next play
+//!   of the challenge removes what is left.
+//! * No minted answer is shown or written without `--show-answers`.
+
+mod clock;
+mod exploit;
+mod house;
+mod private;
+mod python;
+mod reading;
+mod session;
+mod show;
+mod stream;
+mod target;
+mod verdict;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::catalog::Finding;
+use crate::config::{Config, Need, Overrides};
+use crate::git::Snapshots;
+use crate::model::challenge::Topology;
+use crate::store::DataDir;
+use crate::telemetry::{self, Chain};
+
+use super::failure::{Ending, Failure};
+use super::output::{self, Format};
+use super::serve::Signals;
+use super::settings::Global;
+use exploit::Exploit;
+use house::House;
+use private::Private;
+use reading::{Reader, Reading, Version};
+use session::Session;
+use show::Answers;
+use target::Target;
+use watch::Watch;
+
+/// Play one challenge as it is on disk
+///
+/// Builds and starts the challenge with fresh answers on the local container engine, exactly as a
+/// server would; nothing need be committed. Shows where it answers and what its containers say until
+/// Ctrl-C, then removes everything but the images. `--solve` runs `solution/exploit.py` against it
+/// and grades what it prints. Needs no server.
+///
+/// The exploit is told the host and port of the first published port, and nothing else: its
+/// environment is empty but for PATH. `ctfy.challenge.exploit` is there without any package; an
+/// installed `requests` is used.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flagops play WEB-001                   start it, follow its logs, stop with Ctrl-C
+  flagops play ./WEB/WEB-001 --watch     build and start again whenever a file changes
+  flagops play WEB-001 --solve           does the reference exploit solve it?
+  flagops play WEB-001 --show-answers    print the answers of this instance
+  flagops play WEB-001 --once --solve --format json | jq .solve.solved
+
+Exit codes: 0 fine, 1 it is refused, does not start or is not solved, 2 wrong usage, 130 ended by
+a signal before it was done.")]
+pub(crate) struct PlayArgs {
+    /// Id of a challenge, or its folder
+    challenge: String,
+
+    /// Repository in which ids are looked up
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    repo: PathBuf,
+
+    /// Run solution/exploit.py, grade what it prints, and stop
+    #[arg(long)]
+    solve: bool,
+
+    /// Stop as soon as it was ready (and solved): for CI
+    #[arg(long, conflicts_with = "watch")]
+    once: bool,
+
+    /// Build and start again when a file of the challenge changes
+    #[arg(long)]
+    watch: bool,
+
+    /// Show the minted answers; without it they are struck out of every output
+    #[arg(long)]
+    show_answers: bool,
+
+    /// Interpreter that runs the exploit
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    python: PathBuf,
+
+    // In the place of the global option of this name: no server is asked here.
+    /// Seconds that the exploit may take
+    #[arg(
+        id = "timeout",
+        long = "timeout",
+        value_name = "SECONDS",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    deadline: u64,
+
+    /// Socket of the container engine [default: DOCKER_HOST or unix:///var/run/docker.sock]
+    #[arg(long, value_name = "ENDPOINT")]
+    engine: Option<String>,
+
+    /// Show what the daemon of this play logs, too
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Everything that is known before anything is started.
+struct Plan {
+    config: Config,
+    target: Target,
+    private: Private,
+    /// Whether the exploit is to be run, if the challenge needs one.
+    solve: bool,
+    exploit: Option<Exploit>,
+    watch: Option<Watch>,
+    answers: Answers,
+    once: bool,
+    format: Format,
+}
+
+/// What the first look at the files leads to.
+enum Course {
+    /// Something is to be run.
+    Run(Reader, Version),
+    /// Nothing is: a quiz, or files only.
+    Files(Version),
+    /// It cannot be played.
+    Refused { findings: Vec<Finding>, text: String },
+}
+
+/// Plays until the author, the exploit or `--once` ends it.
+pub(crate) async fn run(global: &Global, args: PlayArgs) -> Result<Ending, Failure> {
+    let mut signals = Ends::new()
+        .map_err(|error| Failure::failed(format!("could not listen for signals ({error})"), ""))?;
+    let plan = plan(global, &args).await?;
+    let data = plan.private.open()?;
+    let course = match choose(&plan) {
+        Ok(Course::Run(reader, version)) => {
+            return inhabit(plan, data, reader, version, &mut signals).await;
+        }
+        other => other,
+    };
+    wipe(&plan.private, data)?;
+    match course? {
+        Course::Refused { findings, text } => {
+            match plan.format {
+                Format::Json => output::print_json(&json!({ "issues": findings }))?,
+                Format::Table => output::print(&text)?,
+            }
+            Ok(Ending::Findings)
+        }
+        Course::Run(_, version) | Course::Files(version) => tokio::select! {
+            // Dropped by a signal: an exploit that runs is killed.
+            played = session::without_instance(&plan, &version) => played,
+            () = signals.next() => Ok(Ending::Interrupted),
+        },
+    }
+}
+
+/// What ends a play: the signals of a daemon, and a terminal that is closed.
+struct Ends {
+    signals: Signals,
+    hangup: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { signals: Signals::new()?, hangup: signal(SignalKind::hangup())? })
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.signals.next() => (),
+            _ = self.hangup.recv() => (),
+        }
+    }
+}
+
+/// Finds out what is wanted; the order is that of the mistakes an author makes.
+async fn plan(global: &Global, args: &PlayArgs) -> Result<Plan, Failure> {
+    let flags = Overrides::new().with("engine.endpoint", "--engine", args.engine.as_ref());
+    let config = global.load(Need::Client, flags)?;
+    if args.verbose {
+        telemetry::init(&config.log)
+            .map_err(|error| Failure::failed(Chain(&error).to_string(), "correct `log.filter`"))?;
+    }
+    let target = Target::find(&args.challenge, &args.repo)?;
+    // A quiz needs none; what does is known when its files are read.
+    let exploit = if args.solve && Exploit::is_in(&target) {
+        let deadline = Duration::from_secs(args.deadline);
+        Some(Exploit::of(&target, &args.python, deadline).await?)
+    } else {
+        None
+    };
+    let private = Private::of(&target.folder, global.data_dir.as_deref())?;
+    Ok(Plan {
+        config: private.configure(config),
+        // Before the first look at the files, so that no change falls between.
+        watch: if args.watch { Some(Watch::start(&target.folder)?) } else { None },
+        target,
+        private,
+        solve: args.solve,
+        exploit,
+        answers: if args.show_answers { Answers::Shown } else { Answers::Hidden },
+        once: args.once,
+        format: global.format(),
+    })
+}
+
+/// Reads the files and says at once what would fail after a long build.
+fn choose(plan: &Plan) -> Result<Course, Failure> {
+    let snapshots = Snapshots::create(&plan.private.snapshots()).map_err(|error| {
+        Failure::failed(Chain(&error).to_string(), "free it, or use another `--data-dir`")
+    })?;
+    let policy = plan.config.limits.policy();
+    let reader = Reader { target: plan.target.clone(), snapshots, policy };
+    let version = match tokio::task::block_in_place(|| reader.read())? {
+        Reading::Playable(version) => version,
+        Reading::Refused { findings, text } => return Ok(Course::Refused { findings, text }),
+    };
+    if let Some(more) = version.more() {
+        output::note(&more);
+    }
+    if plan.solve && plan.exploit.is_none() && !version.challenge.is_qa_only() {
+        return Err(Failure::failed(
+            format!("`{}/{}` does not exist", plan.target.inside, exploit::PATH),
+            "write the reference exploit, or leave `--solve` out",
+        ));
+    }
+    check_startable(&version)?;
+    Ok(match version.challenge.compose {
+        Some(_) => Course::Run(reader, version),
+        None => Course::Files(version),
+    })
+}
+
+/// Empties the directory, then lets another play in.
+fn wipe(private: &Private, data: DataDir) -> Result<(), Failure> {
+    let wiped = private.wipe();
+    drop(data);
+    wiped.map_err(|error| {
+        Failure::failed(format!("could not clean up ({error})"), "the next play tries again")
+    })
+}
+
+/// Says at once what a start would say after the build.
+fn check_startable(version: &Version) -> Result<(), Failure> {
+    if version.challenge.metadata.topology == Topology::Engagement {
+        return Err(Failure::failed(
+            format!(
+                "{} has `network_topology: engagement`: players enter its network through a VPN gateway, which this version of flagops cannot start yet",
+                version.challenge.id
+            ),
+            "check it with `flagops check`; play challenges with published ports",
+        ));
+    }
+    Ok(())
+}
+
+/// Opens the house, plays in it, and leaves nothing behind.
+async fn inhabit(
+    mut plan: Plan,
+    data: DataDir,
+    reader: Reader,
+    version: Version,
+    signals: &mut Ends,
+) -> Result<Ending, Failure> {
+    let watch = plan.watch.take();
+    let mut house = House::open(plan.config.clone(), data).await?;
+    let is_up = AtomicBool::new(false);
+    let played = {
+        let session = Session::new(&plan, &mut house, &reader, &is_up);
+        let mut playing = std::pin::pin!(session.play(version, watch));
+        tokio::select! {
+            // Dropped by a signal: an exploit that runs is killed, what was started is removed below.
+            played = &mut playing => played,
+            () = signals.next() => Ok(if is_up.load(Ordering::Relaxed) {
+                // This is how a play that goes well ends.
+                Ending::Fine
+            } else {
+                Ending::Interrupted
+            }),
+        }
+    };
+    output::note("removing everything but the images; Ctrl-C again leaves it to the next play");
+    tokio::select! {
+        closed = house.close(&plan.private) => closed?,
+        () = signals.next() => return Ok(Ending::Interrupted),
+    }
+    played
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        global: Global,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Command {
+        Play(PlayArgs),
+    }
+
+    #[test]
+    fn the_timeout_of_a_play_is_that_of_the_exploit() {
+        Cli::command().debug_assert();
+        let deadline = |arguments: &[&str]| {
+            let all = ["flagops"].iter().chain(arguments);
+            let matches = Cli::command().try_get_matches_from(all).unwrap();
+            let Command::Play(args) = Cli::from_arg_matches(&matches).unwrap().command;
+            args.deadline
+        };
+        assert_eq!(deadline(&["play", "WEB-001"]), 300);
+        assert_eq!(deadline(&["play", "WEB-001", "--timeout", "7"]), 7);
+        assert_eq!(deadline(&["play", "--timeout", "7", "--data-dir", "/x", "WEB-001"]), 7);
+    }
+}
