@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the bench is no part of the daemon")]
 
 mod catalogue;
+mod check;
 mod floor;
 mod platform;
 mod report;
@@ -28,6 +29,10 @@ fn main() -> Result<()> {
     let wants = |name: &str| name.contains(&filter);
     if wants("reconcile") || wants("rss") {
         catalogue::run(&mut report)?;
+    }
+    if wants("check") {
+        check::run(&mut report, runs)?;
+        check::hostile(&mut report);
     }
     if wants("start") || wants("stop") || wants("parallel") {
         runtime.block_on(starts(&mut report, runs))?;
