@@ -78,7 +78,8 @@ impl Job {
     /// Why it failed when its time is over: with what is missing, as far as that was seen.
     pub(crate) fn too_late(&self, observed: &Observed) -> String {
         let seconds = self.shared.config.limits.start_deadline_secs;
-        let missing = shortfall(&self.spec, observed).map_or_else(String::new, |it| format!(": {it}"));
+        let missing =
+            shortfall(&self.spec, observed).map_or_else(String::new, |it| format!(": {it}"));
         format!("the instance was not usable within {seconds} s{missing}")
     }
 
