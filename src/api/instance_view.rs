@@ -9,7 +9,7 @@ use super::attachments::static_files;
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
 use super::competitions::COMPETITION;
 use crate::model::{
-    Challenge, Endpoint, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
+    Challenge, Death, Endpoint, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
 };
 
 /// A port that players reach.
@@ -88,6 +88,44 @@ pub(crate) struct InstanceInfo {
     pub(crate) revision: String,
     /// Times a container was started again after it died.
     pub(crate) restarts: u32,
+    /// Times its containers were made anew on request.
+    pub(crate) resets: u32,
+    /// The last service that died.
+    pub(crate) last_death: Option<DeathView>,
+}
+
+/// How a service of an instance died.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct DeathView {
+    pub(crate) service: String,
+    pub(crate) exit_code: i64,
+    /// Whether it used more memory than its limit.
+    pub(crate) oom: bool,
+    /// RFC 3339.
+    pub(crate) at: String,
+    /// How often it died within ten minutes.
+    pub(crate) recent: u32,
+    /// Whether it dies again and again: then it is started ever later.
+    pub(crate) crash_loop: bool,
+    /// For people.
+    pub(crate) message: String,
+    /// The end of its output, where organizers let players read it.
+    pub(crate) last_output: Option<String>,
+}
+
+impl DeathView {
+    fn of(death: &Death) -> Self {
+        Self {
+            service: death.service.to_string(),
+            exit_code: death.code,
+            oom: death.is_oom,
+            at: death.at.rfc3339(),
+            recent: death.n_recent,
+            crash_loop: death.is_crash_loop(),
+            message: death.to_string(),
+            last_output: death.last_words.clone(),
+        }
+    }
 }
 
 /// A question, and how the team stands with it.
@@ -124,6 +162,8 @@ pub(crate) struct InstanceStatusResponse {
     pub(crate) phase: &'static str,
     /// While starting: which step, of how many.
     pub(crate) progress: Option<Progress>,
+    /// The last service that died.
+    pub(crate) last_death: Option<DeathView>,
 }
 
 /// A step of the start.
@@ -198,6 +238,7 @@ pub(crate) fn status(
         phase: instance.phase.as_str(),
         progress: progress(instance.phase)
             .map(|step| Progress { message: obstacle.unwrap_or(step.message), ..step }),
+        last_death: instance.last_death.as_ref().map(DeathView::of),
     }
 }
 
@@ -237,6 +278,8 @@ pub(crate) fn info(
         error: error_of(instance),
         revision: instance.revision.to_string(),
         restarts: instance.n_restarts,
+        resets: instance.n_resets,
+        last_death: instance.last_death.as_ref().map(DeathView::of),
     }
 }
 
@@ -297,6 +340,9 @@ mod tests {
             ttl_secs: 600,
             expires_at: Timestamp::from_millis(601_500),
             n_restarts: 0,
+            n_resets: 0,
+            answer_epoch: 0,
+            last_death: None,
         }
     }
 
@@ -402,7 +448,9 @@ mod tests {
           "phase": "ready",
           "error": "",
           "revision": "0707070707070707070707070707070707070707",
-          "restarts": 0
+          "restarts": 0,
+          "resets": 0,
+          "last_death": null
         }
         "#);
     }
@@ -438,7 +486,8 @@ mod tests {
           "error": "`web` exited with 1",
           "cert_volume": "",
           "phase": "failed",
-          "progress": null
+          "progress": null,
+          "last_death": null
         }
         "#);
     }

@@ -20,6 +20,7 @@ use super::page::{Page, PageParams};
 use super::standings::Tally;
 use crate::daemon::platform::{Platform, PlatformError, StartRequest};
 use crate::model::{Caller, Challenge, Instance, StopReason};
+use crate::planner::lifecycle::Answers;
 
 /// Routes of this file but the limited one.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -37,9 +38,9 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(nested_openvpn_config))
 }
 
-/// `POST /instances`.
+/// What costs the engine: `POST /instances`, and the reset of one.
 pub(crate) fn start_routes() -> OpenApiRouter<Platform> {
-    OpenApiRouter::new().routes(routes!(start))
+    OpenApiRouter::new().routes(routes!(start)).routes(routes!(reset))
 }
 
 /// What to start.
@@ -60,6 +61,35 @@ struct StartBody {
 struct StartResponse {
     id: String,
     status: &'static str,
+}
+
+/// What a reset keeps.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResetBody {
+    #[serde(default)]
+    answers: ResetAnswers,
+}
+
+/// Which answers the instance has afterwards.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ResetAnswers {
+    /// The same as before.
+    #[default]
+    Keep,
+    /// Other ones.
+    New,
+}
+
+/// The reset is on its way.
+#[derive(Debug, Serialize, ToSchema)]
+struct ResetResponse {
+    id: String,
+    /// `starting`, until everything is made anew.
+    status: &'static str,
+    /// How often it was made anew by now.
+    resets: u32,
 }
 
 /// The stop is on its way.
@@ -289,6 +319,29 @@ async fn renew(
     let renewed = platform.renew(&caller, &id, lease.ttl).await?;
     let expires_at = renewed.expires_at.as_secs_f64();
     Ok(Json(RenewResponse { status: "renewed", id: renewed.id.to_string(), expires_at }))
+}
+
+/// Makes containers and volumes of an instance anew, in one step: id, ports, network and lease
+/// stay, and the answers too unless others are asked for.
+#[utoipa::path(post, path = "/instances/{instance_id}/reset", tag = "instances",
+    security(("bearer" = [])), params(("instance_id" = String, Path)), request_body = ResetBody,
+    responses((status = 202, body = ResetResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope), (status = 409, body = Envelope, description = "ending or failed"),
+        (status = 429, body = Envelope)))]
+async fn reset(
+    State(platform): State<Platform>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+    Body(body): Body<ResetBody>,
+) -> Answer<(StatusCode, Json<ResetResponse>)> {
+    let answers = match body.answers {
+        ResetAnswers::Keep => Answers::Keep,
+        ResetAnswers::New => Answers::Renew,
+    };
+    let row = platform.reset(&caller, &id, answers).await?;
+    let status = row.status().as_str();
+    let answer = ResetResponse { id: row.id.to_string(), status, resets: row.n_resets };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
 /// Stops an instance, in any state. A second call is a 404.

@@ -87,7 +87,7 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
                 .map_or(Raw::Other("a huge integer"), Raw::Integer)
         }
         DeValue::Float(_) => Raw::Other("a float"),
-        DeValue::Boolean(_) => Raw::Other("a boolean"),
+        DeValue::Boolean(value) => Raw::Boolean(*value),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Array(_) => Raw::Other("a list"),
         DeValue::Table(_) => Raw::Other("a section"),

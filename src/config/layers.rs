@@ -22,6 +22,8 @@ pub(super) enum Raw {
     String(String),
     /// A TOML integer.
     Integer(i64),
+    /// A TOML boolean.
+    Boolean(bool),
     /// Something that no setting is, by its name.
     Other(&'static str),
 }
@@ -34,8 +36,19 @@ pub(super) trait Setting: Sized {
     /// The value of a text; the error says what is wrong with it, or nothing.
     fn from_text(text: &str) -> Result<Self, String>;
 
-    /// Whether TOML writes it without quotes.
+    /// Whether TOML writes it as an integer.
     const IS_INTEGER: bool = false;
+
+    /// Whether TOML writes it as a boolean.
+    const IS_BOOLEAN: bool = false;
+}
+
+impl Setting for bool {
+    const WANTED: &'static str = "true or false";
+    const IS_BOOLEAN: bool = true;
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| String::new())
+    }
 }
 
 /// Implements [`Setting`] by `FromStr`.
@@ -201,10 +214,12 @@ fn read<T: Setting>(raw: &Raw) -> Result<T, String> {
     let says = |problem: String| if problem.is_empty() { "is wrong".to_owned() } else { problem };
     match raw {
         Raw::Text(text) => T::from_text(text.trim()).map_err(says),
-        Raw::String(_) if T::IS_INTEGER => Err("is a string".to_owned()),
+        Raw::String(_) if T::IS_INTEGER || T::IS_BOOLEAN => Err("is a string".to_owned()),
         Raw::String(text) => T::from_text(text).map_err(says),
         Raw::Integer(value) if T::IS_INTEGER => T::from_text(&value.to_string()).map_err(says),
         Raw::Integer(_) => Err("is a number".to_owned()),
+        Raw::Boolean(value) if T::IS_BOOLEAN => T::from_text(&value.to_string()).map_err(says),
+        Raw::Boolean(_) => Err("is a boolean".to_owned()),
         Raw::Other(kind) => Err(format!("is {kind}")),
     }
 }

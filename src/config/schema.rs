@@ -121,6 +121,7 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
         max_pids,
         max_services,
         gate,
+        players_see_logs,
         attempt_caps,
     } = limits;
     let AttemptCaps { single_select, multi_select, r#static } = attempt_caps;
@@ -141,6 +142,7 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
         "max_pids": max_pids,
         "max_services": max_services,
         "gate": gate,
+        "players_see_logs": players_see_logs,
         "attempt_caps": {
             "single_select": single_select,
             "multi_select": multi_select,

@@ -160,6 +160,9 @@ pub struct LimitsConfig {
     pub max_services: u32,
     /// Which findings keep a version of a challenge from going live (default `runnable`).
     pub gate: Gate,
+    /// Whether a team reads the last output of a service of its instance that died (default false:
+    /// output can hold what players should not know; answers are masked, nothing else is).
+    pub players_see_logs: bool,
     /// Wrong answers per question, by its mode.
     pub attempt_caps: AttemptCaps,
 }
@@ -315,6 +318,7 @@ impl Default for Config {
                 max_pids: 4096,
                 max_services: 20,
                 gate: Gate::Runnable,
+                players_see_logs: false,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
@@ -377,6 +381,7 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
 
 fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
     let gate = layers.take("limits.gate", default.gate);
+    let players_see_logs = layers.take("limits.players_see_logs", default.players_see_logs);
     let mut number = |key, value, range| layers.take_in(key, value, range);
     LimitsConfig {
         instances_per_team: number(
@@ -407,6 +412,7 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
         max_pids: number("limits.max_pids", default.max_pids, 1..=4_194_304),
         max_services: number("limits.max_services", default.max_services, 1..=1000),
         gate,
+        players_see_logs,
         attempt_caps: AttemptCaps {
             single_select: number(
                 "limits.attempt_caps.single_select",

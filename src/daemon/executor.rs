@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::stock;
-use crate::model::{Instance, InstancePhase, QuestionId, ServiceName, SpecHash, Timestamp};
+use crate::model::{Instance, QuestionId, ServiceName, SpecHash, Timestamp};
 use crate::planner::container::{Ground, container_spec, volume_name};
-use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, shortfall};
+use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
 use crate::render::answers;
@@ -27,7 +27,7 @@ use crate::store::StoreError;
 const ANSWERS_DIR: &str = "/answers";
 
 /// How much of a container's last output goes into the operators' condition.
-const LAST_WORDS_BYTES: usize = 1500;
+const LAST_WORDS_CHARS: usize = 1500;
 
 /// One pass over one instance.
 pub(crate) struct Job {
@@ -35,6 +35,9 @@ pub(crate) struct Job {
     /// The row as last read.
     pub(crate) instance: Instance,
     pub(crate) spec: Arc<InstanceSpec>,
+    /// The incarnation that this pass is about; the row may be ahead of it.
+    pub(crate) n_resets: u32,
+    /// What its containers bear.
     pub(crate) spec_hash: SpecHash,
     /// When the pass has failed if the instance is not usable.
     pub(crate) deadline: Timestamp,
@@ -45,11 +48,12 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, spec: InstanceSpec) -> Self {
         let patience = i64::from(shared.config.limits.start_deadline_secs);
-        let is_first = instance.started_at == instance.created_at;
+        let is_first = lifecycle::is_first_start(&instance);
         let begin = if is_first { instance.created_at } else { shared.now() };
         Self {
             shared: Arc::clone(shared),
-            spec_hash: spec_hash(&spec),
+            spec_hash: spec_hash(&spec, instance.n_resets),
+            n_resets: instance.n_resets,
             spec: Arc::new(spec),
             deadline: begin.plus_secs(patience),
             turn_around: shared.tasks.stopping().child_token(),
@@ -59,12 +63,17 @@ impl Job {
 
     /// What the row asks for.
     pub(crate) fn want(&self) -> Want {
-        if self.instance.phase == InstancePhase::Removing { Want::Gone } else { Want::Run }
+        lifecycle::want(&self.instance)
     }
 
     /// Whether it was never usable.
     pub(crate) fn is_first_start(&self) -> bool {
-        self.instance.started_at == self.instance.created_at
+        lifecycle::is_first_start(&self.instance)
+    }
+
+    /// Whether the row is about something else than this pass: over, or a newer incarnation.
+    pub(crate) fn is_outdated(&self) -> bool {
+        !self.instance.phase.is_live() || self.instance.n_resets != self.n_resets
     }
 
     pub(crate) fn is_late(&self, now: Timestamp) -> bool {
@@ -91,12 +100,18 @@ impl Job {
         self.spec.networks.iter().find(|wish| wish.name == name)
     }
 
+    /// The engine's name of the volume of this name in the file.
+    fn volume_name(&self, name: &str) -> String {
+        volume_name(self.shared.data.installation(), self.instance.id, self.n_resets, name)
+    }
+
     /// The minted answers. Secret.
-    fn answers(&self) -> BTreeMap<String, String> {
+    pub(crate) fn answers(&self) -> BTreeMap<String, String> {
         let mint = |(id, format): (&String, &crate::model::AnswerFormat)| {
             let question: QuestionId = id.parse().ok()?;
             let key = self.shared.data.answer_key();
-            Some((id.clone(), answers::mint(key, self.instance.id, &question, *format)))
+            let row = &self.instance;
+            Some((id.clone(), answers::mint(key, row.id, row.answer_epoch, &question, *format)))
         };
         self.spec.answers.iter().filter_map(mint).collect()
     }
@@ -115,6 +130,8 @@ pub(crate) enum Effect {
     Removed(ServiceName),
     /// A volume is gone.
     VolumeGone(String),
+    /// A volume of an earlier incarnation is gone.
+    StrayGone(String),
     /// A network is given back.
     NetworkGone(String),
 }
@@ -157,6 +174,9 @@ pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
         Effect::VolumeGone(name) => {
             observed.volumes.remove(&name);
         }
+        Effect::StrayGone(name) => {
+            observed.stray_volumes.remove(&name);
+        }
         Effect::NetworkGone(wish) => {
             observed.networks.remove(&wish);
         }
@@ -178,7 +198,7 @@ pub(crate) fn execute(
     let work: BoxFuture<'static, Result<Effect, Fault>> = match &action {
         Action::ClaimNetwork(name) => claim_network(job, name),
         Action::CreateVolume(name) => {
-            let (name, full) = (name.clone(), volume_name(shared.data.installation(), id, name));
+            let (name, full) = (name.clone(), job.volume_name(name));
             Box::pin(async move {
                 shared.engine.create_volume(&full, id).await?;
                 Ok(Effect::Volume(name))
@@ -191,10 +211,17 @@ pub(crate) fn execute(
         Action::AwaitExit(name) => await_exit(job, name, container(name)),
         Action::Remove(name) => remove(job, name, container(name)),
         Action::RemoveVolume(name) => {
-            let (name, full) = (name.clone(), volume_name(shared.data.installation(), id, name));
+            let (name, full) = (name.clone(), job.volume_name(name));
             Box::pin(async move {
                 shared.engine.remove_volume(&full).await?;
                 Ok(Effect::VolumeGone(name))
+            })
+        }
+        Action::RemoveStray(full) => {
+            let full = full.clone();
+            Box::pin(async move {
+                shared.engine.remove_volume(&full).await?;
+                Ok(Effect::StrayGone(full))
             })
         }
         Action::ReleaseNetwork(wish) => {
@@ -230,6 +257,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
         installation: job.shared.data.installation(),
         instance: job.instance.id,
         spec: &job.spec,
+        n_resets: job.n_resets,
         spec_hash: &job.spec_hash,
         surface: &job.instance.surface,
         publish_address: job.shared.config.network.publish_address,
@@ -439,27 +467,33 @@ fn hopeless_or(error: EngineError, name: &ServiceName) -> Fault {
 }
 
 /// The ends of the output of containers that are not usable, for operators.
-pub(crate) async fn last_words(shared: &Shared, observed: &Observed) -> String {
-    let mut words = String::new();
+pub(crate) async fn last_words(job: &Job, observed: &Observed) -> String {
+    let mut text = String::new();
     for (name, seen) in &observed.services {
         if seen.state == ServiceState::Usable {
             continue;
         }
-        let Ok(output) = shared.engine.logs(&seen.container, 20).await else { continue };
-        let tail: String = output
-            .chars()
-            .rev()
-            .take(LAST_WORDS_BYTES)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .collect();
-        if !tail.trim().is_empty() {
-            words.push_str("\nlast output of `");
-            words.push_str(name.as_str());
-            words.push_str("`:\n");
-            words.push_str(tail.trim_end());
+        let words = last_words_of(job, &seen.container).await;
+        if !words.is_empty() {
+            text.push_str("\nlast output of `");
+            text.push_str(name.as_str());
+            text.push_str("`:\n");
+            text.push_str(&words);
         }
     }
-    words
+    text
+}
+
+/// The end of the output of one container, with the instance's answers masked; empty when it said
+/// nothing or cannot be asked.
+pub(crate) async fn last_words_of(job: &Job, container: &str) -> String {
+    let Ok(mut output) = job.shared.engine.logs(container, 20).await else {
+        return String::new();
+    };
+    for answer in job.answers().values() {
+        let body = answer.strip_prefix("FLAG{").and_then(|it| it.strip_suffix('}'));
+        output = output.replace(body.unwrap_or(answer), "[answer]");
+    }
+    let n_extra = output.chars().count().saturating_sub(LAST_WORDS_CHARS);
+    output.chars().skip(n_extra).collect::<String>().trim().to_owned()
 }

@@ -25,10 +25,10 @@ use super::queue::Signal;
 use super::shared::{Shared, Statement};
 use super::tasks::jittered;
 use crate::model::{
-    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, RetryClass, Scope,
-    ServiceName, StopReason, Timestamp,
+    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, RetryClass, Scope,
+    ServiceName, Timestamp,
 };
-use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want};
+use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want, lifecycle};
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 
@@ -44,6 +44,7 @@ pub(crate) fn spawn_worker(shared: &Arc<Shared>, id: InstanceId, signal: Arc<Sig
         crashes: shared.queue.crashes_of(id),
         phase_since: Instant::now(),
         proved: BTreeSet::new(),
+        n_resets: None,
     };
     shared.tasks.spawn("instance", worker.run());
 }
@@ -78,6 +79,8 @@ struct Worker {
     /// Containers that passed their probe since they were last started: they are not probed again
     /// for each hint.
     proved: BTreeSet<String>,
+    /// The incarnation that was last looked at: a newer one has no history.
+    n_resets: Option<u32>,
 }
 
 impl Worker {
@@ -142,6 +145,7 @@ impl Worker {
             return Ok(Next::Rest);
         };
         let mut job = Job::new(&self.shared, instance, spec);
+        self.begin_incarnation(job.n_resets);
         let mut observed = if job.instance.phase == InstancePhase::Queued {
             Observed::default() // The row is older than anything that could exist.
         } else {
@@ -182,6 +186,14 @@ impl Worker {
         }
     }
 
+    /// A reset makes everything anew: what died before says nothing about what runs now.
+    fn begin_incarnation(&mut self, n_resets: u32) {
+        if self.n_resets.replace(n_resets).is_some_and(|before| before != n_resets) {
+            self.crashes.clear();
+            self.proved.clear();
+        }
+    }
+
     fn recent_crashes(&mut self) -> BTreeMap<ServiceName, Crashes> {
         let horizon = self.shared.now().plus_millis(-CRASH_MEMORY_MILLIS);
         self.crashes.retain(|_, crashes| crashes.last_at > horizon);
@@ -196,7 +208,7 @@ impl Worker {
             let plan = planner::plan(&job.spec, want, &observed, self.shared.now());
             if let Verdict::Progress(phase) = plan.verdict {
                 self.show(job, phase).await?;
-                if job.want() != want || !job.instance.phase.is_live() {
+                if job.want() != want || job.is_outdated() {
                     // What is under way could still make what would be removed beside it.
                     settle(job, &mut running).await;
                     return Ok(Next::Again);
@@ -208,7 +220,7 @@ impl Worker {
             }
             for action in plan.actions {
                 if busy.insert(action.clone()) {
-                    self.note_restart(&action, &mut observed).await?;
+                    self.note_restart(job, &action, &mut observed).await?;
                     running.push(executor::execute(job, &observed, action));
                 }
             }
@@ -265,34 +277,74 @@ impl Worker {
         let Some(instance) = self.shared.store.instance(self.id).await? else { return Ok(true) };
         let before = job.want();
         job.instance = instance;
-        Ok(job.want() != before || !job.instance.phase.is_live())
+        Ok(job.want() != before || job.is_outdated())
     }
 
     /// Remembers that a service which died is started again.
     async fn note_restart(
         &mut self,
+        job: &Job,
         action: &Action,
         observed: &mut Observed,
     ) -> Result<(), StoreError> {
         let Action::Start(name) = action else { return Ok(()) };
-        let is_dead = observed
-            .services
-            .get(name)
-            .is_some_and(|seen| matches!(seen.state, ServiceState::Exited { .. }));
-        if !is_dead {
-            return Ok(());
-        }
+        let Some(seen) = observed.services.get(name) else { return Ok(()) };
+        let ServiceState::Exited { code, is_oom } = seen.state else { return Ok(()) };
+        let container = seen.container.clone();
         let crashes = self.crashes.entry(name.clone()).or_default();
         *crashes = Crashes { n_recent: crashes.n_recent + 1, last_at: self.shared.now() };
         observed.crashes.insert(name.clone(), *crashes);
-        let n_recent = crashes.n_recent;
+        let death = planner::death(name, code, is_oom, crashes);
         self.shared.queue.remember(self.id, self.crashes.clone());
         tracing::info!(
-            instance.id = %self.id, service.name = %name, restart.n = n_recent,
-            "service `{name}` of instance {} died and is started again", self.id
+            instance.id = %self.id, service.name = %name, restart.n = death.n_recent,
+            "{death} and is started again (instance {})", self.id
         );
-        self.shared.store.change_instance(self.id, |row| row.n_restarts += 1).await?;
+        self.record_death(job, death, &container).await
+    }
+
+    /// Keeps a death for the owner; one too many in a short time is a crash loop, which operators
+    /// read with the container's last words.
+    async fn record_death(
+        &self,
+        job: &Job,
+        mut death: Death,
+        container: &str,
+    ) -> Result<(), StoreError> {
+        let is_first_of_loop = death.n_recent == Death::CRASH_LOOP;
+        let players_see = self.shared.config.limits.players_see_logs;
+        let words = if is_first_of_loop || players_see {
+            executor::last_words_of(job, container).await
+        } else {
+            String::new()
+        };
+        if is_first_of_loop {
+            let mut message = format!(
+                "{death}, again and again: it is started ever later; look at `flagops instances logs {}`",
+                self.id
+            );
+            if !words.is_empty() {
+                message.push_str(&format!("\nlast output of `{}`:\n{words}", death.service));
+            }
+            self.state_health(job, ConditionStatus::False, "CrashLooping", message).await;
+        }
+        death.last_words = (players_see && !words.is_empty()).then_some(words);
+        let change = move |row: &mut Instance| lifecycle::restarted(row, death);
+        self.shared.store.change_instance(self.id, change).await?;
         Ok(())
+    }
+
+    async fn state_health(
+        &self,
+        job: &Job,
+        status: ConditionStatus,
+        reason: &'static str,
+        message: String,
+    ) {
+        let revision = Some(job.instance.revision);
+        let (scope, kind) = (Scope::Instance(self.id), ConditionType::Healthy);
+        let statement = Statement { scope, kind, status, reason, message, revision };
+        self.shared.state(statement).await;
     }
 
     /// Records the phase, unless somebody wants the instance gone meanwhile.
@@ -300,17 +352,11 @@ impl Worker {
         if job.instance.phase == phase || phase == InstancePhase::Removing {
             return Ok(());
         }
-        let change = move |row: &mut Instance| {
-            if !matches!(
-                row.phase,
-                InstancePhase::Removing | InstancePhase::Stopped | InstancePhase::Failed
-            ) {
-                row.phase = phase;
-            }
-        };
+        let n_resets = job.n_resets;
+        let change = move |row: &mut Instance| lifecycle::reached(row, n_resets, phase);
         metrics::start_phase(job.instance.phase, self.phase_since.elapsed());
         self.phase_since = Instant::now();
-        if let Some((instance, ())) = self.shared.store.change_instance(self.id, change).await? {
+        if let Some((instance, _)) = self.shared.store.change_instance(self.id, change).await? {
             job.instance = instance;
         }
         Ok(())
@@ -318,21 +364,8 @@ impl Worker {
 
     async fn ready(&self, job: &Job) -> Result<Next, PassError> {
         let now = self.shared.now();
-        let change = move |row: &mut Instance| {
-            if matches!(row.phase, InstancePhase::Removing | InstancePhase::Ready)
-                || !row.phase.is_live()
-            {
-                return false;
-            }
-            row.phase = InstancePhase::Ready;
-            if row.started_at == row.created_at {
-                // The lease counts from the moment the instance is usable. That it was is told
-                // from the difference of the two.
-                row.started_at = now.max(row.created_at.plus_millis(1));
-                row.expires_at = now.plus_secs(i64::from(row.ttl_secs));
-            }
-            true
-        };
+        let n_resets = job.n_resets;
+        let change = move |row: &mut Instance| lifecycle::ready(row, n_resets, now);
         let changed = self.shared.store.change_instance(self.id, change).await?;
         if let Some((instance, true)) = changed {
             let took_ms = now.millis_since(instance.created_at);
@@ -348,23 +381,28 @@ impl Worker {
                 );
             }
         }
+        self.after_a_crash_loop(job).await
+    }
+
+    /// A crash loop is over when nothing died for as long as deaths are remembered.
+    async fn after_a_crash_loop(&self, job: &Job) -> Result<Next, PassError> {
+        let looping = self.crashes.values().filter(|it| it.n_recent >= Death::CRASH_LOOP);
+        let quiet_at = looping.map(|it| it.last_at.plus_millis(CRASH_MEMORY_MILLIS + 1)).max();
+        if let Some(at) = quiet_at.filter(|at| *at > self.shared.now()) {
+            return Ok(Next::WakeAt(at));
+        }
+        if job.instance.last_death.as_ref().is_some_and(Death::is_crash_loop) {
+            let words = "every service is usable".to_owned();
+            self.state_health(job, ConditionStatus::True, "Passing", words).await;
+        }
         Ok(Next::Rest)
     }
 
     async fn gone(&self, job: &Job) -> Result<Next, PassError> {
         let now = self.shared.now();
-        let change = move |row: &mut Instance| {
-            if row.phase == InstancePhase::Removing {
-                row.phase = if row.error.is_some() {
-                    InstancePhase::Failed
-                } else {
-                    InstancePhase::Stopped
-                };
-                row.stopped_at = Some(now);
-            }
-        };
+        let change = move |row: &mut Instance| lifecycle::gone(row, now);
         let changed = self.shared.store.change_instance(self.id, change).await?;
-        if let Some((row, ())) = changed {
+        if let Some((row, _)) = changed {
             if let Some(reason) = row.stop_reason {
                 metrics::instance_ended(reason);
             }
@@ -389,34 +427,20 @@ impl Worker {
         observed: &Observed,
         reason: String,
     ) -> Result<Next, PassError> {
-        let detail = executor::last_words(&self.shared, observed).await;
+        let detail = executor::last_words(job, observed).await;
         if job.is_first_start() {
             let millis = self.shared.now().millis_since(job.instance.created_at).max(0);
             let took = Duration::from_millis(millis.unsigned_abs());
             metrics::start_finished(metrics::Outcome::Failed, took);
         }
-        let why = reason.clone();
-        let was_ready = !job.is_first_start();
-        let change = move |row: &mut Instance| {
-            if row.phase != InstancePhase::Removing && row.phase.is_live() {
-                row.phase = InstancePhase::Removing;
-                row.error = Some(why);
-                row.stop_reason =
-                    Some(if was_ready { StopReason::HealthCheckFailed } else { StopReason::Error });
-            }
-        };
-        self.shared.store.change_instance(self.id, change).await?;
+        let (why, n_resets) = (reason.clone(), job.n_resets);
+        let change = move |row: &mut Instance| lifecycle::fail(row, n_resets, why);
+        let changed = self.shared.store.change_instance(self.id, change).await?;
         self.shared.set_obstacle(self.id, None);
-        self.shared
-            .state(Statement {
-                scope: Scope::Instance(self.id),
-                kind: ConditionType::Healthy,
-                status: ConditionStatus::False,
-                reason: "Failing",
-                message: format!("{reason}{detail}"),
-                revision: Some(job.instance.revision),
-            })
-            .await;
+        if matches!(changed, Some((_, true))) {
+            let message = format!("{reason}{detail}");
+            self.state_health(job, ConditionStatus::False, "Failing", message).await;
+        }
         Ok(Next::Again)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::queue;
 use super::shared::Shared;
 use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
+use crate::planner::lifecycle;
 use crate::store::StoreError;
 
 /// Watches the leases until the daemon stops.
@@ -36,30 +37,7 @@ pub(crate) async fn end(
     reason: StopReason,
 ) -> Result<Option<Instance>, StoreError> {
     let now = shared.now();
-    let change = move |row: &mut Instance| match row.phase {
-        InstancePhase::Stopped => false,
-        InstancePhase::Failed => {
-            row.phase = InstancePhase::Stopped;
-            row.stop_reason = Some(reason);
-            true
-        }
-        InstancePhase::Removing => {
-            // Whoever stops an instance that is failing does not want to read its error later.
-            row.error = None;
-            true
-        }
-        InstancePhase::Queued
-        | InstancePhase::Preparing
-        | InstancePhase::Creating
-        | InstancePhase::Starting
-        | InstancePhase::Probing
-        | InstancePhase::Ready => {
-            row.phase = InstancePhase::Removing;
-            row.stop_reason = Some(reason);
-            row.stopped_at = Some(now);
-            true
-        }
-    };
+    let change = move |row: &mut Instance| lifecycle::end(row, reason, now);
     let changed = shared.store.change_instance(id, change).await?;
     let Some((instance, true)) = changed else { return Ok(None) };
     if instance.phase == InstancePhase::Removing {

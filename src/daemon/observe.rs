@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::executor::{Fault, Job};
 use super::shared::Shared;
 use crate::model::{Instance, InstancePhase, SpecHash};
-use crate::planner::{Observed, ServiceSeen, ServiceState, container::volume_name};
+use crate::planner::{Observed, ServiceSeen, ServiceState, container::volume_name, lifecycle};
 use crate::release::spec::{InstanceSpec, ServiceSpec};
 use crate::runtime::{ContainerSeen, ContainerState, NetworkSeen, VolumeSeen};
 use crate::store::NetworkRow;
@@ -62,18 +62,27 @@ impl View<'_> {
             })
             .collect();
         let mut volumes = BTreeSet::new();
+        let mut stray_volumes: BTreeSet<String> = self
+            .volumes
+            .iter()
+            .filter(|seen| seen.instance == Some(instance.id))
+            .map(|seen| seen.name.clone())
+            .collect();
         for name in &spec.volumes {
-            let wanted = volume_name(shared.data.installation(), instance.id, name);
+            let ours = shared.data.installation();
+            let wanted = volume_name(ours, instance.id, instance.n_resets, name);
             if self.volumes.iter().any(|seen| seen.name == wanted) {
+                stray_volumes.remove(&wanted);
                 volumes.insert(name.clone());
             }
         }
         Observed {
             networks,
             volumes,
+            stray_volumes,
             services,
             crashes: BTreeMap::new(),
-            was_ready: instance.started_at != instance.created_at,
+            was_ready: !lifecycle::is_first_start(instance),
         }
     }
 

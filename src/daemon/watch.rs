@@ -202,7 +202,7 @@ async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Re
         return Ok(true);
     }
     let Some(spec) = shared.store.instance_spec(instance.id).await? else { return Ok(false) };
-    let observed = view.of(shared, instance, &spec, &spec_hash(&spec));
+    let observed = view.of(shared, instance, &spec, &spec_hash(&spec, instance.n_resets));
     let plan = planner::plan(&spec, Want::Run, &observed, shared.now());
     Ok(plan.verdict != planner::Verdict::Usable)
 }

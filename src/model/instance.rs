@@ -43,6 +43,57 @@ pub struct Instance {
     pub expires_at: Timestamp,
     /// Times a container was started again after it died.
     pub n_restarts: u32,
+    /// Times its containers were made anew on request; 0 for those it was started with.
+    pub n_resets: u32,
+    /// Which answers are its own: 0 until a reset asks for others.
+    pub answer_epoch: u32,
+    /// The last service that died, since its last reset.
+    pub last_death: Option<Death>,
+}
+
+/// How a service of an instance died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Which.
+    pub service: ServiceName,
+    /// Its exit code.
+    pub code: i64,
+    /// Whether the kernel killed it for memory.
+    pub is_oom: bool,
+    /// When that was seen.
+    pub at: Timestamp,
+    /// Deaths of this service in the ten minutes before, this one included.
+    pub n_recent: u32,
+    /// The end of its output with answers masked, where organizers let players read it.
+    pub last_words: Option<String>,
+}
+
+impl Death {
+    /// Deaths in ten minutes from which on it is a crash loop (`contract/gitops.md` §4.7).
+    pub const CRASH_LOOP: u32 = 5;
+
+    /// Whether it dies again and again.
+    pub fn is_crash_loop(&self) -> bool {
+        self.n_recent >= Self::CRASH_LOOP
+    }
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { service, code, is_oom, .. } = self;
+        match (is_oom, code) {
+            (true, _) => {
+                write!(
+                    f,
+                    "service `{service}` was killed because it used more memory than its limit"
+                )
+            }
+            (false, 0) => {
+                write!(f, "service `{service}` ended by itself (exit code 0) instead of serving")
+            }
+            (false, code) => write!(f, "service `{service}` exited with code {code}"),
+        }
+    }
 }
 
 impl Instance {

@@ -31,7 +31,9 @@ pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
     ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
 };
-pub use instance::{Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason};
+pub use instance::{
+    Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason,
+};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};

@@ -19,7 +19,9 @@ pub struct Ground<'a> {
     pub instance: InstanceId,
     /// What it was started from.
     pub spec: &'a InstanceSpec,
-    /// The hash of `spec`.
+    /// Which incarnation its containers and volumes are of.
+    pub n_resets: u32,
+    /// The hash of `spec` in that incarnation.
     pub spec_hash: &'a SpecHash,
     /// Where its ports are published: the endpoints with their allocated host ports.
     pub surface: &'a [Endpoint],
@@ -38,9 +40,16 @@ pub fn container_name(
     format!("fo-{}-{instance}-{service}", installation.short())
 }
 
-/// The name of a volume: `fo-<installation8>-<instance>-v-<volume>`.
-pub fn volume_name(installation: &InstallationId, instance: InstanceId, volume: &str) -> String {
-    format!("fo-{}-{instance}-v-{volume}", installation.short())
+/// The name of a volume: `fo-<installation8>-<instance>-v-<volume>`, and `…-v1-<volume>` after the
+/// first reset: an incarnation never meets what an earlier one wrote.
+pub fn volume_name(
+    installation: &InstallationId,
+    instance: InstanceId,
+    n_resets: u32,
+    volume: &str,
+) -> String {
+    let incarnation = if n_resets == 0 { String::new() } else { n_resets.to_string() };
+    format!("fo-{}-{instance}-v{incarnation}-{volume}", installation.short())
 }
 
 /// What the engine is asked for to make the container of `service`.
@@ -57,7 +66,10 @@ pub fn container_spec(
         .volumes
         .iter()
         .filter_map(|mount| mount.source.as_ref())
-        .map(|name| (name.clone(), volume_name(ground.installation, ground.instance, name)))
+        .map(|name| {
+            let (ours, id) = (ground.installation, ground.instance);
+            (name.clone(), volume_name(ours, id, ground.n_resets, name))
+        })
         .collect();
     Some(ContainerSpec {
         name: container_name(ground.installation, ground.instance, &service.name),

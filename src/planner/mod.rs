@@ -18,13 +18,14 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod container;
+pub mod lifecycle;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::compose::{DependsCondition, Restart};
-use crate::model::{InstancePhase, ServiceName, Timestamp};
+use crate::model::{Death, InstancePhase, ServiceName, Timestamp};
 use crate::release::spec::{InstanceSpec, ServiceSpec};
 
 /// How often a service of an instance that was never ready may die before the start has failed.
@@ -52,6 +53,8 @@ pub struct Observed {
     pub networks: BTreeMap<String, String>,
     /// Named volumes that exist, by their name in the file.
     pub volumes: BTreeSet<String>,
+    /// Volumes of it that nothing wants any more, by the engine's name: an earlier incarnation's.
+    pub stray_volumes: BTreeSet<String>,
     /// Containers that exist.
     pub services: BTreeMap<ServiceName, ServiceSeen>,
     /// Deaths of each service, as far as remembered.
@@ -121,6 +124,8 @@ pub enum Action {
     Remove(ServiceName),
     /// Remove the volume of this name in the file.
     RemoveVolume(String),
+    /// Remove a volume of an earlier incarnation, by the engine's name.
+    RemoveStray(String),
     /// Give the network of this name in the file back.
     ReleaseNetwork(String),
 }
@@ -175,11 +180,29 @@ fn plan_run(spec: &InstanceSpec, observed: &Observed, now: Timestamp) -> Plan {
     for service in &spec.services {
         plan_service(&mut plan, spec, service, observed, now);
     }
+    plan_strays(&mut plan, spec, observed);
     if matches!(plan.verdict, Verdict::Failed(_)) {
         plan.actions.clear();
         plan.wake_at = None;
     }
     plan
+}
+
+/// Containers that the spec does not know go first, then the volumes that nothing wants any more:
+/// while a container of an earlier incarnation exists, it may hold them.
+fn plan_strays(plan: &mut Plan, spec: &InstanceSpec, observed: &Observed) {
+    let is_known = |name: &ServiceName| spec.services.iter().any(|it| it.name == *name);
+    for name in observed.services.keys().filter(|name| !is_known(name)) {
+        plan.act(Action::Remove(name.clone()), InstancePhase::Creating);
+    }
+    let may_hold = |(name, seen): (&ServiceName, &ServiceSeen)| {
+        seen.state == ServiceState::Wrong || !is_known(name)
+    };
+    if !observed.services.iter().any(may_hold) {
+        for volume in &observed.stray_volumes {
+            plan.act(Action::RemoveStray(volume.clone()), InstancePhase::Preparing);
+        }
+    }
 }
 
 fn plan_service(
@@ -215,23 +238,9 @@ fn plan_service(
         ServiceState::Usable => (),
         ServiceState::Exited { code: 0, .. } if may_end(spec, service) => (),
         ServiceState::Exited { code, is_oom } => {
-            plan_restart(
-                plan,
-                spec,
-                service,
-                observed,
-                Death { code: *code, is_oom: *is_oom },
-                now,
-            );
+            plan_restart(plan, spec, service, observed, (*code, *is_oom), now);
         }
     }
-}
-
-/// How a container ended.
-#[derive(Clone, Copy)]
-struct Death {
-    code: i64,
-    is_oom: bool,
 }
 
 fn plan_restart(
@@ -239,7 +248,7 @@ fn plan_restart(
     spec: &InstanceSpec,
     service: &ServiceSpec,
     observed: &Observed,
-    death: Death,
+    (code, is_oom): (i64, bool),
     now: Timestamp,
 ) {
     let name = &service.name;
@@ -247,7 +256,7 @@ fn plan_restart(
     let is_final = !observed.was_ready
         && (service.restart == Restart::No || crashes.n_recent >= MAX_CRASHES_WHILE_STARTING);
     if is_final {
-        plan.verdict = Verdict::Failed(describe_death(name, death));
+        plan.verdict = Verdict::Failed(death(name, code, is_oom, &crashes).to_string());
         return;
     }
     plan.progress(InstancePhase::Starting);
@@ -261,6 +270,18 @@ fn plan_restart(
     }
 }
 
+/// The death of a service that was seen exited, after the `crashes` before it.
+pub fn death(service: &ServiceName, code: i64, is_oom: bool, crashes: &Crashes) -> Death {
+    Death {
+        service: service.clone(),
+        code,
+        is_oom,
+        at: crashes.last_at,
+        n_recent: crashes.n_recent,
+        last_words: None,
+    }
+}
+
 /// What is missing most for the instance to be usable, in words for its owner: the first service
 /// that died, else the first that is on its way. `None` when no container says anything.
 pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
@@ -268,7 +289,8 @@ pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
     let died = spec.services.iter().find_map(|service| match of(&service.name)? {
         ServiceState::Exited { code: 0, .. } if may_end(spec, service) => None,
         ServiceState::Exited { code, is_oom } => {
-            Some(describe_death(&service.name, Death { code: *code, is_oom: *is_oom }))
+            let crashes = observed.crashes.get(&service.name).copied().unwrap_or_default();
+            Some(death(&service.name, *code, *is_oom, &crashes).to_string())
         }
         ServiceState::Empty
         | ServiceState::Filled
@@ -298,16 +320,6 @@ pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
     died.or_else(waiting)
 }
 
-fn describe_death(name: &ServiceName, death: Death) -> String {
-    if death.is_oom {
-        return format!("service `{name}` was killed because it used more memory than its limit");
-    }
-    match death.code {
-        0 => format!("service `{name}` ended by itself (exit code 0) instead of serving"),
-        code => format!("service `{name}` exited with code {code}"),
-    }
-}
-
 fn plan_gone(observed: &Observed) -> Plan {
     let mut plan = Plan { actions: Vec::new(), verdict: Verdict::Gone, wake_at: None };
     for name in observed.services.keys() {
@@ -317,6 +329,9 @@ fn plan_gone(observed: &Observed) -> Plan {
         // Volumes and networks can go only when no container holds them.
         for volume in &observed.volumes {
             plan.act(Action::RemoveVolume(volume.clone()), InstancePhase::Removing);
+        }
+        for volume in &observed.stray_volumes {
+            plan.act(Action::RemoveStray(volume.clone()), InstancePhase::Removing);
         }
         for wish in observed.networks.keys() {
             plan.act(Action::ReleaseNetwork(wish.clone()), InstancePhase::Removing);

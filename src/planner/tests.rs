@@ -83,6 +83,9 @@ fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
         Action::RemoveVolume(name) => {
             observed.volumes.remove(name);
         }
+        Action::RemoveStray(name) => {
+            observed.stray_volumes.remove(name);
+        }
         Action::ReleaseNetwork(name) => {
             observed.networks.remove(name);
         }
@@ -238,13 +241,15 @@ fn any_state() -> impl Strategy<Value = ServiceState> {
 
 /// Anything that a crash, an operator or another version may have left.
 fn any_observed() -> impl Strategy<Value = Observed> {
-    (any::<bool>(), any::<bool>(), proptest::collection::btree_map(0_usize..4, any_state(), 0..4))
-        .prop_map(|(has_network, has_volume, services)| Observed {
+    let services = proptest::collection::btree_map(0_usize..4, any_state(), 0..4);
+    (any::<bool>(), any::<bool>(), any::<bool>(), services).prop_map(
+        |(has_network, has_volume, has_stray, services)| Observed {
             networks: has_network
                 .then(|| ("default".to_owned(), "n".to_owned()))
                 .into_iter()
                 .collect(),
             volumes: has_volume.then(|| "data".to_owned()).into_iter().collect(),
+            stray_volumes: has_stray.then(|| "old".to_owned()).into_iter().collect(),
             services: services
                 .into_iter()
                 .map(|(n, state)| {
@@ -254,7 +259,8 @@ fn any_observed() -> impl Strategy<Value = Observed> {
                 .collect(),
             crashes: BTreeMap::new(),
             was_ready: true,
-        })
+        },
+    )
 }
 
 proptest! {
@@ -262,6 +268,9 @@ proptest! {
     fn from_anything_it_converges_to_usable(spec in any_spec(), mut observed in any_observed()) {
         let (verdict, _) = converge(&spec, Want::Run, &mut observed);
         prop_assert_eq!(verdict, Verdict::Usable);
+        prop_assert!(observed.stray_volumes.is_empty());
+        let is_known = |name: &&ServiceName| spec.services.iter().any(|it| it.name == **name);
+        prop_assert!(observed.services.keys().all(|name| is_known(&name)), "a stranger is left");
         prop_assert_eq!(plan(&spec, Want::Run, &observed, Timestamp::default()).actions, vec![]);
     }
 
@@ -270,7 +279,7 @@ proptest! {
         let (verdict, _) = converge(&spec, Want::Gone, &mut observed);
         prop_assert_eq!(verdict, Verdict::Gone);
         prop_assert!(observed.services.is_empty() && observed.networks.is_empty());
-        prop_assert!(observed.volumes.is_empty());
+        prop_assert!(observed.volumes.is_empty() && observed.stray_volumes.is_empty());
     }
 
     #[test]

@@ -63,9 +63,17 @@ fn reference_key(reference: &str) -> BuildKey {
 /// The hash of what an instance is started from.
 ///
 /// [`InstanceSpec`] is our own explicit list of fields with ordered maps, so its JSON is canonical.
-pub fn spec_hash(spec: &InstanceSpec) -> SpecHash {
-    let json = serde_json::to_vec(spec).expect("an InstanceSpec has string keys only");
-    let digest: [u8; 32] = Sha256::digest(&json).into();
+///
+/// `n_resets` tells the incarnations of one instance apart: what an earlier one left is of another
+/// hash, so that it is made anew. That of the first is the hash of `spec` alone.
+pub fn spec_hash(spec: &InstanceSpec, n_resets: u32) -> SpecHash {
+    let mut bytes = serde_json::to_vec(spec).expect("an InstanceSpec has string keys only");
+    if n_resets > 0 {
+        // JSON holds no NUL: no other spec gives these bytes.
+        bytes.push(0);
+        bytes.extend(n_resets.to_be_bytes());
+    }
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
     format!("v{}:{}", spec.schema, crate::model::id::hex(&digest))
         .parse()
         .expect("a version and 64 hex digits make a spec hash")

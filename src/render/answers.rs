@@ -48,10 +48,12 @@ impl Drop for AnswerKey {
     }
 }
 
-/// The answer of `question` on `instance`: 128 bits, as `FLAG{32 hex}` or bare.
+/// The answer of `question` on `instance`: 128 bits, as `FLAG{32 hex}` or bare. `epoch` counts how
+/// often the instance was given other answers.
 pub fn mint(
     key: &AnswerKey,
     instance: InstanceId,
+    epoch: u32,
     question: &QuestionId,
     format: AnswerFormat,
 ) -> String {
@@ -61,6 +63,11 @@ pub fn mint(
     code.update(instance.to_string().as_bytes());
     code.update(&[0]);
     code.update(question.as_str().as_bytes());
+    if epoch > 0 {
+        // No question holds a NUL, so this is no other question's first answer.
+        code.update(&[0]);
+        code.update(&epoch.to_be_bytes());
+    }
     let body = hex(&code.finalize().into_bytes()[..16]);
     match format {
         AnswerFormat::Flag => format!("FLAG{{{body}}}"),
@@ -131,7 +138,7 @@ mod tests {
 
     #[test]
     fn answers_never_change_between_versions() {
-        let mint = |q: &str, format| super::mint(&key(7), instance(1), &question(q), format);
+        let mint = |q: &str, format| super::mint(&key(7), instance(1), 0, &question(q), format);
         insta::assert_snapshot!(mint("flag", AnswerFormat::Flag), @"FLAG{b9911d0afb27c935b896eb73ed7fc91d}");
         insta::assert_snapshot!(mint("flag", AnswerFormat::Raw), @"b9911d0afb27c935b896eb73ed7fc91d");
         insta::assert_snapshot!(mint("user_txt", AnswerFormat::Raw), @"c2a275ddf10c054dd0d8d675b88bb68b");
@@ -169,19 +176,19 @@ mod tests {
     proptest! {
         #[test]
         fn every_instance_question_and_key_has_its_own_answer(
-            a in (any::<u128>(), "[a-z][a-z0-9_]{0,20}", any::<u8>()),
-            b in (any::<u128>(), "[a-z][a-z0-9_]{0,20}", any::<u8>()),
+            a in (any::<u128>(), 0_u32..3, "[a-z][a-z0-9_]{0,20}", any::<u8>()),
+            b in (any::<u128>(), 0_u32..3, "[a-z][a-z0-9_]{0,20}", any::<u8>()),
         ) {
-            let mint = |(n, q, k): &(u128, String, u8)| {
-                super::mint(&key(*k), instance(*n), &question(q), AnswerFormat::Raw)
+            let mint = |(n, e, q, k): &(u128, u32, String, u8)| {
+                super::mint(&key(*k), instance(*n), *e, &question(q), AnswerFormat::Raw)
             };
             prop_assert_eq!(mint(&a) == mint(&b), a == b);
         }
 
         #[test]
         fn a_minted_answer_has_the_promised_shape(n in any::<u128>()) {
-            let flag = mint(&key(1), instance(n), &question("flag"), AnswerFormat::Flag);
-            let raw = mint(&key(1), instance(n), &question("flag"), AnswerFormat::Raw);
+            let flag = mint(&key(1), instance(n), 0, &question("flag"), AnswerFormat::Flag);
+            let raw = mint(&key(1), instance(n), 0, &question("flag"), AnswerFormat::Raw);
             prop_assert_eq!(flag, format!("FLAG{{{raw}}}"));
             prop_assert_eq!(raw.len(), 32);
             prop_assert!(raw.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));

@@ -445,7 +445,8 @@ fn insert(db: &Connection, instance: &Instance, spec: &InstanceSpec) -> rusqlite
 fn update(db: &Connection, instance: &Instance) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE instances SET phase = ?2, error = ?3, stop_reason = ?4, surface = ?5,
-                started_at = ?6, stopped_at = ?7, ttl_secs = ?8, expires_at = ?9, n_restarts = ?10
+                started_at = ?6, stopped_at = ?7, ttl_secs = ?8, expires_at = ?9, n_restarts = ?10,
+                n_resets = ?11, answer_epoch = ?12, last_death = ?13
          WHERE id = ?1",
     )?
     .execute(params![
@@ -459,6 +460,9 @@ fn update(db: &Connection, instance: &Instance) -> rusqlite::Result<()> {
         instance.ttl_secs,
         instance.expires_at.as_millis(),
         instance.n_restarts,
+        instance.n_resets,
+        instance.answer_epoch,
+        instance.last_death.as_ref().map(row::to_json).transpose()?,
     ])?;
     Ok(())
 }
@@ -488,5 +492,8 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<Instance> {
         ttl_secs: row.get("ttl_secs")?,
         expires_at: row::time(row, "expires_at")?,
         n_restarts: row.get("n_restarts")?,
+        n_resets: row.get("n_resets")?,
+        answer_epoch: row.get("answer_epoch")?,
+        last_death: row::opt_json(row, "last_death")?,
     })
 }

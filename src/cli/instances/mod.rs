@@ -83,6 +83,18 @@ Examples:
         #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
         ttl: Option<u32>,
     },
+    /// Make an instance anew: containers and volumes go, id, ports, network and lease stay
+    #[command(after_help = "\
+Examples:
+  flagops instances reset 3f2a
+  flagops instances reset 3f2a --new-answers    a leaked flag is worth nothing any more")]
+    Reset {
+        /// Id, or how it begins
+        id: String,
+        /// Give it other answers; the old ones are wrong from then on
+        #[arg(long)]
+        new_answers: bool,
+    },
     /// Print the last lines of an instance's containers (operators only)
     #[command(after_help = "\
 Examples:
@@ -132,6 +144,10 @@ pub(crate) async fn run(global: &Global, args: InstancesArgs) -> Result<Ending, 
             stop(global, &client, &ids).await
         }
         InstancesCommand::Renew { id, ttl } => renew(global, &client, &id, ttl).await,
+        InstancesCommand::Reset { id, new_answers } => {
+            let answers = if new_answers { "new" } else { "keep" };
+            reset(global, &client, &id, answers).await
+        }
         InstancesCommand::Logs { id, lines } => logs(global, &client, &id, lines).await,
         InstancesCommand::Show { id } => show::run(global, &client, &id).await,
     }
@@ -239,6 +255,24 @@ async fn renew(
             let left = show::time_left(&answer, SystemClock.now());
             output::print(&format!("renewed {id}: {left} left"))?;
         }
+    }
+    Ok(Ending::Fine)
+}
+
+async fn reset(
+    global: &Global,
+    client: &Client,
+    text: &str,
+    answers: &str,
+) -> Result<Ending, Failure> {
+    let id = resolve(client, text).await?.to_string();
+    let body = json!({ "answers": answers });
+    let answer = client.post(Request::to(&["instances", &id, "reset"]), Some(&body)).await?;
+    match global.format() {
+        Format::Json => output::print_json(&answer)?,
+        Format::Table => output::print(&format!(
+            "making {id} anew; `flagops instances show {id}` shows how far it is"
+        ))?,
     }
     Ok(Ending::Fine)
 }

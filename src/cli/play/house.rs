@@ -221,7 +221,8 @@ impl House {
                 | QuestionMode::SingleSelect { .. }
                 | QuestionMode::MultiSelect { .. } => return None,
             };
-            let answer = mint(&self.key, running.instance.id, &question.id, format);
+            let row = &running.instance;
+            let answer = mint(&self.key, row.id, row.answer_epoch, &question.id, format);
             Some((question.id.to_string(), answer))
         });
         minted.collect()

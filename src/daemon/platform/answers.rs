@@ -120,7 +120,7 @@ impl Platform {
         match question.mode {
             QuestionMode::Dynamic { format } => {
                 let key = self.shared.data.answer_key();
-                Some(mint(key, instance.id, &question.id, format))
+                Some(mint(key, instance.id, instance.answer_epoch, &question.id, format))
             }
             QuestionMode::Static { .. }
             | QuestionMode::SingleSelect { .. }

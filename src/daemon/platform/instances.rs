@@ -9,11 +9,14 @@ use super::{Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
 use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
+use crate::daemon::shared::Statement;
 use crate::daemon::{builds, leases, queue};
 use crate::model::{
-    Build, BuildState, Caller, Challenge, ChallengeId, Endpoint, Instance, InstanceId,
-    InstancePhase, NodeId, Role, ServiceName, StopReason, TreeId,
+    Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType, Death,
+    Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope, ServiceName, StopReason,
+    TreeId,
 };
+use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
@@ -67,6 +70,9 @@ impl Platform {
             ttl_secs: ttl,
             expires_at: lease::expires_at(now, ttl),
             n_restarts: 0,
+            n_resets: 0,
+            answer_epoch: 0,
+            last_death: None,
         };
         let network = &self.shared.config.network;
         let new = NewInstance {
@@ -175,14 +181,7 @@ impl Platform {
         );
         let ttl = lease::grant(ttl_secs, &settings, self.lease_bounds());
         let now = self.now();
-        let change = move |row: &mut Instance| {
-            let can_renew = row.phase.is_live() && row.phase != InstancePhase::Removing;
-            if can_renew {
-                row.ttl_secs = ttl;
-                row.expires_at = lease::expires_at(now, ttl);
-            }
-            can_renew
-        };
+        let change = move |row: &mut Instance| lifecycle::renew(row, ttl, now);
         match self.shared.store.change_instance(instance.id, change).await? {
             Some((renewed, true)) => Ok(renewed),
             Some((other, false)) => {
@@ -190,6 +189,47 @@ impl Platform {
             }
             None => Err(PlatformError::InstanceNotFound { id: id.to_owned() }),
         }
+    }
+
+    /// Makes containers and volumes of an instance anew; id, ports, network and lease stay. Returns
+    /// when the intent is committed.
+    ///
+    /// # Errors
+    /// When it is not there, not the caller's, or ending.
+    pub async fn reset(&self, caller: &Caller, id: &str, answers: Answers) -> Outcome<Instance> {
+        let instance = self.instance(caller, id).await?;
+        let change = move |row: &mut Instance| lifecycle::reset(row, answers);
+        match self.shared.store.change_instance(instance.id, change).await? {
+            Some((row, true)) => {
+                tracing::info!(
+                    instance.id = %row.id, instance.n_resets = row.n_resets,
+                    "instance {} is made anew", row.id
+                );
+                self.shared.queue.forget(row.id);
+                if instance.last_death.as_ref().is_some_and(Death::is_crash_loop) {
+                    self.state_fresh(&row).await;
+                }
+                queue::trigger(&self.shared, row.id);
+                Ok(row)
+            }
+            Some((other, false)) => {
+                Err(PlatformError::NotRunning { id: other.id, status: other.status().as_str() })
+            }
+            None => Err(PlatformError::InstanceNotFound { id: id.to_owned() }),
+        }
+    }
+
+    /// What died before a reset says nothing about what is made now.
+    async fn state_fresh(&self, row: &Instance) {
+        let statement = Statement {
+            scope: Scope::Instance(row.id),
+            kind: ConditionType::Healthy,
+            status: ConditionStatus::True,
+            reason: "Passing",
+            message: "it is made anew, and nothing of that died yet".to_owned(),
+            revision: Some(row.revision),
+        };
+        self.shared.state(statement).await;
     }
 
     /// Stops an instance; returns when the intent is committed. A stopped one is not found.

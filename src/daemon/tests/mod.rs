@@ -5,6 +5,7 @@ mod idle;
 mod kills;
 mod races;
 mod repair;
+mod resets;
 mod source;
 
 use std::collections::BTreeSet;

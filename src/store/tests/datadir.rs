@@ -24,7 +24,7 @@ fn fresh() -> (TempDir, PathBuf) {
 
 fn answer(dir: &DataDir) -> String {
     let question: QuestionId = "flag".parse().unwrap();
-    mint(dir.answer_key(), instance_id(1), &question, crate::model::AnswerFormat::Flag)
+    mint(dir.answer_key(), instance_id(1), 0, &question, crate::model::AnswerFormat::Flag)
 }
 
 #[test]

@@ -102,6 +102,9 @@ fn instance(n: u128) -> Instance {
         ttl_secs: 100,
         expires_at: created_at.plus_secs(100),
         n_restarts: 0,
+        n_resets: 0,
+        answer_epoch: 0,
+        last_death: None,
     }
 }
 
