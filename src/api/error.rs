@@ -195,6 +195,10 @@ impl From<PlatformError> for ApiError {
                 let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "still_judging", message);
                 Self { retry_after_secs: Some(5), ..refusal }
             }
+            PlatformError::BadPause { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_pause", message)
+            }
+            PlatformError::Held { .. } => Self::new(StatusCode::CONFLICT, "held", message),
             PlatformError::AttachmentNotFound => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::BadToken => Self::plain(StatusCode::FORBIDDEN, &message),
             PlatformError::EngineUnavailable => {

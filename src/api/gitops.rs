@@ -1,5 +1,7 @@
 //! The repository and what became of it, for operators: our own routes.
 
+mod explain;
+mod pauses;
 mod verdicts;
 
 use axum::Json;
@@ -28,6 +30,8 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(challenges))
         .routes(routes!(builds))
         .merge(verdicts::routes())
+        .merge(pauses::routes())
+        .merge(explain::routes())
 }
 
 /// Everything an operator asks first, in one answer.

@@ -196,6 +196,12 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("GET", "/api/v1/gitops/builds"),
         ("GET", "/api/v1/gitops/revisions/x/findings"),
         ("GET", "/api/v1/gitops/events"),
+        ("GET", "/api/v1/gitops/plan"),
+        ("GET", "/api/v1/gitops/explain/node/local"),
+        ("GET", "/api/v1/gitops/pauses"),
+        ("POST", "/api/v1/gitops/pauses"),
+        ("DELETE", "/api/v1/gitops/pauses"),
+        ("POST", "/api/v1/instances/x/reset"),
     ];
     for (method, path) in routes {
         let (status, body) = status_and_json(ask(method, path, None)).await;

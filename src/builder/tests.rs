@@ -171,7 +171,11 @@ struct Ticks(AtomicI64);
 
 impl Clock for Ticks {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+        Timestamp::from_millis(self.monotonic_millis())
+    }
+
+    fn monotonic_millis(&self) -> i64 {
+        self.0.fetch_add(1, Ordering::SeqCst)
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) enum Ending {
     Fine,
     /// It found what it looks for: exit code 1.
     Findings,
+    /// There is something to do: exit code 2, of `plan` alone.
+    Changes,
+    /// A person holds something back: exit code 3, of `plan` alone.
+    Held,
     /// Somebody ended it before it was done: exit code 130, as shells have it for Ctrl-C.
     Interrupted,
 }
@@ -21,6 +25,8 @@ impl From<Ending> for ExitCode {
         match ending {
             Ending::Fine => Self::SUCCESS,
             Ending::Findings => Self::from(1),
+            Ending::Changes => Self::from(2),
+            Ending::Held => Self::from(3),
             Ending::Interrupted => Self::from(130),
         }
     }

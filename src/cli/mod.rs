@@ -17,12 +17,14 @@ mod client;
 mod daemon;
 mod doctor;
 mod excerpt;
+mod explain;
 mod failure;
 mod fix;
 mod import;
 mod instances;
 mod new;
 mod output;
+mod pauses;
 mod play;
 mod schema;
 mod serve;
@@ -77,6 +79,11 @@ enum Command {
     Builds(builds::BuildsArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
+    Plan(explain::PlanArgs),
+    Explain(explain::ExplainArgs),
+    Suspend(pauses::SuspendArgs),
+    Hold(pauses::HoldArgs),
+    Resume(pauses::ResumeArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -145,6 +152,11 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Builds(args) => builds::run(&global, args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
+        Command::Plan(args) => explain::plan(&global, &args).await,
+        Command::Explain(args) => explain::explain(&global, &args).await,
+        Command::Suspend(args) => pauses::suspend(&global, &args).await,
+        Command::Hold(args) => pauses::hold(&global, &args).await,
+        Command::Resume(args) => pauses::resume(&global, &args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => completions(shell),

@@ -199,7 +199,11 @@ async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
             (id.clone(), version)
         })
         .collect();
-    let change = live::plan(&head.catalog, &versions, &builds);
+    let mut change = live::plan(&head.catalog, &versions, &builds);
+    let pauses = shared.pauses.load();
+    let may_change = |id: &ChallengeId| pauses.suspended_challenge(id).is_none();
+    change.promote.retain(may_change);
+    change.drop.retain(may_change);
     state_held(shared, change.held).await;
     if change.promote.is_empty() && change.drop.is_empty() {
         return Ok(());

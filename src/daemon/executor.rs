@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::stock;
-use crate::model::{Instance, QuestionId, ServiceName, SpecHash, Timestamp};
+use crate::model::{Instance, QuestionId, ServiceName, SpecHash};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::identity::spec_hash;
@@ -39,23 +40,24 @@ pub(crate) struct Job {
     pub(crate) n_resets: u32,
     /// What its containers bear.
     pub(crate) spec_hash: SpecHash,
-    /// When the pass has failed if the instance is not usable.
-    pub(crate) deadline: Timestamp,
+    /// When the pass has failed if the instance is not usable. No clock that is set moves it.
+    deadline: Instant,
     /// Cancelled when probes and waits should end.
     pub(crate) turn_around: CancellationToken,
 }
 
 impl Job {
     pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, spec: InstanceSpec) -> Self {
-        let patience = i64::from(shared.config.limits.start_deadline_secs);
+        let patience = i64::from(shared.config.limits.start_deadline_secs) * 1000;
         let is_first = lifecycle::is_first_start(&instance);
-        let begin = if is_first { instance.created_at } else { shared.now() };
+        let waited = shared.now().millis_since(instance.created_at).max(0);
+        let left = if is_first { (patience - waited).max(0) } else { patience };
         Self {
             shared: Arc::clone(shared),
             spec_hash: spec_hash(&spec, instance.n_resets),
             n_resets: instance.n_resets,
             spec: Arc::new(spec),
-            deadline: begin.plus_secs(patience),
+            deadline: Instant::now() + Duration::from_millis(left.unsigned_abs()),
             turn_around: shared.tasks.stopping().child_token(),
             instance,
         }
@@ -76,12 +78,12 @@ impl Job {
         !self.instance.phase.is_live() || self.instance.n_resets != self.n_resets
     }
 
-    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
-        self.want() == Want::Run && now >= self.deadline
+    pub(crate) fn is_late(&self) -> bool {
+        self.want() == Want::Run && self.time_left().is_zero()
     }
 
-    pub(crate) fn time_left(&self, now: Timestamp) -> Duration {
-        Duration::from_millis(u64::try_from(self.deadline.millis_since(now)).unwrap_or(0))
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Why it failed when its time is over: with what is missing, as far as that was seen.
@@ -355,7 +357,7 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
         return Box::pin(std::future::ready(Err(Fault::Again)));
     };
     let (shared, name) = (Arc::clone(&job.shared), name.clone());
-    let patience = job.time_left(shared.now());
+    let patience = job.time_left();
     let turn_around = job.turn_around.clone();
     let is_repair = !job.is_first_start();
     let grace = service.stop_grace_millis;

@@ -24,6 +24,7 @@ use super::observe;
 use super::queue::Signal;
 use super::shared::{Shared, Statement};
 use super::tasks::jittered;
+use super::watch;
 use crate::model::{
     ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, RetryClass, Scope,
     ServiceName, Timestamp,
@@ -53,8 +54,8 @@ pub(crate) fn spawn_worker(shared: &Arc<Shared>, id: InstanceId, signal: Arc<Sig
 enum Next {
     /// Nothing until the next trigger.
     Rest,
-    /// Look again at this time at the latest.
-    WakeAt(Timestamp),
+    /// Look again after so long at the latest.
+    WakeIn(Duration),
     /// Look again at once.
     Again,
     /// The ground changed: look again, ever later if that goes on.
@@ -95,7 +96,7 @@ impl Worker {
                     n_retries += 1;
                     jittered(RetryClass::Contention.backoff_millis(n_retries))
                 }
-                Ok(Next::WakeAt(at)) => self.until(at),
+                Ok(Next::WakeIn(pause)) => pause,
                 Ok(Next::Rest) => {
                     (n_errors, n_retries) = (0, 0);
                     if self.shared.queue.retire(self.id, &self.signal) {
@@ -138,7 +139,7 @@ impl Worker {
         let Some(instance) = self.shared.store.instance(self.id).await? else {
             return Ok(Next::Rest);
         };
-        if !instance.phase.is_live() {
+        if !instance.phase.is_live() || watch::is_suspended(&self.shared, &instance) {
             return Ok(Next::Rest);
         }
         let Some(spec) = self.shared.store.instance_spec(self.id).await? else {
@@ -152,7 +153,7 @@ impl Worker {
             match observe::instance(&self.shared, &job).await {
                 Ok(observed) => observed,
                 // Nothing is known of what exists, but its owner is not kept waiting for ever.
-                Err(_) if job.is_first_start() && job.is_late(self.shared.now()) => {
+                Err(_) if job.is_first_start() && job.is_late() => {
                     let nothing = Observed::default();
                     return self.fail(&job, &nothing, job.too_late(&nothing)).await;
                 }
@@ -196,7 +197,9 @@ impl Worker {
 
     fn recent_crashes(&mut self) -> BTreeMap<ServiceName, Crashes> {
         let horizon = self.shared.now().plus_millis(-CRASH_MEMORY_MILLIS);
-        self.crashes.retain(|_, crashes| crashes.last_at > horizon);
+        // A clock that was set back must not keep a death for longer than it is worth.
+        let latest = self.shared.now().plus_millis(CRASH_MEMORY_MILLIS);
+        self.crashes.retain(|_, it| it.last_at > horizon && it.last_at <= latest);
         self.crashes.clone()
     }
 
@@ -230,13 +233,14 @@ impl Worker {
                     Verdict::Usable if self.signal.take() => Ok(Next::Again),
                     Verdict::Usable => self.ready(job).await,
                     Verdict::Gone => self.gone(job).await,
-                    Verdict::Progress(_) | Verdict::Failed(_) if job.is_late(self.shared.now()) => {
+                    Verdict::Progress(_) | Verdict::Failed(_) if job.is_late() => {
                         self.fail(job, &observed, job.too_late(&observed)).await
                     }
                     Verdict::Progress(_) | Verdict::Failed(_) => {
                         let words = "a service died and is started again in a moment";
                         self.shared.set_obstacle(self.id, plan.wake_at.map(|_| words));
-                        Ok(Next::WakeAt(plan.wake_at.unwrap_or(job.deadline).min(job.deadline)))
+                        let pause = plan.wake_at.map_or(Duration::MAX, |at| self.until(at));
+                        Ok(Next::WakeIn(pause.min(job.time_left())))
                     }
                 };
             }
@@ -260,7 +264,7 @@ impl Worker {
                         return Ok(Next::Again);
                     }
                 }
-                () = tokio::time::sleep(job.time_left(self.shared.now())), if want == Want::Run => {
+                () = tokio::time::sleep(job.time_left()), if want == Want::Run => {
                     settle(job, &mut running).await;
                     return self.fail(job, &observed, job.too_late(&observed)).await;
                 }
@@ -389,7 +393,7 @@ impl Worker {
         let looping = self.crashes.values().filter(|it| it.n_recent >= Death::CRASH_LOOP);
         let quiet_at = looping.map(|it| it.last_at.plus_millis(CRASH_MEMORY_MILLIS + 1)).max();
         if let Some(at) = quiet_at.filter(|at| *at > self.shared.now()) {
-            return Ok(Next::WakeAt(at));
+            return Ok(Next::WakeIn(self.until(at)));
         }
         if job.instance.last_death.as_ref().is_some_and(Death::is_crash_loop) {
             let words = "every service is usable".to_owned();

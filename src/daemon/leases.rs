@@ -1,18 +1,24 @@
-//! Ends instances whose lease is over, once a second.
+//! Ends instances whose lease is over, once a second, and keeps leases whole when the clock jumps.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue;
 use super::shared::Shared;
+use super::steady::JUMP_MILLIS;
+use super::{pauses, queue};
 use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
 use crate::planner::lifecycle;
 use crate::store::StoreError;
 
+/// How often it is noted that we live, in looks.
+const NOTE_EVERY: u64 = 30;
+
 /// Watches the leases until the daemon stops.
 pub(crate) async fn keep(shared: Arc<Shared>) {
+    let mut n_looks: u64 = 0;
     while shared.tasks.sleep(Duration::from_secs(1)).await {
-        if let Err(error) = expire(&shared).await {
+        n_looks += 1;
+        if let Err(error) = look(&shared, n_looks).await {
             tracing::error!(
                 error = %crate::telemetry::chain::Chain(&error),
                 "could not look for ended leases, trying again in a second"
@@ -21,8 +27,54 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     }
 }
 
+async fn look(shared: &Arc<Shared>, n_looks: u64) -> Result<(), StoreError> {
+    // The clock first: a jump must not end a lease.
+    if let Some(by) = shared.clock.look() {
+        follow_jump(shared, by).await?;
+    }
+    if n_looks % NOTE_EVERY == 1 {
+        shared.store.note_time(shared.now()).await?;
+    }
+    expire(shared).await
+}
+
+/// The wall clock was set: what depends on it moves along, and everything is looked at anew.
+async fn follow_jump(shared: &Arc<Shared>, by_millis: i64) -> Result<(), StoreError> {
+    shared.store.move_times(by_millis).await?;
+    shared.clock.follow(by_millis);
+    tracing::warn!(
+        clock.jump_ms = by_millis,
+        "the clock of this machine jumped by {} s: leases keep what was left of them; is time kept by NTP?",
+        by_millis / 1000
+    );
+    shared.engine_doubt.notify_one();
+    queue::wake_all(shared);
+    Ok(())
+}
+
+/// The wall clock may have been set back while no daemon lived: then what was left of a lease is
+/// left of it still. Set forward it cannot be told from a long pause.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn after_downtime(shared: &Shared) -> Result<(), StoreError> {
+    let now = shared.now();
+    if let Some(last_seen) = shared.store.last_seen().await? {
+        let by = now.millis_since(last_seen);
+        if by <= -JUMP_MILLIS {
+            tracing::warn!(clock.jump_ms = by, "the clock of this machine was set back meanwhile");
+            shared.store.move_times(by).await?;
+        }
+    }
+    shared.store.note_time(now).await
+}
+
 async fn expire(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    pauses::expire(shared).await?;
     for id in shared.store.expired(shared.now()).await? {
+        if shared.pauses.load().held_instance(id).is_some() {
+            continue;
+        }
         end(shared, id, StopReason::TtlExpired).await?;
     }
     Ok(())

@@ -16,10 +16,12 @@ mod gauges;
 mod instances;
 mod leases;
 mod observe;
+mod pauses;
 pub mod platform;
 mod queue;
 mod shared;
 mod source;
+mod steady;
 mod stock;
 pub mod tasks;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use crate::store::{DataDir, DataDirError, LiveRow, Store, StoreError};
 pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
 use shared::Shared;
+use steady::Steady;
 
 /// How long a stop waits for engine calls that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -96,6 +99,8 @@ impl Daemon {
     /// When the database cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let (shared, Inbox { looks, reports }) = prepare(parts);
+        leases::after_downtime(&shared).await?;
+        pauses::restore(&shared).await?;
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
         let tasks = &shared.tasks;
@@ -142,7 +147,8 @@ fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
         deadline: Duration::from_secs(u64::from(config.builder.deadline_secs)),
         network: build_network(config.builder.network),
     };
-    let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock), report);
+    let clock = Arc::new(Steady::new(clock));
+    let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
     let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
     (Arc::new(shared), Inbox { looks, reports })

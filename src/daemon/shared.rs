@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::platform::LiveSet;
 use super::queue::Queue;
+use super::steady::Steady;
 use super::tasks::Tasks;
 use super::verdicts::Verdicts;
 use crate::builder::Builder;
@@ -15,7 +16,7 @@ use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
 use crate::git::Mirror;
 use crate::model::{
-    Challenge, ChallengeId, Clock, ConditionStatus, ConditionType, InstanceId, Revision, Scope,
+    Challenge, ChallengeId, ConditionStatus, ConditionType, InstanceId, Pauses, Revision, Scope,
     Timestamp, TreeId,
 };
 use crate::runtime::Engine;
@@ -24,7 +25,7 @@ use crate::store::{DataDir, NewCondition, Store};
 /// Everything the tasks share. One per daemon, behind an [`Arc`].
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<Steady>,
     pub(crate) data: DataDir,
     pub(crate) store: Store,
     pub(crate) engine: Arc<dyn Engine>,
@@ -49,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) release_turn: Semaphore,
     /// Rings when a network was taken from the stock.
     pub(crate) stock_low: Notify,
+    /// Who keeps us from what.
+    pub(crate) pauses: Swap<Pauses>,
+    /// Rings when everything should be listed at once.
+    pub(crate) relist_due: Notify,
     /// Rings when the engine should be proved at once.
     pub(crate) engine_doubt: Notify,
     is_engine_ready: AtomicBool,
@@ -164,7 +169,7 @@ impl Shared {
     #[expect(clippy::too_many_arguments, reason = "called once, by the wiring")]
     pub(crate) fn new(
         config: Config,
-        clock: Arc<dyn Clock>,
+        clock: Arc<Steady>,
         data: DataDir,
         store: Store,
         engine: Arc<dyn Engine>,
@@ -193,6 +198,8 @@ impl Shared {
             release_turn: Semaphore::new(1),
             stock_low: Notify::new(),
             engine_doubt: Notify::new(),
+            pauses: Swap::default(),
+            relist_due: Notify::new(),
             is_engine_ready: AtomicBool::new(false),
             started_at,
             obstacles: Mutex::default(),

@@ -29,18 +29,31 @@ pub(crate) struct Rig {
 
 /// The real time, moved by as much as a test likes. A clone is the same clock.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SkewedClock(Arc<AtomicI64>);
+pub(crate) struct SkewedClock {
+    passed: Arc<AtomicI64>,
+    jumped: Arc<AtomicI64>,
+}
 
 impl SkewedClock {
-    /// It is later by `millis`.
+    /// So many milliseconds pass.
     pub(crate) fn advance_millis(&self, millis: i64) {
-        self.0.fetch_add(millis, Ordering::SeqCst);
+        self.passed.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock; no time passes.
+    pub(crate) fn jump_millis(&self, millis: i64) {
+        self.jumped.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
 impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
+        let moved = self.passed.load(Ordering::SeqCst) + self.jumped.load(Ordering::SeqCst);
+        SystemClock.now().plus_millis(moved)
+    }
+
+    fn monotonic_millis(&self) -> i64 {
+        SystemClock.monotonic_millis() + self.passed.load(Ordering::SeqCst)
     }
 }
 

@@ -16,7 +16,7 @@ use super::queue;
 use super::shared::{EngineState, Shared, Statement};
 use super::stock;
 use crate::model::{
-    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, NodeId, Scope,
+    ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, NodeId, PauseKind, Scope,
 };
 use crate::planner::{self, Want};
 use crate::release::identity::spec_hash;
@@ -150,7 +150,11 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
 /// Looks at everything every few seconds until the daemon stops.
 pub(crate) async fn tick(shared: Arc<Shared>) {
     let mut n_ticks: u64 = 0;
-    while shared.tasks.sleep(Duration::from_secs(RELIST_SECS)).await {
+    loop {
+        tokio::select! {
+            is_on = shared.tasks.sleep(Duration::from_secs(RELIST_SECS)) => if !is_on { return },
+            () = shared.relist_due.notified() => {}
+        }
         if !shared.is_engine_ready() {
             continue;
         }
@@ -190,6 +194,9 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
             queue::trigger(shared, instance.id);
         }
     }
+    if shared.pauses.load().of(PauseKind::Suspend, &Scope::Repo).is_some() {
+        return Ok(());
+    }
     let live = live.iter().map(|instance| instance.id).collect();
     remove_leftovers(shared, &live, &containers, &volumes).await
 }
@@ -201,10 +208,20 @@ async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Re
     if instance.phase != InstancePhase::Ready {
         return Ok(true);
     }
+    if is_suspended(shared, instance) {
+        return Ok(false);
+    }
     let Some(spec) = shared.store.instance_spec(instance.id).await? else { return Ok(false) };
     let observed = view.of(shared, instance, &spec, &spec_hash(&spec, instance.n_resets));
     let plan = planner::plan(&spec, Want::Run, &observed, shared.now());
     Ok(plan.verdict != planner::Verdict::Usable)
+}
+
+/// Whether a person wants a usable instance to be left as it is.
+pub(crate) fn is_suspended(shared: &Shared, instance: &Instance) -> bool {
+    let pauses = shared.pauses.load();
+    instance.phase == InstancePhase::Ready
+        && pauses.suspended_instance(instance.id, &instance.challenge).is_some()
 }
 
 /// Removes containers and volumes whose instance has ended. What belongs to an instance that no

@@ -93,6 +93,8 @@ word_enum!(
         DockerAvailable = "DockerAvailable",
         /// The disk is nearly full.
         DiskPressure = "DiskPressure",
+        /// Our own work on it is suspended by a person.
+        Suspended = "Suspended",
         /// A boot is sorting out what an unclean stop left.
         Recovering = "Recovering",
     }

@@ -14,6 +14,7 @@ pub mod condition;
 pub mod disposition;
 pub mod id;
 pub mod instance;
+pub mod pause;
 pub mod team;
 pub mod time;
 pub mod tree;
@@ -34,6 +35,7 @@ pub use id::{
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason,
 };
+pub use pause::{Pause, PauseKind, Pauses};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};

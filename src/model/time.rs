@@ -76,6 +76,9 @@ impl fmt::Display for Timestamp {
 
 /// Where the time comes from. The real one is `telemetry::clock::SystemClock`.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// The time now.
+    /// The time now, by the wall clock: it can jump, either way.
     fn now(&self) -> Timestamp;
+
+    /// Milliseconds since some fixed moment; never goes back, and counts what the machine slept.
+    fn monotonic_millis(&self) -> i64;
 }

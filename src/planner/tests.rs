@@ -11,7 +11,7 @@ use crate::model::compose::{AnswerFiles, Limits, Transport, VolumeMount};
 use crate::release::spec::{NetworkWish, PortSpec};
 
 /// A service that depends on the given ones.
-fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> ServiceSpec {
+pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> ServiceSpec {
     ServiceSpec {
         name: name.parse().unwrap(),
         image: "sha256:1".into(),
@@ -38,7 +38,7 @@ fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> ServiceSpec {
     }
 }
 
-fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
+pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
     InstanceSpec {
         schema: 1,
         challenge: "WEB-1".parse().unwrap(),
@@ -264,6 +264,8 @@ fn any_observed() -> impl Strategy<Value = Observed> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
     #[test]
     fn from_anything_it_converges_to_usable(spec in any_spec(), mut observed in any_observed()) {
         let (verdict, _) = converge(&spec, Want::Run, &mut observed);

@@ -24,6 +24,7 @@ pub mod instances;
 pub mod live;
 mod migrate;
 pub mod networks;
+pub mod pauses;
 mod ports;
 mod readers;
 mod row;
@@ -33,6 +34,7 @@ mod subnets;
 pub mod teams;
 #[cfg(test)]
 mod tests;
+pub mod time;
 mod writer;
 
 use std::fmt;

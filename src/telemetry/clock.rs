@@ -21,6 +21,11 @@ impl Clock for SystemClock {
             Err(before) => -millis(before.duration()),
         })
     }
+
+    fn monotonic_millis(&self) -> i64 {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        since_boot.tv_sec.saturating_mul(1000).saturating_add(since_boot.tv_nsec / 1_000_000)
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +37,8 @@ mod tests {
         let first = SystemClock.now();
         let second = SystemClock.now();
         assert!(second >= first);
+        let earlier = SystemClock.monotonic_millis();
+        assert!(SystemClock.monotonic_millis() >= earlier && earlier > 0);
         assert!(first > Timestamp::parse_rfc3339("2020-01-01T00:00:00Z").unwrap(), "{first}");
     }
 }

@@ -233,3 +233,38 @@ async fn no_secret_is_in_the_log_the_labels_or_the_command_lines() {
         assert_eq!(line, None, "a secret is logged");
     }
 }
+
+#[tokio::test]
+async fn an_instance_is_explained_held_and_made_anew_from_the_command_line() {
+    let stage = Stage::with(&[Challenge::web("WEB-405", "one")]).await;
+    let daemon = stage.serve().await;
+    daemon.live("WEB-405").await;
+    let red = daemon.team("red").await;
+    let instance = red.play("WEB-405").await;
+    let old_flag = instance.flag("/answers/flag").await;
+
+    assert_eq!(daemon.cli(&["plan"]).fine().trim(), "nothing to do: everything is as wanted");
+    let told = daemon.cli(&["explain", &instance.id]).fine();
+    assert!(told.contains("service `web`: usable"), "{told}");
+    let told = daemon.cli(&["explain", "WEB-405"]).fine();
+    assert!(told.contains("players get the newest version"), "{told}");
+    daemon.cli(&["explain", "node"]).fine();
+
+    let held = ["hold", &instance.id, "--for", "1h", "--why", "evidence", "--by", "ada"];
+    daemon.cli(&held).fine();
+    let refused = red.delete(&format!("/instances/{}", instance.id)).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(daemon.cli(&["status"]).fine().contains("by ada until"));
+    daemon.cli(&["resume", &instance.id]).fine();
+
+    daemon.cli(&["instances", "reset", &instance.id, "--new-answers"]).fine();
+    let instance = red.ready(&instance.id).await;
+    let new_flag = instance.flag("/answers/flag").await;
+    assert_ne!(new_flag, old_flag);
+    let graded = red.submit(&instance.id, "flag", json!(old_flag)).await;
+    assert_eq!(graded.body["correct"], false, "what was given up is wrong");
+    let graded = red.submit(&instance.id, "flag", json!(new_flag)).await;
+    assert_eq!(graded.body["correct"], true);
+    red.gone(&instance.id).await;
+    daemon.nothing_left().await;
+}

@@ -80,7 +80,7 @@ Examples:
         /// Id, or how it begins
         id: String,
         /// New length: seconds, or with s, m, h or d
-        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        #[arg(long, value_name = "TIME", value_parser = parse_span)]
         ttl: Option<u32>,
     },
     /// Make an instance anew: containers and volumes go, id, ports, network and lease stay
@@ -164,7 +164,7 @@ async fn all(client: &Client) -> Result<Vec<Value>, Failure> {
 }
 
 /// The id that `text` names: a whole id, or the beginning of exactly one.
-async fn resolve(client: &Client, text: &str) -> Result<InstanceId, Failure> {
+pub(super) async fn resolve(client: &Client, text: &str) -> Result<InstanceId, Failure> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
@@ -295,7 +295,7 @@ async fn logs(
 }
 
 /// Parses a span of time: `90`, `90s`, `30m`, `2h`, `1d`.
-fn parse_ttl(text: &str) -> Result<u32, String> {
+pub(super) fn parse_span(text: &str) -> Result<u32, String> {
     let (digits, factor) = match text.chars().last() {
         Some('s') => (&text[..text.len() - 1], 1),
         Some('m') => (&text[..text.len() - 1], 60),
@@ -322,10 +322,10 @@ mod tests {
             ("2h", Ok(7200)),
             ("1d", Ok(86_400)),
         ] {
-            assert_eq!(parse_ttl(text), secs, "{text}");
+            assert_eq!(parse_span(text), secs, "{text}");
         }
         for text in ["", "0", "m", "-1", "1.5h", "1w", "99999999d", "ü"] {
-            assert!(parse_ttl(text).is_err(), "{text}");
+            assert!(parse_span(text).is_err(), "{text}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::failure::{Ending, Failure};
 use super::super::output::{self, Format};
 use super::super::settings::Global;
 use super::super::wire::Fields as _;
-use super::{parse_ttl, show};
+use super::{parse_span, show};
 
 /// How often the server is asked.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ pub(crate) struct StartArgs {
     challenge: ChallengeId,
 
     /// Length of the lease: seconds, or with s, m, h or d [default: the challenge's]
-    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
     ttl: Option<u32>,
 
     /// Print the id and do not wait
@@ -43,7 +43,7 @@ pub(crate) struct StartArgs {
     no_wait: bool,
 
     /// How long to wait: seconds, or with s, m, h or d
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_ttl)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_span)]
     wait: u32,
 }
 

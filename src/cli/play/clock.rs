@@ -24,6 +24,11 @@ impl Clock for PlayClock {
     fn now(&self) -> Timestamp {
         SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
     }
+
+    /// The offset is time that passes.
+    fn monotonic_millis(&self) -> i64 {
+        SystemClock.monotonic_millis().saturating_add(self.0.load(Ordering::SeqCst))
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl Platform {
         let challenge = self.challenge_of(&instance).await?;
         let attempt = self.attempt(team, Some(&instance), &challenge, question, answer);
         let graded = self.record(challenge, attempt).await?;
-        if graded.is_fully_solved {
+        let is_held = self.shared.pauses.load().held_instance(instance.id).is_some();
+        if graded.is_fully_solved && !is_held {
             leases::end(&self.shared, instance.id, StopReason::AutoStopAfterSolve).await?;
         }
         Ok(graded)

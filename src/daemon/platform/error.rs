@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::contest::Refusal;
-use crate::model::{ChallengeId, InstanceId, QuestionId, Revision};
+use crate::model::{ChallengeId, InstanceId, Pause, QuestionId, Revision};
 use crate::store::StoreError;
 
 /// Why the platform did not do it.
@@ -89,6 +89,20 @@ pub enum PlatformError {
     StillJudging {
         /// The revision.
         revision: Revision,
+    },
+    /// The wanted pause cannot be.
+    #[error("{reason}")]
+    BadPause {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A person keeps it as it is.
+    #[error("{what} is held {pause}")]
+    Held {
+        /// The object.
+        what: String,
+        /// By whom, until when, and why.
+        pause: Pause,
     },
     /// No such file.
     #[error("attachment not found")]

@@ -46,6 +46,10 @@ impl Platform {
         let unknown = || PlatformError::ChallengeNotFound { id: request.challenge.clone() };
         let id: ChallengeId = request.challenge.parse().map_err(|_| unknown())?;
         let live = self.live().get(&id).cloned().ok_or_else(unknown)?;
+        if let Some(pause) = self.shared.pauses.load().held_challenge(&id) {
+            let what = format!("Challenge {id}");
+            return Err(PlatformError::Held { what, pause: pause.clone() });
+        }
         let challenge = live.challenge;
         let spec = self.spec_of(&challenge).await?;
         let limits = &self.shared.config.limits;
@@ -238,6 +242,12 @@ impl Platform {
     /// When it is not there or not the caller's.
     pub async fn stop(&self, caller: &Caller, id: &str, reason: StopReason) -> Outcome<Instance> {
         let instance = self.instance(caller, id).await?;
+        let pauses = self.shared.pauses.load();
+        let held = pauses.held_instance(instance.id).filter(|_| caller.role != Role::Admin);
+        if let Some(pause) = held {
+            let what = format!("Instance {}", instance.id);
+            return Err(PlatformError::Held { what, pause: pause.clone() });
+        }
         leases::end(&self.shared, instance.id, reason)
             .await?
             .ok_or_else(|| PlatformError::InstanceNotFound { id: id.to_owned() })

@@ -10,7 +10,9 @@
 mod accounts;
 mod answers;
 mod error;
+mod explain;
 mod instances;
+mod pauses;
 mod repository;
 mod verdicts;
 
@@ -26,6 +28,8 @@ use super::shared::Shared;
 
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
+pub use explain::Explained;
+pub use pauses::PauseRequest;
 pub use verdicts::{Judged, Listening, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -278,3 +278,49 @@ async fn an_image_that_vanished_is_built_again_without_the_remote() {
     .await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_ends_no_lease_and_makes_none_longer() {
+    let mut rig = rig();
+    rig.config.limits.default_ttl_secs = 600;
+    let (daemon, platform, red) = playing(&rig).await;
+    let started = ready_instance(&daemon, &red).await;
+    let left = |row: &Instance| row.expires_at.millis_since(platform.now());
+    for hours in [24, -48, 24, -1] {
+        let by = hours * 3_600_000;
+        let (before, wall) = (row(&daemon, started.id).await, platform.now());
+        rig.clock.jump_millis(by);
+        until("the jump to be followed", async || {
+            let moved = platform.now().millis_since(wall);
+            ((moved - by).abs() < 20_000).then_some(())
+        })
+        .await;
+        let after = row(&daemon, started.id).await;
+        assert_eq!(after.phase, InstancePhase::Ready, "{hours} h");
+        let moved = after.expires_at.millis_since(before.expires_at);
+        assert!((moved - by).abs() < 1_000, "{hours} h: moved by {moved} ms");
+        assert!((0..=600_000).contains(&left(&after)), "{hours} h: {} ms left", left(&after));
+    }
+    rig.clock.advance_millis(601_000);
+    let ended = in_phase(&daemon, started.id, InstancePhase::Stopped).await;
+    assert_eq!(ended.stop_reason, Some(StopReason::TtlExpired));
+    nothing_is_left(&rig, &daemon).await;
+    drop(platform);
+    daemon.stop().await;
+
+    // Set back while nobody looks: what was left is left.
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    live(&platform, "WEB-001").await;
+    until("the engine to be proved", async || platform.is_engine_ready().then_some(())).await;
+    let started = ready_instance(&daemon, &red).await;
+    drop(platform);
+    daemon.stop().await;
+    rig.clock.jump_millis(-7 * 24 * 3_600_000);
+    let daemon = rig.start().await;
+    let after = row(&daemon, started.id).await;
+    let left = after.expires_at.millis_since(daemon.platform().now());
+    // The moment in which no daemon lived is not counted.
+    assert!((0..=601_000).contains(&left), "{left} ms left");
+    daemon.stop().await;
+}

@@ -3,6 +3,7 @@
 mod faults;
 mod idle;
 mod kills;
+mod operators;
 mod races;
 mod repair;
 mod resets;

@@ -1,0 +1,79 @@
+//! Keeps the pauses at hand, states them as conditions, and ends them at their time.
+
+use std::sync::Arc;
+
+use super::shared::{Shared, Statement};
+use super::{builds, queue};
+use crate::model::{ConditionStatus, ConditionType, Pause, PauseKind, Pauses, Scope};
+use crate::store::StoreError;
+
+/// Reads what was paused before the daemon started.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn restore(shared: &Shared) -> Result<(), StoreError> {
+    shared.pauses.store(Pauses(shared.store.pauses().await?));
+    Ok(())
+}
+
+/// Begins a pause.
+///
+/// # Errors
+/// When the database fails; then nothing is paused.
+pub(crate) async fn begin(shared: &Shared, pause: Pause) -> Result<(), StoreError> {
+    shared.store.set_pause(pause.clone()).await?;
+    restore(shared).await?;
+    let message = format!("{pause}; `flagops resume {}` ends it", pause.scope);
+    state(shared, pause.kind, pause.scope, ConditionStatus::True, message).await;
+    Ok(())
+}
+
+/// Ends a pause; whether there was one. What was left alone meanwhile is looked at now.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn end(
+    shared: &Arc<Shared>,
+    kind: PauseKind,
+    scope: Scope,
+) -> Result<bool, StoreError> {
+    let was_paused = shared.store.end_pause(kind, scope.clone()).await?;
+    restore(shared).await?;
+    if was_paused {
+        let message = "nobody keeps us from anything".to_owned();
+        state(shared, kind, scope.clone(), ConditionStatus::False, message).await;
+        if let Scope::Instance(id) = scope {
+            queue::trigger(shared, id);
+        }
+        // The relist finds what died meanwhile.
+        shared.relist_due.notify_one();
+        builds::release(shared).await;
+    }
+    Ok(was_paused)
+}
+
+/// Ends what is over.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn expire(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    for pause in shared.pauses.load().over(shared.now()) {
+        end(shared, pause.kind, pause.scope).await?;
+    }
+    Ok(())
+}
+
+async fn state(
+    shared: &Shared,
+    kind: PauseKind,
+    scope: Scope,
+    status: ConditionStatus,
+    message: String,
+) {
+    let kind = match kind {
+        PauseKind::Suspend => ConditionType::Suspended,
+        PauseKind::Hold => ConditionType::Held,
+    };
+    let (reason, revision) = ("ByOperator", None);
+    shared.state(Statement { scope, kind, status, reason, message, revision }).await;
+}

@@ -1,0 +1,239 @@
+//! What is wanted, what is seen, what happens next, and why nothing happens if nothing does.
+
+use super::{ChallengeState, Outcome, Platform, PlatformError};
+use crate::daemon::observe::View;
+use crate::model::{BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope};
+use crate::planner::report::{self, Around, Report};
+use crate::planner::{self, lifecycle};
+use crate::release::identity::spec_hash;
+use crate::runtime::{ContainerSeen, NetworkSeen, VolumeSeen};
+use crate::store::{InstanceFilter, NetworkRow, NetworkState, Which};
+
+/// A report, and what it is about.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// The object.
+    pub scope: Scope,
+    /// What is said about it.
+    pub report: Report,
+}
+
+/// One listing of everything that the engine has.
+struct Listing {
+    containers: Vec<ContainerSeen>,
+    networks: Vec<NetworkSeen>,
+    volumes: Vec<VolumeSeen>,
+    rows: Vec<NetworkRow>,
+}
+
+impl Platform {
+    /// Explains one object, from a look at it now. Changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such object, or the store fails. An engine that fails is in the report.
+    pub async fn explain(&self, scope: &Scope) -> Outcome<Explained> {
+        let report = match scope {
+            Scope::Instance(id) => self.explain_instance(*id).await?,
+            Scope::Challenge(id) => self.explain_challenge(id).await?,
+            Scope::Node(_) | Scope::Repo => self.explain_node().await?,
+        };
+        Ok(Explained { scope: scope.clone(), report })
+    }
+
+    /// Everything that would be done now: a report for every object with a next step, or that is
+    /// kept from one. Changes nothing.
+    ///
+    /// # Errors
+    /// When the store fails, or the engine cannot be asked: then there is no plan, not an empty
+    /// one.
+    pub async fn plan(&self) -> Outcome<Vec<Explained>> {
+        let listing = self.listing().await.ok_or(PlatformError::EngineUnavailable)?;
+        let mut plan = Vec::new();
+        for state in self.challenge_states().await? {
+            let report = self.report_of_challenge(&state);
+            if !report.next.is_empty() || report.is_held {
+                plan.push(Explained { scope: Scope::Challenge(state.id), report });
+            }
+        }
+        let live = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+        for row in self.shared.store.instances(live).await? {
+            let report = self.report_of(&row, Some(&listing)).await?;
+            if !report.next.is_empty() || report.is_held {
+                plan.push(Explained { scope: Scope::Instance(row.id), report });
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What the engine has; `None` when a part of it could not be listed.
+    async fn listing(&self) -> Option<Listing> {
+        let engine = &self.shared.engine;
+        let (containers, networks, volumes, rows) = tokio::join!(
+            engine.containers(None),
+            engine.networks(),
+            engine.volumes(),
+            self.shared.store.networks(),
+        );
+        Some(Listing {
+            containers: containers.ok()?,
+            networks: networks.ok()?,
+            volumes: volumes.ok()?,
+            rows: rows.ok()?,
+        })
+    }
+
+    async fn explain_instance(&self, id: InstanceId) -> Outcome<Report> {
+        let unknown = || PlatformError::InstanceNotFound { id: id.to_string() };
+        let row = self.shared.store.instance(id).await?.ok_or_else(unknown)?;
+        let listing = self.listing().await;
+        self.report_of(&row, listing.as_ref()).await
+    }
+
+    async fn report_of(&self, row: &Instance, listing: Option<&Listing>) -> Outcome<Report> {
+        let unknown = || PlatformError::InstanceNotFound { id: row.id.to_string() };
+        let spec = self.shared.store.instance_spec(row.id).await?.ok_or_else(unknown)?;
+        let now = self.now();
+        let pauses = self.shared.pauses.load();
+        let around = Around {
+            is_engine_ready: self.is_engine_ready(),
+            suspended: pauses.suspended_instance(row.id, &row.challenge),
+            held: pauses.held_instance(row.id),
+            now,
+        };
+        let observed = listing.map(|listing| {
+            let view = View {
+                containers: &listing.containers,
+                networks: &listing.networks,
+                volumes: &listing.volumes,
+                rows: &listing.rows,
+            };
+            let hash = spec_hash(&spec, row.n_resets);
+            let mut observed = view.of(&self.shared, row, &spec, &hash);
+            observed.crashes = self.shared.queue.crashes_of(row.id);
+            let plan = planner::plan(&spec, lifecycle::want(row), &observed, now);
+            (observed, plan)
+        });
+        let observed = observed.as_ref().map(|(observed, plan)| (observed, plan));
+        Ok(report::instance(row, &spec, observed, around))
+    }
+
+    async fn explain_challenge(&self, id: &ChallengeId) -> Outcome<Report> {
+        let states = self.challenge_states().await?;
+        let unknown = || PlatformError::ChallengeNotFound { id: id.to_string() };
+        let state = states.into_iter().find(|state| state.id == *id).ok_or_else(unknown)?;
+        Ok(self.report_of_challenge(&state))
+    }
+
+    fn report_of_challenge(&self, state: &ChallengeState) -> Report {
+        let mut report = Report::default();
+        report.wanted = match state.head_tree {
+            Some(tree) => format!(
+                "that players get the newest version that is valid and built (now tree {tree})"
+            ),
+            None => "that it is taken away: its folder is gone from the newest revision".to_owned(),
+        };
+        report.seen.push(match &state.live {
+            Some(live) => {
+                format!(
+                    "live: tree {} of commit {}, since {}",
+                    live.challenge.tree, live.revision, live.since
+                )
+            }
+            None => "nothing is live".to_owned(),
+        });
+        for build in &state.builds {
+            let error =
+                build.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+            report.seen.push(format!(
+                "image of `{}`: {}{error}",
+                build.service,
+                build.state.as_str()
+            ));
+        }
+        let is_current =
+            state.live.as_ref().is_some_and(|live| Some(live.challenge.tree) == state.head_tree);
+        if !is_current {
+            say_what_a_challenge_waits_for(&mut report, state);
+        } else {
+            report.because.push("players get the newest version".to_owned());
+        }
+        let pauses = self.shared.pauses.load();
+        if let Some(pause) = pauses.suspended_challenge(&state.id) {
+            report.is_held |= !report.next.is_empty();
+            report.because.push(format!("our work on it is suspended {pause}"));
+        }
+        if let Some(pause) = pauses.held_challenge(&state.id) {
+            report.is_held = true;
+            report.because.push(format!("nobody starts it: held {pause}"));
+        }
+        report
+    }
+
+    async fn explain_node(&self) -> Outcome<Report> {
+        let mut report = Report {
+            wanted: "that the engine creates, and has nothing that nobody wants".to_owned(),
+            ..Report::default()
+        };
+        let counts = self.counts().await?;
+        report.seen.push(format!(
+            "{} instances run or start, of at most {}",
+            counts.running_instances, counts.max_instances
+        ));
+        match self.listing().await {
+            Some(listing) => {
+                report.seen.push(format!(
+                    "{} containers, {} networks and {} volumes of ours",
+                    listing.containers.len(),
+                    listing.networks.len(),
+                    listing.volumes.len()
+                ));
+                let n_stock =
+                    listing.rows.iter().filter(|row| row.state == NetworkState::Ready).count();
+                report.seen.push(format!("{n_stock} networks are ready for the next starts"));
+            }
+            None => report
+                .because
+                .push("the container engine could not be listed, so nothing is removed".to_owned()),
+        }
+        for condition in self.conditions().await? {
+            let is_of_node = condition.scope == Scope::Node(NodeId::local());
+            let is_trouble = match condition.kind {
+                crate::model::ConditionType::DockerAvailable => {
+                    condition.status != ConditionStatus::True
+                }
+                _ => condition.status == ConditionStatus::True,
+            };
+            if is_of_node && is_trouble {
+                report.because.push(format!("{}: {}", condition.kind, condition.message));
+            }
+        }
+        if report.because.is_empty() {
+            report.because.push("everything is as wanted".to_owned());
+        }
+        Ok(report)
+    }
+}
+
+/// Why the newest version is not the live one.
+fn say_what_a_challenge_waits_for(report: &mut Report, state: &ChallengeState) {
+    if state.head_tree.is_none() {
+        report.next.push("take it away".to_owned());
+        return;
+    }
+    if !state.is_valid {
+        let first = state.findings.iter().min_by_key(|finding| finding.weight());
+        let why = first.map_or_else(|| "it is invalid".to_owned(), ToString::to_string);
+        report.because.push(format!("its newest version is held back: {why}"));
+        return;
+    }
+    match state.build {
+        BuildState::Built => report.next.push("let the newest version go live".to_owned()),
+        BuildState::Unbuilt | BuildState::Building => {
+            report.next.push("build its images, then let it go live".to_owned());
+        }
+        BuildState::Failed => report.because.push(
+            "an image could not be built; mend it, or ask again with `flagops builds retry`"
+                .to_owned(),
+        ),
+    }
+}
