@@ -14,6 +14,7 @@ pub mod condition;
 pub mod disposition;
 pub mod id;
 pub mod instance;
+pub mod notice;
 pub mod team;
 pub mod time;
 pub mod tree;
@@ -25,13 +26,14 @@ pub use challenge::{
 };
 pub use competition::Competition;
 pub use compose::Compose;
-pub use condition::{Condition, ConditionStatus, ConditionType, Scope};
+pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
     ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
 };
 pub use instance::{Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason};
+pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};
