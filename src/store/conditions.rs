@@ -117,12 +117,15 @@ impl Store {
     /// When the database does not take it.
     pub async fn clear_conditions(&self, scope: &Scope) -> Result<(), StoreError> {
         let scope = scope.to_string();
-        self.write(move |db| {
-            db.prepare_cached("DELETE FROM conditions WHERE scope = ?1")?.execute([scope])?;
-            Ok::<_, StoreError>(())
-        })
-        .await?;
-        self.ring();
+        let n_forgotten = self
+            .write(move |db| {
+                let mut delete = db.prepare_cached("DELETE FROM conditions WHERE scope = ?1")?;
+                Ok::<_, StoreError>(delete.execute([scope])?)
+            })
+            .await?;
+        if n_forgotten > 0 {
+            self.ring();
+        }
         Ok(())
     }
 
