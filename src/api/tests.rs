@@ -196,6 +196,8 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("GET", "/api/v1/gitops/builds"),
         ("GET", "/api/v1/gitops/revisions/x/findings"),
         ("GET", "/api/v1/gitops/events"),
+        ("GET", "/api/v1/gitops/events/log"),
+        ("POST", "/api/v1/gitops/notices/test"),
     ];
     for (method, path) in routes {
         let (status, body) = status_and_json(ask(method, path, None)).await;

@@ -10,6 +10,7 @@
 mod accounts;
 mod answers;
 mod error;
+mod events;
 mod instances;
 mod repository;
 mod verdicts;
@@ -26,7 +27,8 @@ use super::shared::Shared;
 
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
-pub use verdicts::{Judged, Listening, Verdict};
+pub use events::{Outbox, Tried};
+pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +37,12 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// The store, for tests that play the loops.
+    #[cfg(test)]
+    pub(super) fn store_for_test(&self) -> &crate::store::Store {
+        &self.shared.store
+    }
+
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
