@@ -16,12 +16,14 @@ mod check;
 mod client;
 mod daemon;
 mod doctor;
+mod events;
 mod excerpt;
 mod failure;
 mod fix;
 mod import;
 mod instances;
 mod new;
+mod notices;
 mod output;
 mod play;
 mod schema;
@@ -73,10 +75,12 @@ enum Command {
     Play(play::PlayArgs),
     Status(status::StatusArgs),
     Reconcile(status::ReconcileArgs),
+    Events(events::EventsArgs),
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
+    Notify(notices::NotifyArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -141,10 +145,12 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Play(args) => play::run(&global, args).await,
         Command::Status(args) => status::run(&global, &args).await,
         Command::Reconcile(args) => status::reconcile(&global, &args).await,
+        Command::Events(args) => events::run(&global, args).await,
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
+        Command::Notify(args) => notices::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => completions(shell),
