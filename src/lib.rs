@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod git;
+pub mod notify;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;

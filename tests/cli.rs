@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;
 use serde_json::{Value, json};
-use wiremock::matchers::{body_json, header, method, path};
+use wiremock::matchers::{body_json, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const INSTANCE: &str = "3f2a0000-0000-4000-8000-000000000001";
@@ -467,4 +467,77 @@ async fn the_token_of_this_machine_is_not_sent_to_another() {
     let mut command = flagops(folder.path());
     command.args(["status", "--url", "http://flagops.invalid:1", "--timeout", "5"]);
     command.assert().code(1).stderr(predicate::str::contains("pt_admin").not());
+}
+
+#[tokio::test]
+async fn events_are_narrowed_by_the_server_and_a_wrong_type_never_leaves() {
+    let server = MockServer::start().await;
+    let event = json!({
+        "seq": 7, "at": "2026-11-20T12:00:00Z", "scope": "node/local", "type": "DockerAvailable",
+        "status": "False", "reason": "Unreachable", "message": "no answer", "revision": null,
+    });
+    Mock::given(method("GET"))
+        .and(path("/api/v1/gitops/events/log"))
+        .and(query_param("scope", "node/local"))
+        .and(query_param("kind", "DockerAvailable"))
+        .and(query_param("after", "3"))
+        .and(query_param("limit", "9"))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({"items": [event], "next": 7})),
+        )
+        .mount(&server)
+        .await;
+    let narrowed = "events --scope node/local --kind DockerAvailable --since-seq 3 --limit 9";
+    let arguments: Vec<&str> = narrowed.split(' ').collect();
+    ask(&server, &arguments).await.success().stdout(predicate::str::contains(
+        "7    2026-11-20T12:00:00Z  node/local  DockerAvailable=False  Unreachable  no answer",
+    ));
+    ask(&server, &["events", "--kind", "Dokcer"])
+        .await
+        .code(2)
+        .stderr(predicate::str::contains("is not a type of conditions"));
+}
+
+#[tokio::test]
+async fn a_followed_event_is_one_line_of_json_and_waits_for_the_next() {
+    let server = MockServer::start().await;
+    let page = |seq: i64| json!({"items": [{"seq": seq, "message": "a\nb"}], "next": seq});
+    let log = || Mock::given(path("/api/v1/gitops/events/log"));
+    log()
+        .and(query_param("after", "8"))
+        .respond_with(ResponseTemplate::new(403).set_body_json(json!({"detail": "enough"})))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    for (priority, after, seq) in [(2, Some("7"), 8), (3, None, 7)] {
+        let answer = ResponseTemplate::new(200).set_body_json(page(seq));
+        let mock = match after {
+            Some(after) => log().and(query_param("after", after)),
+            None => log(),
+        };
+        mock.respond_with(answer).with_priority(priority).mount(&server).await;
+    }
+    let assert = ask(&server, &["events", "--follow", "--format", "json"]).await.code(1);
+    let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let seqs: Vec<i64> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["seq"].as_i64())
+        .collect();
+    assert_eq!(seqs, [7, 8], "{text}");
+}
+
+#[tokio::test]
+async fn a_test_notice_that_fails_says_why_and_what_next() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/api/v1/gitops/notices/test"))
+        .respond_with(ResponseTemplate::new(502).set_body_json(json!({
+            "code": "notice_not_delivered", "detail": "the receiver answered HTTP 404: no_team",
+        })))
+        .mount(&server)
+        .await;
+    ask(&server, &["notify", "test"]).await.code(1).stderr(
+        predicate::str::contains("the receiver answered HTTP 404: no_team")
+            .and(predicate::str::contains("next: correct the address")),
+    );
 }

@@ -188,6 +188,10 @@ impl From<PlatformError> for ApiError {
             PlatformError::BadTeamName { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_team_name", message)
             }
+            PlatformError::NoReceiver => Self::new(StatusCode::CONFLICT, "no_receiver", message),
+            PlatformError::NotDelivered { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "notice_not_delivered", message)
+            }
             PlatformError::RevisionNotFound { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "revision_not_found", message)
             }
@@ -258,6 +262,10 @@ mod tests {
             check(PlatformError::StillJudging {
                 revision: crate::model::Revision(crate::model::ObjectId::from_bytes([7; 20])),
             }),
+            check(PlatformError::NoReceiver),
+            check(PlatformError::NotDelivered {
+                reason: "the receiver answered HTTP 404: x".into(),
+            }),
             check(PlatformError::AttachmentNotFound),
             check(PlatformError::BadToken),
             check(PlatformError::EngineUnavailable),
@@ -275,6 +283,8 @@ mod tests {
         422 not_a_qa_challenge {"challenge_id":"WEB-001","message":"Challenge WEB-001 is not a quiz: start an instance and use /submissions"}
         404 revision_not_found "Revision abc not found: give 40 hex digits, or at least 7 that begin one commit only; what was pushed a moment ago is there after the next look (`flagops reconcile`)"
         503 still_judging "revision 0707070707070707070707070707070707070707 is still being read, ask again in a moment"
+        409 no_receiver "no receiver of notices is configured: put its address into a file and set `notify.url_file`"
+        502 notice_not_delivered "the receiver answered HTTP 404: x"
         404 http_404 "attachment not found"
         403 http_403 "Invalid or revoked token"
         503 engine_unavailable "the container engine is not available, try again in a moment"

@@ -8,7 +8,9 @@
 //! * Unknown members and parameters are ignored; the last of repeated parameters counts.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -103,6 +105,18 @@ impl Params {
             self.refuse("literal_error", name, message, cut(&text).into(), None);
         }
         text
+    }
+
+    /// A text that `T` reads; `None` when absent.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.pairs.remove(name).filter(|text| !text.is_empty())?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse("value_error", name, error.to_string(), cut(&text).into(), None);
+                None
+            }
+        }
     }
 
     /// A whole number within `range`; `None` when absent.

@@ -1,5 +1,6 @@
 //! The repository and what became of it, for operators: our own routes.
 
+mod events;
 mod explain;
 mod pauses;
 mod verdicts;
@@ -17,7 +18,9 @@ use super::extract::{FromParams, Params, Query};
 use super::page::{Page, PageParams};
 use crate::catalog::rules::{self, page};
 use crate::catalog::{Finding, Severity};
-use crate::daemon::platform::{ChallengeState, Counts, LiveChallenge, Platform, SourceState};
+use crate::daemon::platform::{
+    ChallengeState, Counts, LiveChallenge, Outbox, Platform, SourceState,
+};
 use crate::model::build::BuildProgress;
 use crate::model::{Build, Condition, ConditionStatus, Timestamp};
 
@@ -29,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(conditions))
         .routes(routes!(challenges))
         .routes(routes!(builds))
+        .merge(events::routes())
         .merge(verdicts::routes())
         .merge(pauses::routes())
         .merge(explain::routes())
@@ -41,6 +45,7 @@ struct GitopsStatus {
     /// Whether the engine answered its last real create.
     engine_ready: bool,
     counts: CountsView,
+    notices: NoticesView,
     /// Every condition, by object.
     conditions: Vec<ConditionView>,
     /// Every challenge of the newest revision and every live one, by id.
@@ -69,6 +74,19 @@ struct CountsView {
     max_instances: u32,
     teams: u32,
     solves: u32,
+}
+
+/// What people are told when something is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+struct NoticesView {
+    /// What the receiver understands, `json` or `slack`; null when nobody is told.
+    receiver: Option<&'static str>,
+    /// On their way.
+    waiting: u32,
+    /// Given up, of the last hundred.
+    given_up: u32,
+    /// Why the newest of those that failed did.
+    last_error: Option<String>,
 }
 
 /// One statement about one object.
@@ -244,6 +262,15 @@ fn counts_view(counts: Counts) -> CountsView {
     }
 }
 
+fn notices_view(outbox: Outbox) -> NoticesView {
+    NoticesView {
+        receiver: outbox.format,
+        waiting: outbox.counts.n_waiting,
+        given_up: outbox.counts.n_dead,
+        last_error: outbox.counts.last_error,
+    }
+}
+
 fn condition(condition: &Condition) -> ConditionView {
     ConditionView {
         scope: condition.scope.to_string(),
@@ -356,6 +383,7 @@ async fn status(State(platform): State<Platform>, _admin: Admin) -> Answer<Json<
         source: source(platform.source().await?),
         engine_ready: platform.is_engine_ready(),
         counts: counts_view(platform.counts().await?),
+        notices: notices_view(platform.outbox().await?),
         conditions: in_order(platform.conditions().await?),
         challenges: platform.challenge_states().await?.iter().map(challenge).collect(),
     }))

@@ -202,6 +202,8 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("POST", "/api/v1/gitops/pauses"),
         ("DELETE", "/api/v1/gitops/pauses"),
         ("POST", "/api/v1/instances/x/reset"),
+        ("GET", "/api/v1/gitops/events/log"),
+        ("POST", "/api/v1/gitops/notices/test"),
     ];
     for (method, path) in routes {
         let (status, body) = status_and_json(ask(method, path, None)).await;

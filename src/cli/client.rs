@@ -158,6 +158,13 @@ fn next_after(code: &str) -> String {
         "challenge_not_found" => "`flagops challenges` lists what there is",
         "instance_not_found" => "`flagops instances` lists what there is",
         "capacity_exceeded" => "stop some with `flagops instances stop`, or raise `[limits]`",
+        "no_receiver" => {
+            "put the address of a webhook into a file (mode 0600), set `url_file` below `[notify]` \
+             and restart the server"
+        }
+        "notice_not_delivered" => {
+            "correct the address in the file of `notify.url_file`, or `notify.format`, and try again"
+        }
         "http_404" => "the server may be of another version: `flagops version`",
         _ => "`flagops status` and the server's log say more",
     }

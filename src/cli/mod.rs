@@ -16,6 +16,7 @@ mod check;
 mod client;
 mod daemon;
 mod doctor;
+mod events;
 mod excerpt;
 mod explain;
 mod failure;
@@ -23,6 +24,7 @@ mod fix;
 mod import;
 mod instances;
 mod new;
+mod notices;
 mod output;
 mod pauses;
 mod play;
@@ -75,6 +77,7 @@ enum Command {
     Play(play::PlayArgs),
     Status(status::StatusArgs),
     Reconcile(status::ReconcileArgs),
+    Events(events::EventsArgs),
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
     Instances(instances::InstancesArgs),
@@ -84,6 +87,7 @@ enum Command {
     Suspend(pauses::SuspendArgs),
     Hold(pauses::HoldArgs),
     Resume(pauses::ResumeArgs),
+    Notify(notices::NotifyArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -148,6 +152,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Play(args) => play::run(&global, args).await,
         Command::Status(args) => status::run(&global, &args).await,
         Command::Reconcile(args) => status::reconcile(&global, &args).await,
+        Command::Events(args) => events::run(&global, args).await,
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
         Command::Instances(args) => instances::run(&global, args).await,
@@ -157,6 +162,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Suspend(args) => pauses::suspend(&global, &args).await,
         Command::Hold(args) => pauses::hold(&global, &args).await,
         Command::Resume(args) => pauses::resume(&global, &args).await,
+        Command::Notify(args) => notices::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => completions(shell),

@@ -61,6 +61,7 @@ fn render(status: &Value, now: Timestamp) -> String {
     if let Some(is_ready) = status.get("engine_ready").and_then(Value::as_bool) {
         text += if is_ready { "\nengine      ready" } else { "\nengine      does not create" };
     }
+    text += &notices(&status["notices"]);
     let conditions = status.list("conditions");
     if !conditions.is_empty() {
         let rows: Vec<_> = conditions.iter().map(|row| condition_row(row, now)).collect();
@@ -84,6 +85,28 @@ fn render(status: &Value, now: Timestamp) -> String {
             .map(|(name, n)| format!("{n} {}", output::clean(name).replace('_', " ")))
             .collect();
         let _ = write!(text, "\ncounts      {}", counts.join(", "));
+    }
+    text
+}
+
+/// The line about notices: nothing when the server does not tell of any.
+fn notices(notices: &Value) -> String {
+    if !notices.is_object() {
+        return String::new();
+    }
+    let receiver = notices.text("receiver");
+    if receiver.is_empty() {
+        return "\nnotices     to nobody; set `notify.url_file` to be told".to_owned();
+    }
+    let (waiting, given_up) = (notices.number("waiting"), notices.number("given_up"));
+    let mut text = format!("\nnotices     {}", output::clean(receiver));
+    if waiting + given_up > 0.0 {
+        let error = output::cut(&output::clean(notices.text("last_error")), 120);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            ", {waiting} waiting, {given_up} given up ({error}); `flagops notify test` tries it"
+        );
     }
     text
 }
@@ -186,6 +209,8 @@ mod tests {
                 {"id": "WEB-003", "state": "live"},
             ],
             "engine_ready": false,
+            "notices": {"receiver": "slack", "waiting": 2, "given_up": 1,
+                        "last_error": "the receiver answered HTTP 404: no_team"},
             "counts": {"running_instances": 2, "teams": 4},
         });
         insta::assert_snapshot!(render(&status, now()), @r"
@@ -195,6 +220,7 @@ mod tests {
         last answer 12.0s ago
           WEB: error[ID001] two folders are called A; rename one
         engine      does not create
+        notices     slack, 2 waiting, 1 given up (the receiver answered HTTP 404: no_team); `flagops notify test` tries it
 
         SCOPE       CONDITION        STATUS  REASON    SINCE  MESSAGE
         repo        SourceReachable  True    Fetched   2h0m   the remote answers

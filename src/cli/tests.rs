@@ -83,6 +83,27 @@ fn every_example_of_the_help_parses() {
     walk(&Cli::command());
 }
 
+#[test]
+fn every_next_command_of_a_notice_parses() {
+    use crate::model::{ConditionType, InstanceId, NodeId, NoticeKind, Scope};
+    let scopes = [
+        Scope::Repo,
+        Scope::Challenge("WEB-001".parse().unwrap()),
+        Scope::Node(NodeId::local()),
+        Scope::Instance(InstanceId::new(uuid::Uuid::nil())),
+    ];
+    for kind in [NoticeKind::Failure, NoticeKind::Reminder, NoticeKind::Recovery] {
+        for about in ConditionType::WORDS.iter().filter_map(|it| ConditionType::from_word(it)) {
+            let one = scopes.iter().map(|scope| crate::notify::next_command(kind, about, scope));
+            for command in one.chain([format!("flagops events --kind {about}")]) {
+                if let Err(error) = Cli::try_parse_from(command.split_whitespace()) {
+                    panic!("{command}: {error}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_token_is_sent_and_the_answer_decoded() {
     let server = MockServer::start().await;

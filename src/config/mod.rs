@@ -30,7 +30,7 @@ pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
     AttemptCaps, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig,
-    LogFormat, NetworkConfig, SourceConfig, Wall,
+    LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SourceConfig, Wall,
 };
 
 use layers::{Layers, Raw};

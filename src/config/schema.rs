@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig, NetworkConfig,
-    SourceConfig,
+    NotifyConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -51,9 +51,10 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, limits, log } = config;
+    let Config { data_dir, listen, source, engine, network, builder, limits, notify, log } = config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
+    let NotifyConfig { url_file, format: notice_format } = notify;
     let LogConfig { format, filter } = log;
     let mut all = Map::new();
     all.insert("data_dir".to_owned(), json!(data_dir));
@@ -68,6 +69,8 @@ fn defaults(config: &Config) -> Value {
     });
     all.insert("builder".to_owned(), builder);
     all.insert("limits".to_owned(), limits_defaults(limits));
+    let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
+    all.insert("notify".to_owned(), notify);
     let log = json!({ "format": format.as_str(), "filter": filter });
     all.insert("log".to_owned(), log);
     Value::Object(all)
@@ -287,6 +290,9 @@ mod tests {
             "builder.network = \"host\"",
             "limits.gate = \"none\"",
             "limits.attempt_caps.dynamic = 1",
+            "notify.url = \"https://hooks.example/x\"",
+            "notify.format = \"xml\"",
+            "notify.url_file = \"\"",
             "log.format = \"yaml\"",
             "log = 1",
         ] {

@@ -31,6 +31,8 @@ pub struct Config {
     pub builder: BuilderConfig,
     /// How much may run, and for how long.
     pub limits: LimitsConfig,
+    /// Who is told when something is wrong.
+    pub notify: NotifyConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -208,6 +210,17 @@ pub struct AttemptCaps {
     pub r#static: u32,
 }
 
+/// `[notify]`: who is told when something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// A file that holds the address of a webhook or chat; without it nobody is told.
+    #[schemars(length(min = 1))]
+    pub url_file: Option<PathBuf>,
+    /// What it understands (default `json`).
+    pub format: NoticeFormat,
+}
+
 /// `[log]`: what is logged.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -268,6 +281,16 @@ word_setting!(
 );
 
 word_setting!(
+    /// What the receiver of notices understands.
+    NoticeFormat, "\"json\" or \"slack\"" {
+        /// One object with every field (docs/operating.md).
+        Json = "json",
+        /// A text, as Slack, Mattermost and others take it.
+        Slack = "slack",
+    }
+);
+
+word_setting!(
     /// How a log line looks.
     LogFormat, "\"text\" or \"json\"" {
         /// For people.
@@ -321,6 +344,7 @@ impl Default for Config {
                 players_see_logs: false,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
+            notify: NotifyConfig { url_file: None, format: NoticeFormat::Json },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
         }
     }
@@ -348,6 +372,10 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             network: layers.take("builder.network", default.builder.network),
         },
         limits: take_limits(layers, &default.limits),
+        notify: NotifyConfig {
+            url_file: layers.take_optional("notify.url_file"),
+            format: layers.take("notify.format", default.notify.format),
+        },
         log: LogConfig {
             format: layers.take("log.format", default.log.format),
             filter: layers.take("log.filter", default.log.filter),

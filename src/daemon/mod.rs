@@ -42,6 +42,7 @@ use crate::catalog;
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
+use crate::notify::Pump;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Store, StoreError};
 
@@ -113,6 +114,18 @@ impl Daemon {
         tasks.spawn("stock", stock::keep(Arc::clone(&shared)));
         tasks.spawn("gauges", gauges::keep(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
+        if let Some(receiver) = &shared.receiver {
+            let pump = Pump::new(
+                shared.store.clone(),
+                Arc::clone(&shared.clock) as _,
+                Arc::clone(receiver),
+                tasks.stopping().clone(),
+                tasks::jittered,
+            );
+            let pump = Arc::new(pump);
+            tasks.spawn("notices", Arc::clone(&pump).watch());
+            tasks.spawn("outbox", pump.deliver());
+        }
         Ok(Self { shared })
     }
 

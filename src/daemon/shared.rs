@@ -19,6 +19,7 @@ use crate::model::{
     Challenge, ChallengeId, ConditionStatus, ConditionType, InstanceId, Pauses, Revision, Scope,
     Timestamp, TreeId,
 };
+use crate::notify::Receiver;
 use crate::runtime::Engine;
 use crate::store::{DataDir, NewCondition, Store};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) builder: Builder,
+    /// Who is told when something is wrong.
+    pub(crate) receiver: Option<Arc<Receiver>>,
     pub(crate) tasks: Tasks,
     /// What players can start.
     pub(crate) live: Swap<LiveSet>,
@@ -178,6 +181,7 @@ impl Shared {
         looks: mpsc::Sender<oneshot::Sender<()>>,
     ) -> Self {
         let started_at = clock.now();
+        let receiver = Receiver::new(&config.notify).map(Arc::new);
         let n_slots = config.limits.n_start_slots.max(1) as usize;
         Self {
             config,
@@ -187,6 +191,7 @@ impl Shared {
             engine,
             mirror: Arc::new(mirror),
             builder,
+            receiver,
             tasks: Tasks::new(),
             live: Swap::default(),
             head: Swap::default(),

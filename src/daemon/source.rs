@@ -200,7 +200,7 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Cat
     shared.head.store(Head { revision: Some(revision), catalog: Arc::new(catalog) });
     state_challenges(shared, &previous.catalog).await;
     let head = shared.head.load();
-    shared.verdicts.publish(revision, &previous.catalog, &head.catalog);
+    shared.verdicts.publish(shared.now(), revision, &previous.catalog, &head.catalog);
     builds::want(shared).await;
 }
 

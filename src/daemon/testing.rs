@@ -13,7 +13,7 @@ use crate::git::{Credentials, Mirror, Remote};
 use crate::model::{Clock, InstallationId, Timestamp};
 use crate::runtime::ImageSeen;
 use crate::runtime::fake::FakeEngine;
-use crate::store::{DataDir, Store};
+use crate::store::{DataDir, NewCondition, Store};
 use crate::telemetry::clock::SystemClock;
 
 /// Everything a daemon needs, in a folder that goes away with it.
@@ -146,6 +146,13 @@ impl Rig {
     /// A daemon with its loops.
     pub(crate) async fn start(&self) -> Daemon {
         Daemon::start(self.parts()).await.unwrap()
+    }
+}
+
+impl Platform {
+    /// States a condition as the loops do; whether that was an event.
+    pub(crate) async fn state_for_test(&self, condition: NewCondition, now: Timestamp) -> bool {
+        self.store_for_test().set_condition(condition, now).await.unwrap()
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::catalog::{Catalog, Severity};
-use crate::model::{ChallengeId, Revision};
+use crate::model::{ChallengeId, Revision, Timestamp};
 
 /// Verdicts that are remembered for listeners who come back.
 pub(crate) const MAX_RECENT: usize = 64;
@@ -30,6 +30,8 @@ const MAX_CHANGED: usize = 500;
 pub struct Verdict {
     /// Counts from 1 in the life of a daemon.
     pub nth: u64,
+    /// When it landed.
+    pub at: Timestamp,
     /// The commit.
     pub revision: Revision,
     /// Challenge folders.
@@ -56,6 +58,17 @@ pub(crate) struct Verdicts {
     pub(crate) turn: Arc<Semaphore>,
 }
 
+/// From where a listener goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// It has seen nothing and misses nothing.
+    Now,
+    /// It has seen this one and those before.
+    Nth(u64),
+    /// It has seen those that landed before.
+    Time(Timestamp),
+}
+
 /// What a listener missed, and where it hears of the rest.
 pub(crate) type Listening = (Vec<Arc<Verdict>>, broadcast::Receiver<Arc<Verdict>>);
 
@@ -72,10 +85,16 @@ impl Default for Verdicts {
 
 impl Verdicts {
     /// Tells every listener what `now` is, compared with `before`.
-    pub(crate) fn publish(&self, revision: Revision, before: &Catalog, now: &Catalog) {
+    pub(crate) fn publish(
+        &self,
+        at: Timestamp,
+        revision: Revision,
+        before: &Catalog,
+        now: &Catalog,
+    ) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let nth = recent.back().map_or(1, |last| last.nth + 1);
-        let verdict = Arc::new(judge(nth, revision, before, now));
+        let verdict = Arc::new(Verdict { at, ..judge(nth, revision, before, now) });
         if recent.len() >= MAX_RECENT {
             recent.pop_front();
         }
@@ -84,13 +103,15 @@ impl Verdicts {
         let _ = self.listeners.send(verdict);
     }
 
-    /// The verdicts after the `after`th that are remembered, and those to come.
-    pub(crate) fn listen(&self, after: Option<u64>) -> Listening {
+    /// The verdicts after `since` that are remembered, and those to come.
+    pub(crate) fn listen(&self, since: Since) -> Listening {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = match after {
-            None => Vec::new(),
-            Some(after) => recent.iter().filter(|it| it.nth > after).cloned().collect(),
+        let is_missed = |it: &&Arc<Verdict>| match since {
+            Since::Now => false,
+            Since::Nth(nth) => it.nth > nth,
+            Since::Time(at) => it.at >= at,
         };
+        let missed = recent.iter().filter(is_missed).cloned().collect();
         (missed, self.listeners.subscribe())
     }
 
@@ -132,6 +153,7 @@ fn judge(nth: u64, revision: Revision, before: &Catalog, now: &Catalog) -> Verdi
     changed.truncate(MAX_CHANGED);
     Verdict {
         nth,
+        at: Timestamp::default(),
         revision,
         n_challenges: now.folders.len(),
         n_valid: now.folders.values().filter(|folder| folder.challenge.is_some()).count(),
@@ -189,15 +211,18 @@ mod tests {
     #[test]
     fn who_comes_back_gets_what_they_missed_and_no_more_is_kept() {
         let verdicts = Verdicts::default();
-        let (missed, mut live) = verdicts.listen(None);
+        let (missed, mut live) = verdicts.listen(Since::Now);
         assert!(missed.is_empty());
         for n in 0..70 {
-            verdicts.publish(revision(n), &Catalog::default(), &Catalog::default());
+            let at = Timestamp::from_millis(i64::from(n));
+            verdicts.publish(at, revision(n), &Catalog::default(), &Catalog::default());
         }
-        let (missed, _) = verdicts.listen(Some(68));
+        let (missed, _) = verdicts.listen(Since::Nth(68));
         assert_eq!(missed.iter().map(|it| it.nth).collect::<Vec<_>>(), [69, 70]);
-        let (all, _) = verdicts.listen(Some(0));
+        let (all, _) = verdicts.listen(Since::Nth(0));
         assert_eq!((all.len(), all[0].nth), (MAX_RECENT, 7));
+        let (later, _) = verdicts.listen(Since::Time(Timestamp::from_millis(69)));
+        assert_eq!(later.iter().map(|it| it.nth).collect::<Vec<_>>(), [70]);
         // Who does not read is told so instead of being lied to.
         assert!(matches!(live.try_recv(), Err(broadcast::error::TryRecvError::Lagged(6))));
     }

@@ -67,38 +67,107 @@ impl std::str::FromStr for Scope {
 }
 
 word_enum!(
-    /// The vocabulary of §4.13, as far as anything states it.
+    /// What can be stated (`contract/gitops.md` §4.13): one vocabulary for every object.
+    ///
+    /// Each type has a [`Polarity`]. `Unknown` is never good or bad: nobody could look.
     ConditionType {
-        /// Everything is as wanted.
+        /// Everything is as wanted: the sum of the others.
         Ready = "Ready",
         /// Work is going on.
         Reconciling = "Reconciling",
+        /// Nothing goes on by itself any more: the input has to change.
+        Stalled = "Stalled",
         /// The remote answers.
         SourceReachable = "SourceReachable",
         /// No successful poll for too long.
         SourceStale = "SourceStale",
+        /// The revision is signed by somebody whom we trust.
+        SourceVerified = "SourceVerified",
         /// Something waits for a person.
         Held = "Held",
         /// The newest revision of it passes every rule.
         Validated = "Validated",
         /// Its images are on the node.
         Built = "Built",
+        /// Its own solution solved it.
+        Proven = "Proven",
         /// Players can start it.
         Released = "Released",
         /// It works.
         Healthy = "Healthy",
+        /// Something else than we changed what runs.
+        Drifted = "Drifted",
         /// Removal waits.
         PruneHeld = "PruneHeld",
         /// The engine answers a real create.
         DockerAvailable = "DockerAvailable",
+        /// The node answers.
+        NodeConnected = "NodeConnected",
         /// The disk is nearly full.
         DiskPressure = "DiskPressure",
-        /// Our own work on it is suspended by a person.
-        Suspended = "Suspended",
         /// A boot is sorting out what an unclean stop left.
         Recovering = "Recovering",
+        /// A person asked that nothing be done.
+        Suspended = "Suspended",
     }
 );
+
+/// Which status of a condition is the wanted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polarity {
+    /// `True` is good, `False` is bad.
+    Positive,
+    /// `True` is bad, `False` is good.
+    Negative,
+}
+
+impl ConditionType {
+    /// Which status of this type is the wanted one.
+    pub fn polarity(self) -> Polarity {
+        match self {
+            Self::Ready
+            | Self::SourceReachable
+            | Self::SourceVerified
+            | Self::Validated
+            | Self::Built
+            | Self::Proven
+            | Self::Released
+            | Self::Healthy
+            | Self::DockerAvailable
+            | Self::NodeConnected => Polarity::Positive,
+            Self::Reconciling
+            | Self::Stalled
+            | Self::SourceStale
+            | Self::Held
+            | Self::Drifted
+            | Self::PruneHeld
+            | Self::DiskPressure
+            | Self::Recovering
+            | Self::Suspended => Polarity::Negative,
+        }
+    }
+
+    /// Whether `status` is the unwanted one of this type. `Unknown` is neither.
+    pub fn is_bad(self, status: ConditionStatus) -> bool {
+        match (self.polarity(), status) {
+            (Polarity::Positive, ConditionStatus::False)
+            | (Polarity::Negative, ConditionStatus::True) => true,
+            (Polarity::Positive, ConditionStatus::True)
+            | (Polarity::Negative, ConditionStatus::False)
+            | (_, ConditionStatus::Unknown) => false,
+        }
+    }
+}
+
+impl std::str::FromStr for ConditionType {
+    type Err = super::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_word(text).ok_or_else(|| super::IdError {
+            text: text.chars().take(80).collect(),
+            wanted: "a type of conditions, e.g. `SourceReachable` or `DockerAvailable`",
+        })
+    }
+}
 
 word_enum!(
     /// Whether a condition holds.
@@ -111,3 +180,35 @@ word_enum!(
         Unknown = "Unknown",
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_polarity_and_nobody_looked_is_neither() {
+        let bad_when = |status| {
+            let all = ConditionType::WORDS.iter().filter_map(|word| ConditionType::from_word(word));
+            let bad: Vec<_> =
+                all.filter(|kind| kind.is_bad(status)).map(ConditionType::as_str).collect();
+            bad.join(" ")
+        };
+        assert_eq!(
+            bad_when(ConditionStatus::True),
+            "Reconciling Stalled SourceStale Held Drifted PruneHeld DiskPressure Recovering Suspended"
+        );
+        assert_eq!(
+            bad_when(ConditionStatus::False),
+            "Ready SourceReachable SourceVerified Validated Built Proven Released Healthy \
+             DockerAvailable NodeConnected"
+        );
+        assert_eq!(bad_when(ConditionStatus::Unknown), "");
+    }
+
+    #[test]
+    fn a_type_is_read_by_its_word_and_a_wrong_one_is_named() {
+        assert_eq!("PruneHeld".parse(), Ok(ConditionType::PruneHeld));
+        let error = "pruneheld".parse::<ConditionType>().unwrap_err();
+        assert!(error.to_string().contains("pruneheld"), "{error}");
+    }
+}

@@ -22,6 +22,8 @@ pub enum RetryClass {
     Engine,
     /// A build failed for a reason that may pass: 10 s doubling to 10 min.
     Build,
+    /// A notice could not be delivered: 5 s doubling to 15 min.
+    Notice,
     /// Somebody else was faster (a port, a subnet): at once, with another choice.
     Contention,
 }
@@ -34,6 +36,7 @@ impl RetryClass {
             Self::Network => (2_000, 300_000),
             Self::Engine => (250, 30_000),
             Self::Build => (10_000, 600_000),
+            Self::Notice => (5_000, 900_000),
             Self::Contention => (10, 1_000),
         };
         (first << n_failures.saturating_sub(1).min(20)).min(ceiling)

@@ -14,6 +14,7 @@ pub mod condition;
 pub mod disposition;
 pub mod id;
 pub mod instance;
+pub mod notice;
 pub mod pause;
 pub mod team;
 pub mod time;
@@ -26,7 +27,7 @@ pub use challenge::{
 };
 pub use competition::Competition;
 pub use compose::Compose;
-pub use condition::{Condition, ConditionStatus, ConditionType, Scope};
+pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
@@ -35,6 +36,7 @@ pub use id::{
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason,
 };
+pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};

@@ -24,6 +24,7 @@ pub mod instances;
 pub mod live;
 mod migrate;
 pub mod networks;
+pub mod outbox;
 pub mod pauses;
 mod ports;
 mod readers;
@@ -42,9 +43,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction};
+use tokio::sync::watch;
 
 pub use builds::BuildOutcome;
-pub use conditions::{EventRow, NewCondition};
+pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
 pub use error::StoreError;
 pub use instances::{
@@ -52,6 +54,7 @@ pub use instances::{
 };
 pub use live::LiveRow;
 pub use networks::{NetworkKind, NetworkRow, NetworkState};
+pub use outbox::{Decision, OutboxCounts, OutboxRow};
 pub use source::SourceRow;
 pub use submissions::Submitted;
 
@@ -71,6 +74,8 @@ struct Inner {
     writer: Writer,
     /// Host ports that others were seen on. Forgotten at a restart: they are then seen again.
     strangers: Mutex<StrangerPorts>,
+    /// Rings after conditions changed.
+    bell: watch::Sender<()>,
 }
 
 impl fmt::Debug for Store {
@@ -94,7 +99,18 @@ impl Store {
         let readers = Readers::open(path)?;
         let writer = Writer::start(connection)?;
         let strangers = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers }) })
+        let bell = watch::Sender::new(());
+        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers, bell }) })
+    }
+
+    /// Changes whenever conditions did. A hint: look at the rows after each change, and now and
+    /// then without one.
+    pub fn bell(&self) -> watch::Receiver<()> {
+        self.inner.bell.subscribe()
+    }
+
+    fn ring(&self) {
+        self.inner.bell.send_replace(());
     }
 
     /// Runs `change` in one immediate transaction on the writer's thread: committed when it

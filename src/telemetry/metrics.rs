@@ -38,6 +38,8 @@ pub const ENGINE_CALL_SECONDS: &str = "flagops_engine_call_duration_seconds";
 pub const ENGINE_ERRORS: &str = "flagops_engine_call_errors_total";
 /// Counter by `verdict`: graded answers.
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
+/// Counter by `fate`: deliveries of notices.
+pub const NOTICES: &str = "flagops_notices_total";
 /// Histogram by `method`, `route` and `status`: requests to the API.
 pub const HTTP_SECONDS: &str = "flagops_http_request_duration_seconds";
 
@@ -77,6 +79,17 @@ pub enum Verdict {
     Correct,
     /// Wrong.
     Wrong,
+}
+
+/// What became of one delivery of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeFate {
+    /// The receiver has it.
+    Delivered,
+    /// It is tried again later.
+    Retried,
+    /// It never will be: somebody has to look.
+    GivenUp,
 }
 
 /// The numbers of this process. Cheap to clone.
@@ -133,6 +146,7 @@ fn describe() {
     describe_histogram!(ENGINE_CALL_SECONDS, "How long calls to the container engine took.");
     describe_counter!(ENGINE_ERRORS, "Calls that the container engine did not fulfil.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
+    describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
 }
 
@@ -199,6 +213,16 @@ pub fn submission(verdict: Verdict) {
     counter!(SUBMISSIONS, "verdict" => word).increment(1);
 }
 
+/// A notice was delivered, or was not.
+pub fn notice(fate: NoticeFate) {
+    let word = match fate {
+        NoticeFate::Delivered => "delivered",
+        NoticeFate::Retried => "retried",
+        NoticeFate::GivenUp => "given_up",
+    };
+    counter!(NOTICES, "fate" => word).increment(1);
+}
+
 /// A request was answered. `route` is the pattern (`/api/v1/instances/{id}`), never the path.
 pub fn http_request(method: &'static str, route: &str, status: u16, elapsed: Duration) {
     let (route, status) = (route.to_owned(), status.to_string());
@@ -224,6 +248,7 @@ mod tests {
         engine_call("create_container", Duration::from_millis(8));
         engine_error("create_network", "timed_out");
         submission(Verdict::Wrong);
+        notice(NoticeFate::GivenUp);
         http_request("GET", "/api/v1/instances/{id}", 404, Duration::from_millis(2));
         metrics.upkeep();
         let text = metrics.render();
@@ -237,6 +262,7 @@ mod tests {
             "flagops_challenges{state=\"live\"} 7",
             "flagops_engine_call_errors_total{verb=\"create_network\",error=\"timed_out\"} 1",
             "flagops_submissions_total{verdict=\"wrong\"} 1",
+            "flagops_notices_total{fate=\"given_up\"}",
             "# HELP flagops_http_request_duration_seconds How long requests to the API took.",
         ] {
             assert!(text.contains(line), "missing {line:?} in:\n{text}");

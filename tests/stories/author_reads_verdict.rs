@@ -47,6 +47,8 @@ impl Verdicts {
     /// The verdict on `revision`.
     async fn on(&mut self, revision: &str) -> Value {
         loop {
+            // Conditions come in between; the id and the data follow the name.
+            self.line_with("event: verdict").await;
             let data = self.line_with("data:").await;
             let verdict: Value = serde_json::from_str(&data).expect("an event is JSON");
             if verdict["revision"] == revision {

@@ -1,21 +1,8 @@
-//! Verdicts on revisions: everything found in one, and an event when one lands.
+//! Verdicts on revisions: everything found in one, and what is told when one lands.
 
-#[cfg(test)]
-mod tests;
-
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
-
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
-use axum::response::IntoResponse;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::{Extension, Json};
-use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,17 +11,13 @@ use super::{FindingView, finding};
 use crate::api::auth::Admin;
 use crate::api::error::{Answer, Envelope};
 use crate::api::extract::Path;
-use crate::api::serve::Stopping;
 use crate::catalog::{Finding, Folder, Severity};
 use crate::daemon::platform::{Judged, Platform, Verdict};
-use crate::model::{ChallengeId, Timestamp};
-
-/// How often a quiet stream says that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+use crate::model::ChallengeId;
 
 /// Routes of this file.
 pub(super) fn routes() -> OpenApiRouter<Platform> {
-    OpenApiRouter::new().routes(routes!(findings)).routes(routes!(events))
+    OpenApiRouter::new().routes(routes!(findings))
 }
 
 /// Everything found in one revision.
@@ -68,9 +51,9 @@ struct ChallengeVerdict {
     warnings: usize,
 }
 
-/// A verdict that landed.
+/// A verdict that landed, as the stream of events tells it.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct VerdictEvent {
+pub(super) struct VerdictEvent {
     /// The commit.
     revision: String,
     /// Challenge folders.
@@ -130,59 +113,7 @@ async fn findings(
     Ok(Json(revision_view(&platform.judged(&sha).await?)))
 }
 
-/// A stream of events: `verdict` whenever a revision has been judged.
-///
-/// Comments say that the stream is alive. A client that comes back with the `Last-Event-ID` it saw
-/// gets what it missed, as far as that is remembered (64 verdicts).
-#[utoipa::path(get, path = "/gitops/events", tag = "gitops", security(("bearer" = [])),
-    params(("Last-Event-ID" = Option<String>, Header, description = "The last event seen.")),
-    responses((status = 200, body = VerdictEvent, content_type = "text/event-stream"),
-        (status = 403, body = Envelope)))]
-async fn events(
-    State(platform): State<Platform>,
-    _admin: Admin,
-    stopping: Option<Extension<Stopping>>,
-    headers: HeaderMap,
-) -> impl IntoResponse {
-    let stop = stopping.map_or_else(CancellationToken::new, |Extension(Stopping(stop))| stop);
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
-    let stream = stream_of(&platform, last).take_until(stop.cancelled_owned());
-    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    ([unbuffered], Sse::new(stream).keep_alive(keep_alive))
-}
-
-/// What was missed since event `last`, then what comes. Ends when the client reads too slowly: it
-/// comes back with the last event it saw, and gets the rest.
-fn stream_of(
-    platform: &Platform,
-    last: Option<&str>,
-) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
-    let life = platform.started_at();
-    let listening = platform.verdicts(last.map(|last| nth_of(last, life)));
-    let live = BroadcastStream::new(listening.live)
-        .take_while(|verdict| std::future::ready(verdict.is_ok()))
-        .filter_map(|verdict| std::future::ready(verdict.ok()));
-    let hello = stream::once(std::future::ready(Ok(Event::default().comment("connected"))));
-    let verdicts = stream::iter(listening.missed).chain(live);
-    hello.chain(verdicts.map(move |verdict| Ok(event(&verdict, life))))
-}
-
-/// The number of the event `id`; 0 for one of an earlier life, of which nothing is remembered.
-fn nth_of(id: &str, life: Timestamp) -> u64 {
-    let nth = id.split_once('-').filter(|(of, _)| *of == life.as_millis().to_string());
-    nth.and_then(|(_, nth)| nth.parse().ok()).unwrap_or(0)
-}
-
-fn event(verdict: &Arc<Verdict>, life: Timestamp) -> Event {
-    let id = format!("{}-{}", life.as_millis(), verdict.nth);
-    Event::default().event("verdict").id(id).json_data(verdict_event(verdict)).unwrap_or_else(
-        // Texts and numbers can always be written.
-        |_| Event::default().comment("an event could not be written"),
-    )
-}
-
-fn verdict_event(verdict: &Verdict) -> VerdictEvent {
+pub(super) fn verdict_event(verdict: &Verdict) -> VerdictEvent {
     VerdictEvent {
         revision: verdict.revision.to_string(),
         challenges: verdict.n_challenges,

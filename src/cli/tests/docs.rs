@@ -104,8 +104,40 @@ fn every_command_of_the_docs_is_one() {
 }
 
 #[test]
+fn every_command_and_setting_for_operators_is_one() {
+    let page = read("operating.md");
+    let mut n_commands = 0;
+    for (language, text) in blocks(&page) {
+        match language.as_str() {
+            "sh" => {
+                for line in text.lines() {
+                    let words = line.split('#').next().unwrap_or_default();
+                    if let Err(error) = Cli::try_parse_from(words.split_whitespace()) {
+                        panic!("docs/operating.md: {words}: {error}");
+                    }
+                    n_commands += 1;
+                }
+            }
+            "json" => assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}"),
+            "toml" => {
+                let file = tempfile::NamedTempFile::new().unwrap();
+                fs::write(file.path(), text).unwrap();
+                let (need, none) = (crate::config::Need::Client, crate::config::Overrides::new());
+                let path = Some(file.path());
+                crate::config::Config::load_for(need, path, [].into(), &none).unwrap();
+            }
+            other => panic!("docs/operating.md: a snippet of `{other}` that nobody checks"),
+        }
+    }
+    assert!(n_commands >= 5, "{n_commands}");
+    for kind in crate::model::ConditionType::WORDS {
+        assert!(page.contains(&format!("`{kind}`")), "docs/operating.md does not name {kind}");
+    }
+}
+
+#[test]
 fn every_link_of_the_docs_leads_somewhere() {
-    for name in ["ci.md", "rules.md"] {
+    for name in ["ci.md", "rules.md", "operating.md"] {
         for link in read(name).split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
             assert!(docs(target).exists(), "docs/{name}: {target}");

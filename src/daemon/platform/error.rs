@@ -121,6 +121,17 @@ pub enum PlatformError {
         /// Why.
         reason: String,
     },
+    /// Nobody is to be told when something is wrong.
+    #[error(
+        "no receiver of notices is configured: put its address into a file and set `notify.url_file`"
+    )]
+    NoReceiver,
+    /// The receiver of notices did not take one.
+    #[error("{reason}")]
+    NotDelivered {
+        /// Why, without the address.
+        reason: String,
+    },
     /// The name of a team is not one.
     #[error("{reason}")]
     BadTeamName {

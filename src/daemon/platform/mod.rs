@@ -10,6 +10,7 @@
 mod accounts;
 mod answers;
 mod error;
+mod events;
 mod explain;
 mod instances;
 mod pauses;
@@ -28,9 +29,10 @@ use super::shared::Shared;
 
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
+pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use pauses::PauseRequest;
-pub use verdicts::{Judged, Listening, Verdict};
+pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +41,12 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// The store, for tests that play the loops.
+    #[cfg(test)]
+    pub(super) fn store_for_test(&self) -> &crate::store::Store {
+        &self.shared.store
+    }
+
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }

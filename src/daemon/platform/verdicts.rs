@@ -9,7 +9,7 @@ use super::{Outcome, Platform, PlatformError};
 use crate::catalog::{self, Catalog};
 use crate::model::{Revision, TreeError};
 
-pub use crate::daemon::verdicts::Verdict;
+pub use crate::daemon::verdicts::{Since, Verdict};
 
 /// How long a caller waits for a revision that nobody has judged yet.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,9 +53,9 @@ impl Platform {
         Ok(Judged { revision, catalog })
     }
 
-    /// The verdicts after the `after`th of this daemon's life, and those to come.
-    pub fn verdicts(&self, after: Option<u64>) -> Listening {
-        let (missed, live) = self.shared.verdicts.listen(after);
+    /// The verdicts after `since`, of this daemon's life, and those to come.
+    pub fn verdicts(&self, since: Since) -> Listening {
+        let (missed, live) = self.shared.verdicts.listen(since);
         Listening { missed, live }
     }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod idle;
 mod kills;
+mod notices;
 mod operators;
 mod races;
 mod repair;

@@ -143,3 +143,24 @@ fn every_step_is_numbered_by_its_position_and_every_table_is_strict() {
         select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(lax, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_database_of_the_first_schema_opens_and_keeps_its_rows() {
+    let (folder, path) = folder();
+    let old = open_with(&path, &MIGRATIONS[..1]).unwrap();
+    old.execute_batch(
+        "INSERT INTO conditions (scope, kind, status, reason, message, since)
+         VALUES ('repo', 'SourceReachable', 'False', 'Timeout', 'no answer', 1000);
+         INSERT INTO events (at, scope, kind, status, reason, message)
+         VALUES (1000, 'repo', 'SourceReachable', 'False', 'Timeout', 'no answer');",
+    )
+    .unwrap();
+    drop(old);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.conditions().await.unwrap()[0].reason, "Timeout");
+    assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
+    assert_eq!(store.alarms().await.unwrap(), []);
+    assert_eq!(store.outbox_counts().await.unwrap(), OutboxCounts::default());
+    drop(store);
+    assert!(files(&folder).contains(&"x.db.before-0002".to_owned()));
+}

@@ -9,6 +9,7 @@ mod datadir;
 mod instances;
 mod migrations;
 mod networks;
+mod outbox;
 mod room;
 
 use std::path::PathBuf;

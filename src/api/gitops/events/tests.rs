@@ -1,4 +1,4 @@
-//! Findings of any revision and events of verdicts, through the router.
+//! Findings of any revision, events of verdicts and of conditions, through the router.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,6 +10,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::api::{router, serve};
 use crate::daemon::testing::Rig;
+use crate::model::ConditionStatus;
+use crate::store::NewCondition;
 
 const QUIZ: &str = "name: Ports\ndescription: Which port?\ndifficulty: easy\ncategory: misc\ntags: [quiz]\nquestions:\n  - id: port\n    prompt: Which port?\n    answer: \"22\"\n";
 const FINE: &str = "MISC/QUIZ-001/metadata.yaml";
@@ -41,7 +43,11 @@ struct Reader {
 
 impl Reader {
     async fn open(rig: &Rig, app: &Router, last: Option<&str>) -> Self {
-        let mut request = request(rig, "/events");
+        Self::open_at(rig, app, "/events", last).await
+    }
+
+    async fn open_at(rig: &Rig, app: &Router, path: &str, last: Option<&str>) -> Self {
+        let mut request = request(rig, path);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
@@ -69,15 +75,22 @@ impl Reader {
         }
     }
 
-    /// The id and the data of the next event.
+    /// The id and the data of the next event of this name; others are left out.
+    async fn event(&mut self, name: &str) -> (String, Value) {
+        loop {
+            let event = self.next().await.expect("the stream goes on");
+            let field = |name: &str| {
+                let mut lines = event.lines();
+                lines.find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+            };
+            if field("event:") == name {
+                return (field("id:"), serde_json::from_str(&field("data:")).unwrap());
+            }
+        }
+    }
+
     async fn verdict(&mut self) -> (String, Value) {
-        let event = self.next().await.expect("the stream goes on");
-        let field = |name: &str| {
-            let mut lines = event.lines();
-            lines.find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
-        };
-        assert_eq!(field("event:"), "verdict", "{event}");
-        (field("id:"), serde_json::from_str(&field("data:")).unwrap())
+        self.event("verdict").await
     }
 }
 
@@ -125,11 +138,13 @@ async fn a_push_is_an_event_and_its_findings_can_be_read_for_ever() {
         (&serde_json::json!(["QUIZ-002"]), &0.into())
     );
     let mut stranger = Reader::open(&rig, &app, Some("1-1")).await;
+    // The end of an id is where the stream is with conditions, which differs.
+    let verdict_of = |id: &str| id.rsplit_once('-').unwrap().0.to_owned();
     let mut all = Vec::new();
-    while all.last() != Some(&third) {
-        all.push(stranger.verdict().await.0);
+    while all.last() != Some(&verdict_of(&third)) {
+        all.push(verdict_of(&stranger.verdict().await.0));
     }
-    assert!(all.contains(&id), "{all:?}");
+    assert!(all.contains(&verdict_of(&id)), "{all:?}");
     daemon.stop().await;
 }
 
@@ -174,11 +189,118 @@ async fn a_stream_of_events_does_not_hold_the_stop_up() {
 }
 
 #[test]
-fn an_event_of_an_earlier_life_means_all_that_is_remembered() {
+fn an_id_says_where_to_go_on_and_one_of_an_earlier_life_means_all_that_is_remembered() {
     let life = Timestamp::from_millis(1_700_000_000_000);
-    for (id, nth) in
-        [("1700000000000-7", 7), ("1600000000000-7", 0), ("1700000000000-x", 0), ("7", 0), ("", 0)]
-    {
-        assert_eq!(nth_of(id, life), nth, "{id}");
+    let nth = |nth, seq| Place { verdicts: Verdicts::Since(Since::Nth(nth)), seq };
+    let of_condition = |seq| Place { verdicts: Verdicts::SinceThatCondition, seq: Some(seq) };
+    for (id, wanted) in [
+        ("1700000000000-7-3", nth(7, Some(3))),
+        ("1700000000000-7", nth(7, None)),
+        ("1600000000000-7-3", nth(0, Some(3))),
+        ("1700000000000-x", nth(0, None)),
+        ("7", of_condition(7)),
+        ("", nth(0, None)),
+    ] {
+        assert_eq!(place(Some(id), None, life), wanted, "{id}");
     }
+    let now = |seq| Place { verdicts: Verdicts::Since(Since::Now), seq };
+    assert_eq!(place(None, None, life), now(None));
+    assert_eq!(place(None, Some(5), life), now(Some(5)));
+}
+
+fn stated(status: ConditionStatus, reason: &str) -> NewCondition {
+    NewCondition {
+        scope: Scope::Challenge("WEB-001".parse().unwrap()),
+        kind: ConditionType::Built,
+        status,
+        reason: reason.to_owned(),
+        message: format!("about {reason}"),
+        revision: None,
+    }
+}
+
+#[tokio::test]
+async fn conditions_are_told_as_they_are_recorded_and_none_is_lost_in_between() {
+    let rig = Rig::new();
+    let platform = rig.idle();
+    let say = async |status, reason: &str| {
+        let now = Timestamp::from_millis(5000);
+        assert!(platform.state_for_test(stated(status, reason), now).await);
+    };
+    say(ConditionStatus::False, "Old").await;
+    let app = router(platform.clone());
+    let mut reader = Reader::open(&rig, &app, None).await;
+    say(ConditionStatus::False, "Building").await;
+    let (id, event) = reader.event("condition").await;
+    assert_eq!((id.as_str(), &event["reason"]), ("2", &"Building".into()), "not the old one");
+    assert_eq!(event["scope"], "challenge/WEB-001");
+    assert_eq!((&event["type"], &event["status"]), (&"Built".into(), &"False".into()));
+    drop(reader);
+    for n in 0..250 {
+        say(ConditionStatus::True, &format!("R{n}")).await;
+    }
+    let mut reader = Reader::open(&rig, &app, Some(&id)).await;
+    for n in 0..250 {
+        let (id, event) = reader.event("condition").await;
+        assert_eq!((id, &event["reason"]), ((n + 3).to_string(), &format!("R{n}").into()));
+    }
+    say(ConditionStatus::True, "Ok").await;
+    assert_eq!(reader.event("condition").await.0, "253");
+    let mut all = Reader::open_at(&rig, &app, "/events?after=0", None).await;
+    assert_eq!(all.event("condition").await.1["reason"], "Old");
+}
+
+#[tokio::test]
+async fn the_log_has_pages_that_can_be_narrowed() {
+    let rig = Rig::new();
+    let platform = rig.idle();
+    let at = Timestamp::from_millis(5000);
+    platform.state_for_test(stated(ConditionStatus::False, "Building"), at).await;
+    let repo = NewCondition { scope: Scope::Repo, ..stated(ConditionStatus::False, "Other") };
+    platform.state_for_test(repo, at).await;
+    let app = router(platform);
+    let get = async |path: &str| {
+        let request = request(&rig, path).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (_, page) = get("/events/log?scope=challenge/WEB-001&kind=Built").await;
+    insta::assert_json_snapshot!(page, @r#"
+    {
+      "items": [
+        {
+          "at": "1970-01-01T00:00:05Z",
+          "message": "about Building",
+          "reason": "Building",
+          "revision": null,
+          "scope": "challenge/WEB-001",
+          "seq": 1,
+          "status": "False",
+          "type": "Built"
+        }
+      ],
+      "next": 2
+    }
+    "#);
+    let (_, page) = get("/events/log?after=0&limit=1").await;
+    assert_eq!((&page["items"][0]["seq"], &page["next"]), (&1.into(), &1.into()));
+    let (status, body) = get("/events/log?scope=nowhere&kind=Nice&limit=9999").await;
+    assert_eq!(status, 422);
+    assert_eq!(body["detail"]["issues"].as_array().unwrap().len(), 3, "{body}");
+}
+
+#[tokio::test]
+async fn a_test_notice_without_a_receiver_says_how_to_name_one() {
+    let rig = Rig::new();
+    let bearer = format!("Bearer {}", admin_token(&rig));
+    let request = Request::post("/api/v1/gitops/notices/test")
+        .header(header::AUTHORIZATION, bearer)
+        .body(Body::empty())
+        .unwrap();
+    let response = router(rig.idle()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("notify.url_file"));
 }
