@@ -129,8 +129,19 @@ pub struct GcView {
     pub coverage: Coverage,
     /// The disk that the engine keeps its data on; `None` when it cannot be seen from here.
     pub disk: Option<Disk>,
+    /// Whether removals go on that began at the high mark.
+    pub phase: GcPhase,
     /// Size of the build cache; `None` when it is not known or was trimmed just now.
     pub cache_bytes: Option<u64>,
+}
+
+/// Whether images go already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GcPhase {
+    /// None do: they begin to at the high mark.
+    Watching,
+    /// Some went: more do until the low mark.
+    Freeing,
 }
 
 /// Whether a view shows everything.
@@ -210,7 +221,7 @@ pub enum Pressure {
 ///
 /// Never fails: what cannot be decided is held with its reason. O(n log n) in images.
 pub fn plan(view: &GcView, pins: &Pins, settings: &GcSettings, now: Timestamp) -> GcPlan {
-    let excess = view.disk.and_then(|disk| excess_bytes(disk, settings));
+    let excess = view.disk.and_then(|disk| excess_bytes(disk, view.phase, settings));
     let trim_cache_to = trim(view.cache_bytes, settings.cache, excess.unwrap_or_default());
     let trimmed = match (view.cache_bytes, trim_cache_to) {
         (Some(size), Some(keep)) => size - keep,
@@ -235,21 +246,26 @@ pub fn plan(view: &GcView, pins: &Pins, settings: &GcSettings, now: Timestamp) -
         }
     }
     held.sort_by(|a, b| a.image.cmp(&b.image));
+    let is_over = view.disk.map(|disk| disk.is_at(settings.high_percent));
     let can_free = trim_cache_to.is_some() || !remove.is_empty();
-    let pressure = match (view.disk, excess, view.coverage) {
-        (None, _, _) => Pressure::Unknown,
-        (Some(_), None, _) => Pressure::Fine,
-        (Some(_), Some(_), Coverage::Full) if !can_free => Pressure::NothingToFree,
-        (Some(_), Some(_), Coverage::Full | Coverage::Partial) => Pressure::HighWatermark,
+    let pressure = match (is_over, view.coverage) {
+        (None, _) => Pressure::Unknown,
+        (Some(false), _) if remove.is_empty() => Pressure::Fine,
+        (Some(true), Coverage::Full) if !can_free => Pressure::NothingToFree,
+        (Some(_), Coverage::Full | Coverage::Partial) => Pressure::HighWatermark,
     };
     GcPlan { trim_cache_to, remove, held, pressure }
 }
 
-/// How many bytes are to be freed: none below the high mark, else down to the low one.
-fn excess_bytes(disk: Disk, settings: &GcSettings) -> Option<u64> {
+/// How many bytes are to be freed: from the high mark on, down to the low one.
+fn excess_bytes(disk: Disk, phase: GcPhase, settings: &GcSettings) -> Option<u64> {
     let low = disk.bytes_at(settings.low_percent.min(settings.high_percent));
-    // At least one, so that a high mark which is the low mark asks for something too.
-    disk.is_at(settings.high_percent).then(|| disk.used_bytes.saturating_sub(low).max(1))
+    let excess = disk.used_bytes.saturating_sub(low);
+    if disk.is_at(settings.high_percent) {
+        // At least one, so that a high mark which is the low mark asks for something too.
+        return Some(excess.max(1));
+    }
+    (phase == GcPhase::Freeing && excess > 0).then_some(excess)
 }
 
 /// What the build cache is trimmed to, if that makes it smaller.
