@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::catalog::context::ContextError;
 use crate::model::compose::{BuildSpec, HealthTest};
-use crate::model::{BuildKey, Clock, InstanceId, Timestamp};
+use crate::model::{BuildKey, Clock, Disk, InstanceId, Timestamp};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
@@ -49,7 +49,14 @@ impl Workshop {
 
 fn seen(key: Option<BuildKey>) -> ImageSeen {
     let id = key.map_or("sha256:pulled".to_owned(), |key| format!("sha256:{key}"));
-    ImageSeen { id, build_key: key, size_bytes: 1, health: None, volumes: Vec::new() }
+    ImageSeen {
+        id,
+        build_key: key,
+        made_at: None,
+        size_bytes: 1,
+        health: None,
+        volumes: Vec::new(),
+    }
 }
 
 fn refused<T>() -> Result<T, EngineError> {
@@ -106,6 +113,15 @@ impl Engine for Workshop {
         refused()
     }
     async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
+        refused()
+    }
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        refused()
+    }
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError> {
+        refused()
+    }
+    async fn trim_build_cache(&self, _: u64) -> Result<u64, EngineError> {
         refused()
     }
     async fn create_network(&self, _: &NetworkSpec) -> Result<String, EngineError> {
