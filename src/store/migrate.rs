@@ -25,8 +25,10 @@ pub(super) struct Migration {
 }
 
 /// Every step there ever was, in order. Append only.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_initial", sql: include_str!("../../schema/sql/0001_initial.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_initial", sql: include_str!("../../schema/sql/0001_initial.sql") },
+    Migration { name: "0003_images", sql: include_str!("../../schema/sql/0003_images.sql") },
+];
 
 /// The connection that writes, to a database of this version's shape.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
