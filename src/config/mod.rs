@@ -29,8 +29,8 @@ pub use fault::{ConfigErrors, Fault, Origin};
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
-    AttemptCaps, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig,
-    LogFormat, NetworkConfig, SourceConfig, Wall,
+    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, GcConfig,
+    LimitsConfig, LogConfig, LogFormat, NetworkConfig, SourceConfig, Wall,
 };
 
 use layers::{Layers, Raw};

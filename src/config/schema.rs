@@ -12,8 +12,8 @@
 use serde_json::{Map, Value, json};
 
 use super::sections::{
-    AttemptCaps, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig, NetworkConfig,
-    SourceConfig,
+    AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
+    NetworkConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -51,7 +51,7 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, limits, log } = config;
+    let Config { data_dir, listen, source, engine, network, builder, gc, limits, log } = config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let LogConfig { format, filter } = log;
@@ -67,6 +67,15 @@ fn defaults(config: &Config) -> Value {
         "network": build_network.as_str(),
     });
     all.insert("builder".to_owned(), builder);
+    let GcConfig { high_percent, low_percent, min_age_secs, build_cache, build_cache_gib } = gc;
+    let gc = json!({
+        "high_percent": high_percent,
+        "low_percent": low_percent,
+        "min_age_secs": min_age_secs,
+        "build_cache": build_cache.as_str(),
+        "build_cache_gib": build_cache_gib,
+    });
+    all.insert("gc".to_owned(), gc);
     all.insert("limits".to_owned(), limits_defaults(limits));
     let log = json!({ "format": format.as_str(), "filter": filter });
     all.insert("log".to_owned(), log);
@@ -252,9 +261,15 @@ mod tests {
                 assert_ne!(setting["type"], json!("integer"), "{path} has no bounds");
                 continue;
             };
-            // Which networks fit depends on the pool, and ports and leases on each other.
-            let is_related = ["network.prefix_len", "network.first_port", "network.last_port"]
-                .contains(&path.as_str());
+            // Which networks fit depends on the pool, and ports, leases and marks on each other.
+            let is_related = [
+                "network.prefix_len",
+                "network.first_port",
+                "network.last_port",
+                "gc.high_percent",
+                "gc.low_percent",
+            ]
+            .contains(&path.as_str());
             assert!(!is_valid(&format!("{path} = {}\n", min - 1)), "{path}");
             assert!(!is_valid(&format!("{path} = {}\n", max + 1)), "{path}");
             assert!(!faults_of(&path, min - 1).is_empty(), "{path}");
