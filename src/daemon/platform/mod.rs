@@ -10,6 +10,7 @@
 mod accounts;
 mod answers;
 mod error;
+mod gc;
 mod instances;
 mod repository;
 mod verdicts;
@@ -24,6 +25,7 @@ use crate::model::{
 
 use super::shared::Shared;
 
+pub use super::gc::GcReport;
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
 pub use verdicts::{Judged, Listening, Verdict};
