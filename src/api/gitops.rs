@@ -27,6 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(conditions))
         .routes(routes!(challenges))
         .routes(routes!(builds))
+        .merge(super::gc::routes())
         .merge(verdicts::routes())
 }
 

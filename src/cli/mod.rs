@@ -19,6 +19,7 @@ mod doctor;
 mod excerpt;
 mod failure;
 mod fix;
+mod gc;
 mod import;
 mod instances;
 mod new;
@@ -75,6 +76,7 @@ enum Command {
     Reconcile(status::ReconcileArgs),
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
+    Gc(gc::GcArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
     Doctor(doctor::DoctorArgs),
@@ -143,6 +145,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Reconcile(args) => status::reconcile(&global, &args).await,
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
+        Command::Gc(args) => gc::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
