@@ -417,6 +417,25 @@ async fn a_withdrawn_job_ends_without_a_report_and_frees_its_slot() {
 }
 
 #[tokio::test]
+async fn a_paused_pool_finishes_what_runs_and_begins_nothing() {
+    let mut lab = Lab::new(1, 0);
+    lab.builder.submit(job(1, "running", 0));
+    lab.during(async |lab| {
+        settle().await;
+        lab.builder.pause();
+        lab.builder.submit(job(2, "waiting", 0));
+        lab.engine.permits.add_permits(2);
+        assert_eq!(lab.report().await.key, key(1));
+        settle().await;
+        assert_eq!(lab.builder.state(key(2)), Some(JobState::Queued));
+        lab.builder.resume();
+        assert_eq!(lab.report().await.key, key(2));
+    })
+    .await;
+    assert_eq!(lab.engine.started(), ["running", "waiting"]);
+}
+
+#[tokio::test]
 async fn a_dropped_pool_ends_its_builds_and_a_new_one_takes_them_again() {
     let mut lab = Lab::new(1, 0);
     lab.builder.submit(job(1, "a", 0));

@@ -1,11 +1,16 @@
 //! A disk that runs full: old images go, what is needed stays, and the event goes on.
 
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+
 use super::*;
 use crate::config::BuildCache;
 use crate::model::{ConditionStatus, Disk, NodeId};
 use crate::planner::gc::{ImageHold, Pressure};
 use crate::runtime::EngineError;
-use crate::runtime::fake::Verb;
+use crate::runtime::fake::{Fate, Verb, When};
 
 /// Every image that is built has 50 of 1000 bytes; others use `used_bytes`.
 fn set_disk(rig: &Rig, used_bytes: u64) {
@@ -234,5 +239,58 @@ async fn the_build_cache_goes_first_but_only_where_it_is_ours_alone() {
         assert_eq!(done.removed.len(), n_removed, "{rule:?}");
         assert_eq!(rig.engine.build_cache_bytes().await.unwrap(), left, "{rule:?}");
         daemon.stop().await;
+    }
+}
+
+/// Five versions on a full disk, of which two go.
+async fn full_disk(rig: &Rig) -> Daemon {
+    let (daemon, platform, _) = playing(rig).await;
+    for page in ["1", "2", "3", "4"] {
+        goes_live(rig, &platform, page).await;
+    }
+    set_disk(rig, 700);
+    let _ = platform.gc_now().await;
+    daemon
+}
+
+#[test]
+fn killed_between_row_and_image_the_next_daemon_goes_on() {
+    for when in [When::Before, When::After] {
+        let rig = gc_rig(0);
+        let died = Arc::new(Notify::new());
+        let bell = Arc::clone(&died);
+        rig.engine.set_hook(Arc::new(move |verb, now| {
+            if now != when || verb != Verb::RemoveImage {
+                return Fate::GoOn;
+            }
+            bell.notify_one();
+            Fate::Die
+        }));
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime();
+        first.block_on(async {
+            tokio::select! {
+                () = died.notified() => {}
+                _ = full_disk(&rig) => panic!("nothing was removed"),
+            }
+        });
+        drop(first);
+        rig.engine.revive();
+        runtime().block_on(async {
+            let (daemon, platform, red) = playing(&rig).await;
+            until("the newest revision to be read", async || {
+                platform.source().await.unwrap().revision
+            })
+            .await;
+            platform.gc_now().await.unwrap();
+            assert_eq!(ours(&rig).await.len(), 3, "{when:?}");
+            ready_instance(&daemon, &red).await;
+            // Whatever went, the version it was of can come back.
+            set_disk(&rig, 0);
+            platform.gc_now().await.unwrap();
+            let again = goes_live(&rig, &platform, "1").await;
+            assert!(ours(&rig).await.contains(&again));
+            daemon.stop().await;
+        });
     }
 }

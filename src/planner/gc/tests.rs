@@ -45,7 +45,11 @@ fn shown(plan: &GcPlan) -> String {
                 pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")
             }
             ImageHold::Young { until } => format!("young until {}", until.as_millis()),
-            other => format!("{other:?}"),
+            ImageHold::Undated
+            | ImageHold::Refused
+            | ImageHold::Foreign
+            | ImageHold::Unseen
+            | ImageHold::Spare => format!("{:?}", held.why),
         };
         format!("{} ({why})", short(&held.image))
     }));
