@@ -33,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(challenges))
         .routes(routes!(builds))
         .merge(events::routes())
+        .merge(super::gc::routes())
         .merge(verdicts::routes())
         .merge(pauses::routes())
         .merge(explain::routes())

@@ -22,6 +22,7 @@ mod competitions;
 mod download;
 mod error;
 mod extract;
+mod gc;
 mod gitops;
 mod health;
 mod instance_view;

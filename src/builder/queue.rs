@@ -90,6 +90,8 @@ struct Jobs {
     queued: BTreeMap<BuildKey, Queued>,
     running: BTreeMap<BuildKey, Running>,
     n_submitted: u64,
+    /// Nothing new begins.
+    is_paused: bool,
 }
 
 struct Queued {
@@ -150,6 +152,22 @@ impl Builder {
         let running = jobs.running.get(&key)?;
         running.abort.abort();
         Some(JobState::Building)
+    }
+
+    /// Begins no further job until [`Builder::resume`]. What runs goes on; jobs are taken and wait.
+    pub fn pause(&self) {
+        self.shared.jobs().is_paused = true;
+    }
+
+    /// Begins jobs again.
+    pub fn resume(&self) {
+        self.shared.jobs().is_paused = false;
+        self.shared.has_work.notify_one();
+    }
+
+    /// Whether jobs wait for [`Builder::resume`].
+    pub fn is_paused(&self) -> bool {
+        self.shared.jobs().is_paused
     }
 
     /// Where the job of `key` is; `None` when there is none.
@@ -222,6 +240,9 @@ impl Shared {
     /// Moves the most wanted job to the running ones.
     fn take_next(&self) -> Option<(BuildJob, futures_util::future::AbortRegistration)> {
         let mut jobs = self.jobs();
+        if jobs.is_paused {
+            return None;
+        }
         // Priority grows with waiting, for all alike: so the order does not depend on the time now.
         let rank = |queued: &Queued| {
             let bonus = i64::from(queued.job.priority).saturating_mul(AGEING_MILLIS);

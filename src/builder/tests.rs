@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::catalog::context::ContextError;
 use crate::model::compose::{BuildSpec, HealthTest};
-use crate::model::{BuildKey, Clock, InstanceId, Timestamp};
+use crate::model::{BuildKey, Clock, Disk, InstanceId, Timestamp};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
@@ -49,7 +49,14 @@ impl Workshop {
 
 fn seen(key: Option<BuildKey>) -> ImageSeen {
     let id = key.map_or("sha256:pulled".to_owned(), |key| format!("sha256:{key}"));
-    ImageSeen { id, build_key: key, size_bytes: 1, health: None, volumes: Vec::new() }
+    ImageSeen {
+        id,
+        build_key: key,
+        made_at: None,
+        size_bytes: 1,
+        health: None,
+        volumes: Vec::new(),
+    }
 }
 
 fn refused<T>() -> Result<T, EngineError> {
@@ -106,6 +113,15 @@ impl Engine for Workshop {
         refused()
     }
     async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
+        refused()
+    }
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        refused()
+    }
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError> {
+        refused()
+    }
+    async fn trim_build_cache(&self, _: u64) -> Result<u64, EngineError> {
         refused()
     }
     async fn create_network(&self, _: &NetworkSpec) -> Result<String, EngineError> {
@@ -402,6 +418,25 @@ async fn a_withdrawn_job_ends_without_a_report_and_frees_its_slot() {
     })
     .await;
     assert_eq!(lab.engine.started(), ["running", "last"]);
+}
+
+#[tokio::test]
+async fn a_paused_pool_finishes_what_runs_and_begins_nothing() {
+    let mut lab = Lab::new(1, 0);
+    lab.builder.submit(job(1, "running", 0));
+    lab.during(async |lab| {
+        settle().await;
+        lab.builder.pause();
+        lab.builder.submit(job(2, "waiting", 0));
+        lab.engine.permits.add_permits(2);
+        assert_eq!(lab.report().await.key, key(1));
+        settle().await;
+        assert_eq!(lab.builder.state(key(2)), Some(JobState::Queued));
+        lab.builder.resume();
+        assert_eq!(lab.report().await.key, key(2));
+    })
+    .await;
+    assert_eq!(lab.engine.started(), ["running", "waiting"]);
 }
 
 #[tokio::test]

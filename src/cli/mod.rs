@@ -21,6 +21,7 @@ mod excerpt;
 mod explain;
 mod failure;
 mod fix;
+mod gc;
 mod import;
 mod instances;
 mod new;
@@ -80,6 +81,7 @@ enum Command {
     Events(events::EventsArgs),
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
+    Gc(gc::GcArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
     Plan(explain::PlanArgs),
@@ -155,6 +157,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Events(args) => events::run(&global, args).await,
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
+        Command::Gc(args) => gc::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Plan(args) => explain::plan(&global, &args).await,

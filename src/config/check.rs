@@ -16,6 +16,14 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
             "lower it, or raise the other",
         );
     }
+    if config.gc.low_percent > config.gc.high_percent {
+        let (low, high) = (config.gc.low_percent, config.gc.high_percent);
+        layers.refuse(
+            "gc.low_percent",
+            format_args!("is {low}, above `gc.high_percent` ({high})"),
+            "lower it, or raise the other",
+        );
+    }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.filter) {
         layers.refuse(
             "log.filter",

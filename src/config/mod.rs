@@ -29,8 +29,9 @@ pub use fault::{ConfigErrors, Fault, Origin};
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
-    AttemptCaps, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig,
-    LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SourceConfig, Wall,
+    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, GcConfig,
+    LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SourceConfig,
+    Wall,
 };
 
 use layers::{Layers, Raw};

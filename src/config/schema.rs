@@ -12,8 +12,8 @@
 use serde_json::{Map, Value, json};
 
 use super::sections::{
-    AttemptCaps, BuilderConfig, Config, EngineConfig, LimitsConfig, LogConfig, NetworkConfig,
-    NotifyConfig, SourceConfig,
+    AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
+    NetworkConfig, NotifyConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -51,7 +51,8 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, limits, notify, log } = config;
+    let Config { data_dir, listen, source, engine, network, builder, gc, limits, notify, log } =
+        config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
@@ -68,6 +69,15 @@ fn defaults(config: &Config) -> Value {
         "network": build_network.as_str(),
     });
     all.insert("builder".to_owned(), builder);
+    let GcConfig { high_percent, low_percent, min_age_secs, build_cache, build_cache_gib } = gc;
+    let gc = json!({
+        "high_percent": high_percent,
+        "low_percent": low_percent,
+        "min_age_secs": min_age_secs,
+        "build_cache": build_cache.as_str(),
+        "build_cache_gib": build_cache_gib,
+    });
+    all.insert("gc".to_owned(), gc);
     all.insert("limits".to_owned(), limits_defaults(limits));
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);
@@ -257,9 +267,15 @@ mod tests {
                 assert_ne!(setting["type"], json!("integer"), "{path} has no bounds");
                 continue;
             };
-            // Which networks fit depends on the pool, and ports and leases on each other.
-            let is_related = ["network.prefix_len", "network.first_port", "network.last_port"]
-                .contains(&path.as_str());
+            // Which networks fit depends on the pool, and ports, leases and marks on each other.
+            let is_related = [
+                "network.prefix_len",
+                "network.first_port",
+                "network.last_port",
+                "gc.high_percent",
+                "gc.low_percent",
+            ]
+            .contains(&path.as_str());
             assert!(!is_valid(&format!("{path} = {}\n", min - 1)), "{path}");
             assert!(!is_valid(&format!("{path} = {}\n", max + 1)), "{path}");
             assert!(!faults_of(&path, min - 1).is_empty(), "{path}");

@@ -29,6 +29,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// How images are built.
     pub builder: BuilderConfig,
+    /// When images go from a disk that runs full.
+    pub gc: GcConfig,
     /// How much may run, and for how long.
     pub limits: LimitsConfig,
     /// Who is told when something is wrong.
@@ -124,6 +126,28 @@ pub struct BuilderConfig {
     pub deadline_secs: u32,
     /// Whether `RUN` may use the network (default `default`).
     pub network: BuildNetworkChoice,
+}
+
+/// `[gc]`: when images go from a disk that runs full. Only images that this installation built are
+/// removed, and only those that nothing needs.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct GcConfig {
+    /// Used percent of the engine's disk at which images go; builds wait when none may (default 80).
+    #[schemars(range(min = 0, max = 100))]
+    pub high_percent: u32,
+    /// Used percent at which no further image goes (default 70).
+    #[schemars(range(min = 0, max = 100))]
+    pub low_percent: u32,
+    /// An image that was made or used within this many seconds stays (default 1800).
+    #[schemars(range(min = 0, max = YEAR_SECS))]
+    pub min_age_secs: u32,
+    /// Whether the engine's build cache is trimmed. It belongs to everybody who uses the engine
+    /// (default `leave`).
+    pub build_cache: BuildCache,
+    /// Largest build cache in GiB, when it is trimmed (default 20).
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub build_cache_gib: u32,
 }
 
 /// `[limits]`: how much may run, and for how long.
@@ -291,6 +315,16 @@ word_setting!(
 );
 
 word_setting!(
+    /// Whether the engine's build cache is trimmed.
+    BuildCache, "\"leave\" or \"trim\"" {
+        /// It is left alone: others may build with it.
+        Leave = "leave",
+        /// The engine is ours alone: the cache is trimmed, longest unused first.
+        Trim = "trim",
+    }
+);
+
+word_setting!(
     /// How a log line looks.
     LogFormat, "\"text\" or \"json\"" {
         /// For people.
@@ -328,6 +362,13 @@ impl Default for Config {
                 n_slots: 2,
                 deadline_secs: 1200,
                 network: BuildNetworkChoice::Default,
+            },
+            gc: GcConfig {
+                high_percent: 80,
+                low_percent: 70,
+                min_age_secs: 1800,
+                build_cache: BuildCache::Leave,
+                build_cache_gib: 20,
             },
             limits: LimitsConfig {
                 instances_per_team: 100,
@@ -371,6 +412,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             ),
             network: layers.take("builder.network", default.builder.network),
         },
+        gc: take_gc(layers, &default.gc),
         limits: take_limits(layers, &default.limits),
         notify: NotifyConfig {
             url_file: layers.take_optional("notify.url_file"),
@@ -404,6 +446,20 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
         first_port: layers.take("network.first_port", default.first_port),
         last_port: layers.take("network.last_port", default.last_port),
         wall: layers.take("network.wall", default.wall),
+    }
+}
+
+fn take_gc(layers: &mut Layers, default: &GcConfig) -> GcConfig {
+    GcConfig {
+        high_percent: layers.take_in("gc.high_percent", default.high_percent, 0..=100),
+        low_percent: layers.take_in("gc.low_percent", default.low_percent, 0..=100),
+        min_age_secs: layers.take_in("gc.min_age_secs", default.min_age_secs, 0..=YEAR_SECS),
+        build_cache: layers.take("gc.build_cache", default.build_cache),
+        build_cache_gib: layers.take_in(
+            "gc.build_cache_gib",
+            default.build_cache_gib,
+            0..=1_048_576,
+        ),
     }
 }
 

@@ -158,6 +158,12 @@ fn contradictions_between_settings_are_faults() {
         ("source.branch = \"--upload-pack=x\"", "`source.branch` is not a branch name"),
         ("log.filter = \"flagops=loud\"", "`log.filter` is not a filter"),
         ("engine.endpoint = \"/var/run/docker.sock\"", "`engine.endpoint` has no scheme"),
+        ("gc.low_percent = 81", "`gc.low_percent` is 81, above `gc.high_percent` (80)"),
+        ("gc.high_percent = 101", "`gc.high_percent` is 101, out of range"),
+        (
+            "gc.build_cache = true",
+            "`gc.build_cache` is a boolean; it must be \"leave\" or \"trim\"",
+        ),
         ("limits.max_ttl_secs = 60", "`limits.default_ttl_secs` is 86400, longer than"),
     ] {
         let shown = faults(settings, &[("FLAGOPS_SOURCE__REPO", "a")]);

@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::release::identity::{BuildUnit, build_units};
 use crate::release::live::{self, HoldReason, LiveVersion};
-use crate::store::{BuildOutcome, LiveRow, StoreError};
+use crate::store::{BuildOutcome, LiveRow, StoreError, VersionImages};
 use crate::telemetry::metrics;
 
 /// The priority of what a push asks for (`contract/gitops.md` §4.8: candidate build).
@@ -84,6 +84,8 @@ async fn record(shared: &Arc<Shared>, report: BuildReport) -> Result<(), StoreEr
     );
     shared.store.finish_build(key, outcome, report.log_tail, shared.now()).await?;
     release(shared).await;
+    // It took room, or it failed because there was none.
+    shared.disk_doubt.notify_one();
     retry_later(shared, key).await
 }
 
@@ -109,6 +111,13 @@ async fn retry_later(shared: &Arc<Shared>, key: BuildKey) -> Result<(), StoreErr
 
 /// Asks for every image of the newest revision that is not there, then lets what is built go live.
 pub(crate) async fn want(shared: &Arc<Shared>) {
+    want_images(shared).await;
+    release(shared).await;
+}
+
+async fn want_images(shared: &Arc<Shared>) {
+    // An image that is being taken away would be found, and be gone a moment later.
+    let _turn = shared.image_turn.acquire().await;
     let head = shared.head.load();
     let states = match shared.store.build_states().await {
         Ok(states) => states,
@@ -132,7 +141,6 @@ pub(crate) async fn want(shared: &Arc<Shared>) {
             }
         }
     }
-    release(shared).await;
 }
 
 async fn want_one(
@@ -225,8 +233,11 @@ async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
         next.remove(id);
     }
     pin(shared, &next).await;
+    shared.store.note_images(consists_of(&next)).await?;
     shared.store.set_live(rows, change.drop.clone()).await?;
     shared.live.store(next);
+    // What it took the place of may go.
+    shared.disk_doubt.notify_one();
     for id in &change.promote {
         state_released(shared, id, revision).await;
     }
@@ -234,6 +245,21 @@ async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
         tracing::info!(challenge.id = %id, "challenge {id} is no longer in the repository and was taken away");
     }
     Ok(())
+}
+
+/// At the start: notes what is live consists of. An earlier flagops did not.
+pub(crate) async fn note_live(shared: &Shared) -> Result<(), StoreError> {
+    shared.store.note_images(consists_of(&shared.live.load())).await
+}
+
+/// What every version of `live` consists of.
+fn consists_of(live: &LiveSet) -> Vec<VersionImages> {
+    let version = |live: &LiveChallenge| VersionImages {
+        challenge: live.challenge.id.clone(),
+        tree: live.challenge.tree,
+        keys: build_units(&live.challenge).into_iter().map(|unit| unit.key).collect(),
+    };
+    live.values().map(version).collect()
 }
 
 /// Keeps the objects of every live version and running instance in the mirror.
@@ -350,8 +376,9 @@ pub(crate) async fn heal(shared: &Arc<Shared>) -> Result<(), super::executor::Fa
     for build in built {
         let Some(image) = &build.image else { continue };
         if shared.engine.image(image).await?.is_none() {
-            n_lost += 1;
-            shared.store.requeue_build(build.key, shared.now()).await?;
+            // Gone from the rows as well: garbage collection was faster.
+            let requeued = shared.store.requeue_build(build.key, shared.now()).await?;
+            n_lost += usize::from(requeued.is_some());
         }
     }
     if n_lost > 0 {

@@ -13,6 +13,7 @@
 mod builds;
 mod executor;
 mod gauges;
+mod gc;
 mod instances;
 mod leases;
 mod observe;
@@ -104,6 +105,7 @@ impl Daemon {
         pauses::restore(&shared).await?;
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
+        builds::note_live(&shared).await?;
         let tasks = &shared.tasks;
         tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
         tasks.spawn("builder", builds::work(Arc::clone(&shared)));
@@ -113,6 +115,7 @@ impl Daemon {
         tasks.spawn("relist", watch::tick(Arc::clone(&shared)));
         tasks.spawn("stock", stock::keep(Arc::clone(&shared)));
         tasks.spawn("gauges", gauges::keep(Arc::clone(&shared)));
+        tasks.spawn("gc", gc::keep(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(

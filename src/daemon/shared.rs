@@ -51,6 +51,13 @@ pub(crate) struct Shared {
     pub(crate) network_slots: Semaphore,
     /// Whoever changes what is live holds it.
     pub(crate) release_turn: Semaphore,
+    /// Whoever asks for images, or takes them away, holds it: what is wanted is never removed, and
+    /// what is removed is wanted anew.
+    pub(crate) image_turn: Semaphore,
+    /// One garbage collection at a time.
+    pub(crate) gc_turn: Semaphore,
+    /// Rings when the disk of the engine should be looked at.
+    pub(crate) disk_doubt: Notify,
     /// Rings when a network was taken from the stock.
     pub(crate) stock_low: Notify,
     /// Who keeps us from what.
@@ -201,6 +208,9 @@ impl Shared {
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
             release_turn: Semaphore::new(1),
+            image_turn: Semaphore::new(1),
+            gc_turn: Semaphore::new(1),
+            disk_doubt: Notify::new(),
             stock_low: Notify::new(),
             engine_doubt: Notify::new(),
             pauses: Swap::default(),

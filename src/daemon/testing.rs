@@ -76,6 +76,7 @@ impl Rig {
         let image = ImageSeen {
             id: format!("sha256:{reference}"),
             build_key: None,
+            made_at: None,
             size_bytes: 1,
             health: None,
             volumes: Vec::new(),

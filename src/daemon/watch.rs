@@ -47,6 +47,7 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
             heal(&shared).await;
             queue::wake_all(&shared);
             shared.stock_low.notify_one();
+            shared.disk_doubt.notify_one();
             // What an unclean stop left waits for this listing, so a failed one is repeated soon.
             was_ready = match relist(&shared).await {
                 Ok(()) => true,

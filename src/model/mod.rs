@@ -11,6 +11,7 @@ pub mod challenge;
 pub mod competition;
 pub mod compose;
 pub mod condition;
+pub mod disk;
 pub mod disposition;
 pub mod id;
 pub mod instance;
@@ -28,6 +29,7 @@ pub use challenge::{
 pub use competition::Competition;
 pub use compose::Compose;
 pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};
+pub use disk::Disk;
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,

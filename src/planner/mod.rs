@@ -18,6 +18,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod container;
+pub mod gc;
 pub mod lifecycle;
 pub mod report;
 #[cfg(test)]

@@ -15,8 +15,8 @@ use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
     ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
-use crate::model::InstanceId;
 use crate::model::compose::HealthTest;
+use crate::model::{Disk, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::telemetry::metrics;
 
@@ -157,6 +157,18 @@ impl Engine for Metered {
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.change("remove_image", self.inner.remove_image(reference)).await
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        self.read("disk", self.inner.disk()).await
+    }
+
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError> {
+        self.read("build_cache_bytes", self.inner.build_cache_bytes()).await
+    }
+
+    async fn trim_build_cache(&self, keep_bytes: u64) -> Result<u64, EngineError> {
+        self.change("trim_build_cache", self.inner.trim_build_cache(keep_bytes)).await
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError> {

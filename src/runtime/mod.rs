@@ -31,7 +31,9 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::model::compose::HealthTest;
-use crate::model::{BuildKey, ChallengeId, Disposition, InstanceId, RetryClass, ServiceName};
+use crate::model::{
+    BuildKey, ChallengeId, Disk, Disposition, InstanceId, RetryClass, ServiceName, Timestamp,
+};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 
 /// A container engine on one machine.
@@ -55,6 +57,14 @@ pub trait Engine: fmt::Debug + Send + Sync {
     async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError>;
     /// Removes an image of ours that no container uses.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+
+    /// The disk that it keeps its data on; `None` when that cannot be seen from this machine.
+    async fn disk(&self) -> Result<Option<Disk>, EngineError>;
+    /// How large its build cache is: that of everybody who uses the engine. Slow: seconds.
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError>;
+    /// Removes what was not used for longest from its build cache until at most `keep_bytes` are
+    /// left; how many bytes that freed. Whoever else uses the engine builds slower afterwards.
+    async fn trim_build_cache(&self, keep_bytes: u64) -> Result<u64, EngineError>;
 
     /// Makes a network; [`EngineError::SubnetTaken`] when the subnet or bridge is in use.
     async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError>;
@@ -153,7 +163,9 @@ pub struct ImageSeen {
     pub id: String,
     /// The build key of our label, if it is ours.
     pub build_key: Option<BuildKey>,
-    /// Size in bytes.
+    /// When it was made or last tagged, to the second; `None` when the engine does not say.
+    pub made_at: Option<Timestamp>,
+    /// Size in bytes, with the layers that it shares.
     pub size_bytes: u64,
     /// Whether the image itself declares a health command (used when the service has none).
     pub health: Option<HealthTest>,

@@ -17,6 +17,7 @@ async fn rig(change: impl FnOnce(&mut ContainerSpec)) -> Rig {
     let image = ImageSeen {
         id: "sha256:busybox".to_owned(),
         build_key: None,
+        made_at: None,
         size_bytes: 1,
         health: None,
         volumes: Vec::new(),

@@ -189,6 +189,7 @@ pub(crate) async fn everything(bench: &Bench<'_>) {
     changes_are_hinted(bench).await;
     a_network_goes_although_something_runs_on_it(bench).await;
     absent_images_are_said(bench).await;
+    the_disk_is_seen_or_not(bench).await;
     bench.engine.prove().await.unwrap();
 }
 
@@ -410,6 +411,36 @@ async fn absent_images_are_said(bench: &Bench<'_>) {
     let refused = bench.engine.create_container(&spec).await.unwrap_err();
     assert!(matches!(refused, EngineError::NotFound { .. }), "{refused:?}");
     bench.remove(&[], &[&network]).await;
+}
+
+async fn the_disk_is_seen_or_not(bench: &Bench<'_>) {
+    // Where it is seen it has a size, and nobody uses more than there is.
+    if let Some(disk) = bench.engine.disk().await.unwrap() {
+        assert!(disk.capacity_bytes > 0 && disk.used_bytes <= disk.capacity_bytes, "{disk:?}");
+    }
+    // Trimming to more than there is removes nothing, from nobody's cache.
+    let freed = bench.engine.trim_build_cache(1 << 60).await.unwrap();
+    assert_eq!(freed, 0);
+    bench.engine.build_cache_bytes().await.unwrap();
+}
+
+/// An image that a container was made from, running or not, is not removed.
+pub(crate) async fn a_used_image_stays(bench: &Bench<'_>, request: BuildRequest) {
+    let (log, _lines) = tokio::sync::mpsc::unbounded_channel();
+    let built = bench.engine.build(request, log).await.unwrap();
+    assert!(built.made_at.is_some(), "{built:?}");
+    let (_, network) = bench.network().await;
+    let mut spec = bench.web(&network);
+    spec.service.image.clone_from(&built.id);
+    let id = bench.engine.create_container(&spec).await.unwrap();
+    let refused = bench.engine.remove_image(&built.id).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Refused { .. }), "{refused:?}");
+    assert_eq!(bench.engine.image(&built.id).await.unwrap().as_ref(), Some(&built));
+    let foreign = bench.other.remove_image(&built.id).await.unwrap_err();
+    assert!(matches!(foreign, EngineError::NotOurs { .. }), "{foreign:?}");
+    bench.remove(&[&id], &[&network]).await;
+    bench.engine.remove_image(&built.id).await.unwrap();
+    assert_eq!(bench.engine.image(&built.id).await.unwrap(), None);
 }
 
 /// Builds, looks at, and removes an image; then one that fails.

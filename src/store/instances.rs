@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{Store, StoreError, ports, row};
+use super::{Store, StoreError, images, ports, row};
 use crate::model::{
     ChallengeId, Disposition, Instance, InstanceId, InstancePhase, NodeId, RetryClass, Revision,
     StopReason, TeamId, Timestamp,
@@ -128,7 +128,8 @@ impl From<rusqlite::Error> for InsertError {
 
 impl Store {
     /// Takes an instance on in one step: checks the limits, gives each endpoint of its surface a
-    /// host port that no other instance has, and commits the row as queued.
+    /// host port that no other instance has, and commits the row as queued. Its images count as
+    /// used now.
     ///
     /// # Errors
     /// When a limit is reached or no port is free; nothing is stored then.
@@ -140,6 +141,7 @@ impl Store {
             check_limits(db, &instance, limits)?;
             instance.phase = InstancePhase::Queued;
             insert(db, &instance, &spec)?;
+            images::note_start(db, &spec, instance.created_at)?;
             ports::allocate(db, instance.id, &mut instance.surface, ports, &avoid, offset)?
                 .ok_or(InsertError::NoFreePort)?;
             update(db, &instance)?;

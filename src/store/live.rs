@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 
-use super::{Store, StoreError, row};
+use super::{Store, StoreError, images, row};
 use crate::model::{ChallengeId, Revision, Timestamp, TreeId};
 
 /// One live challenge.
@@ -34,7 +34,8 @@ impl Store {
         .await
     }
 
-    /// Makes `upsert` live and `remove` not, in one step: nobody sees half of it.
+    /// Makes `upsert` live and `remove` not, in one step: nobody sees half of it. What was live is
+    /// remembered as a previous version, unless the challenge goes.
     ///
     /// # Errors
     /// When the database does not take it; then nothing changed.
@@ -47,12 +48,14 @@ impl Store {
             let mut delete = db.prepare_cached("DELETE FROM live WHERE challenge = ?1")?;
             for challenge in &remove {
                 delete.execute([challenge.as_str()])?;
+                images::retire(db, challenge)?;
             }
             let mut replace = db.prepare_cached(
                 "INSERT OR REPLACE INTO live (challenge, path, revision, tree, since)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
             for live in &upsert {
+                images::supersede(db, live)?;
                 replace.execute(params![
                     live.challenge.as_str(),
                     live.path,
@@ -61,6 +64,7 @@ impl Store {
                     live.since.as_millis(),
                 ])?;
             }
+            images::tidy(db)?;
             Ok(())
         })
         .await

@@ -29,6 +29,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_initial", sql: include_str!("../../schema/sql/0001_initial.sql") },
     Migration { name: "0002_instances", sql: include_str!("../../schema/sql/0002_instances.sql") },
     Migration { name: "0003_notices", sql: include_str!("../../schema/sql/0003_notices.sql") },
+    Migration { name: "0004_images", sql: include_str!("../../schema/sql/0004_images.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -20,6 +20,7 @@ pub mod builds;
 pub mod conditions;
 pub mod datadir;
 pub mod error;
+pub mod images;
 pub mod instances;
 pub mod live;
 mod migrate;
@@ -49,6 +50,7 @@ pub use builds::BuildOutcome;
 pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
 pub use error::StoreError;
+pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
     InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
 };

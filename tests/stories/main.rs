@@ -18,6 +18,7 @@ mod daemon_killed;
 mod engine_faults;
 mod examples;
 mod operator;
+mod operator_frees_disk;
 mod player_attacks;
 mod player_limits;
 mod sdk;

@@ -3,6 +3,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use crate::model::Disk;
+
 use super::{Check, Verdict};
 
 /// Below this much free space images and logs will soon fail.
@@ -87,6 +89,20 @@ pub(super) fn check_space(name: &str, path: &Path) -> Check {
     judge_space(name, &shown.to_string(), free_bytes, free_inodes_percent)
 }
 
+/// Checks whether images would go from the engine's disk, and builds wait when none may.
+pub(super) fn check_mark(disk: Disk, high_percent: u32) -> Check {
+    let found = format!("{} % used; `gc.high_percent` is {high_percent}", disk.used_percent());
+    if !disk.is_at(high_percent) {
+        return Check::ok("engine disk mark", found);
+    }
+    Check::new(
+        Verdict::Warning,
+        "engine disk mark",
+        format!("{found}: images that nothing needs go, and builds wait when none is left"),
+        "free some: `flagops gc --dry-run` shows what of it is ours; or raise the mark",
+    )
+}
+
 /// `free_inodes_percent` is `None` where the file system has no fixed number.
 fn judge_space(name: &str, path: &str, free_bytes: u64, free_inodes_percent: Option<u64>) -> Check {
     let verdict = match free_bytes {
@@ -134,6 +150,13 @@ mod tests {
         mode(&data.join("admin.token"), 0o640);
         assert_eq!(verdicts(&data), [Verdict::Ok, Verdict::Ok, Verdict::Broken]);
         assert_eq!(verdicts(&data.join("admin.token")), [Verdict::Broken]);
+    }
+
+    #[test]
+    fn a_disk_at_the_high_mark_is_a_warning() {
+        let disk = |used_bytes| Disk { capacity_bytes: 100, used_bytes };
+        assert_eq!(check_mark(disk(79), 80).verdict, Verdict::Ok);
+        assert_eq!(check_mark(disk(80), 80).verdict, Verdict::Warning);
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub(super) async fn check(config: &Config) -> (Vec<Check>, Option<Box<dyn Engine
     });
     if endpoint.starts_with("unix://") {
         checks.push(disk::check_space("engine disk", Path::new(&info.root_dir)));
+        if let Ok(Some(disk)) = within(engine.disk()).await {
+            checks.push(disk::check_mark(disk, config.gc.high_percent));
+        }
     }
     (checks, Some(engine))
 }

@@ -132,6 +132,8 @@ impl Private {
         config.source.repo = self.snapshots().display().to_string();
         config.source.branch = Some("main".to_owned());
         config.source.poll_secs = 3600;
+        // An author's disk may well be fuller than a server's; a play removes what it built anyway.
+        (config.gc.high_percent, config.gc.low_percent) = (100, 100);
         let number = u16::from_be_bytes([self.digest[0], self.digest[1]]);
         // What somebody tries on a laptop is nobody else's alarm.
         config.notify.url_file = None;

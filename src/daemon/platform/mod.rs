@@ -12,6 +12,7 @@ mod answers;
 mod error;
 mod events;
 mod explain;
+mod gc;
 mod instances;
 mod pauses;
 mod repository;
@@ -27,6 +28,7 @@ use crate::model::{
 
 use super::shared::Shared;
 
+pub use super::gc::GcReport;
 pub use crate::contest::Answer;
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};

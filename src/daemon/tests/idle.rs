@@ -7,6 +7,7 @@ use crate::runtime::fake::Verb;
 const LOOKS: &[Verb] = &[
     Verb::Prove,
     Verb::Info,
+    Verb::Disk,
     Verb::Image,
     Verb::Images,
     Verb::Networks,
@@ -28,6 +29,11 @@ async fn a_converged_machine_is_only_looked_at() {
     })
     .await;
     daemon.relist().await;
+    let node = Scope::Node(crate::model::NodeId::local());
+    until("the disk to be looked at", async || {
+        condition(&platform, &node, ConditionType::DiskPressure).await
+    })
+    .await;
     let n_calls = rig.engine.calls().len();
     let before = (row(&daemon, instance.id).await, daemon.store().networks().await.unwrap());
     let conditions = platform.conditions().await.unwrap();

@@ -1,6 +1,7 @@
 //! The loops against an engine in memory: killed, hung, restarted and lied to.
 
 mod faults;
+mod gc;
 mod idle;
 mod kills;
 mod notices;

@@ -191,6 +191,9 @@ fn choose(newest: Option<Api>, oldest: Option<Api>) -> Result<Api, String> {
     }
 }
 
+/// The first version that names the bound of a trimmed build cache as the client library does.
+const RESERVED_SPACE: Api = Api(1, 48);
+
 /// Puts the version into the path: the client library builds URLs without it.
 fn with_version(mut request: BollardRequest, api: Api) -> BollardRequest {
     let mut parts = request.uri().clone().into_parts();
@@ -198,6 +201,13 @@ fn with_version(mut request: BollardRequest, api: Api) -> BollardRequest {
     if path.starts_with("/v1.") {
         return request;
     }
+    // An unknown name would be no bound at all, and all of the cache would go.
+    let path = match path.strip_prefix("/build/prune") {
+        Some(query) if api < RESERVED_SPACE => {
+            format!("/build/prune{}", query.replace("reserved-space=", "keep-storage="))
+        }
+        _ => path.to_owned(),
+    };
     parts.path_and_query = format!("/v{api}{path}").parse().ok();
     if let Ok(uri) = parts.try_into() {
         *request.uri_mut() = uri;
@@ -257,6 +267,24 @@ mod tests {
             }
             paths
         })
+    }
+
+    #[tokio::test]
+    async fn the_bound_of_a_trimmed_cache_is_named_as_the_engine_knows_it() {
+        for (version, wanted) in [
+            (r#"{"ApiVersion":"1.41"}"#, "/v1.41/build/prune?keep-storage=7"),
+            (r#"{"ApiVersion":"1.50"}"#, "/v1.50/build/prune?reserved-space=7"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let socket = dir.path().join("docker.sock");
+            let pruned = r#"{"CachesDeleted":[],"SpaceReclaimed":0}"#;
+            let engine = scripted(&socket, vec![("200 OK", version), ("200 OK", pruned)]);
+            let endpoint = format!("unix://{}", socket.display());
+            let installation = crate::runtime::suite::random_installation();
+            let docker = super::super::Docker::connect(&endpoint, installation).unwrap();
+            docker.trim_cache(7).await.unwrap();
+            assert_eq!(engine.join().unwrap(), ["/version", wanted]);
+        }
     }
 
     #[tokio::test]

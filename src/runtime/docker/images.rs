@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::connect::Call;
 use super::{Docker, errors, names};
+use crate::model::Timestamp;
 use crate::model::compose::HealthTest;
 use crate::runtime::{EngineError, ImageSeen, labels};
 
@@ -176,9 +177,15 @@ impl Docker {
         let volumes = config.volumes.unwrap_or_default();
         self.volume_paths.remember(&id, &volumes);
         let is_ours = labels::is_ours(&self.installation, labels);
+        // A build out of the cache keeps the time of its last step, but the tag is new. The engine
+        // says year 1 for an image that was never tagged here.
+        let tagged_at = found.metadata.and_then(|metadata| metadata.last_tag_time);
+        let made_at = found.created.max(tagged_at).filter(|at| at.year() > 1);
         Some(ImageSeen {
             id,
             build_key: if is_ours { labels::build_key(labels) } else { None },
+            made_at: made_at
+                .map(|at| Timestamp::from_millis(at.unix_timestamp().saturating_mul(1000))),
             size_bytes: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             health: config.healthcheck.and_then(|health| health.test).and_then(health_test),
             volumes,

@@ -13,6 +13,7 @@ mod build;
 mod build_log;
 mod connect;
 mod containers;
+mod disk;
 mod errors;
 mod events;
 mod exec;
@@ -41,7 +42,7 @@ use super::{
     ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
 };
 use crate::model::compose::HealthTest;
-use crate::model::{InstallationId, InstanceId};
+use crate::model::{Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 
 /// Most container ids that are remembered as ours.
@@ -147,6 +148,18 @@ impl Engine for Docker {
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.drop_image(reference).await
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        self.root_disk().await
+    }
+
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError> {
+        self.cache_size().await
+    }
+
+    async fn trim_build_cache(&self, keep_bytes: u64) -> Result<u64, EngineError> {
+        self.trim_cache(keep_bytes).await
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError> {

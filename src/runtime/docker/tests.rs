@@ -110,6 +110,9 @@ async fn it_passes_the_suite_of_every_engine() {
     let good = suite::build_request("FROM scratch\nCOPY a /a\n", &[("a", b"1")]);
     let bad = suite::build_request("FROM scratch\nCOPY missing /a\n", &[]);
     suite::builds(&rig.engine, good, bad).await;
+    let dockerfile = "FROM scratch\nCOPY a /a\nCMD [\"/a\"]\n";
+    let used = suite::build_request(dockerfile, &[("a", b"3")]);
+    suite::a_used_image_stays(&rig.bench(), used).await;
 }
 
 #[tokio::test]

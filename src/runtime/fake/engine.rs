@@ -12,7 +12,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::machine::Machine;
 use super::{FakeEngine, Fate, Fault, Verb, When};
 use crate::model::compose::HealthTest;
-use crate::model::{InstallationId, InstanceId};
+use crate::model::{Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
@@ -145,6 +145,24 @@ impl Engine for FakeEngine {
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.pass(Verb::RemoveImage, DEADLINE, |machine, us| {
             machine.remove_image(us, reference).map(quiet)
+        })
+        .await
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        self.pass(Verb::Disk, DEADLINE, |machine, _| Ok(quiet(machine.disk()))).await
+    }
+
+    async fn build_cache_bytes(&self) -> Result<u64, EngineError> {
+        self.pass(Verb::BuildCacheBytes, DEADLINE, |machine, _| Ok(quiet(machine.cache_bytes)))
+            .await
+    }
+
+    async fn trim_build_cache(&self, keep_bytes: u64) -> Result<u64, EngineError> {
+        self.pass(Verb::TrimBuildCache, DEADLINE, |machine, _| {
+            let freed = machine.cache_bytes.saturating_sub(keep_bytes);
+            machine.cache_bytes -= freed;
+            Ok(quiet(freed))
         })
         .await
     }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::IsOom;
 use crate::model::id::hex;
-use crate::model::{InstallationId, InstanceId};
+use crate::model::{Disk, InstallationId, InstanceId, Timestamp};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
@@ -36,6 +36,9 @@ pub(super) struct Machine {
     pub(super) closed: BTreeSet<(String, u16)>,
     pub(super) occupied_ports: BTreeSet<u16>,
     pub(super) occupied_subnets: Vec<Ipv4Net>,
+    pub(super) disk_of_others: Option<Disk>,
+    pub(super) cache_bytes: u64,
+    pub(super) image_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -149,13 +152,24 @@ impl Machine {
         let image = ImageSeen {
             id: id.clone(),
             build_key: Some(request.key),
-            size_bytes: request.context.len() as u64,
+            // It has no clock: whoever knows better says when an image was used.
+            made_at: Some(Timestamp::default()),
+            size_bytes: self.image_bytes.unwrap_or(request.context.len() as u64),
             health: None,
             volumes: Vec::new(),
         };
         self.tags.insert(request.tag.clone(), id.clone());
         self.images.insert(id, (Some(us.clone()), image.clone()));
         Ok(image)
+    }
+
+    /// The disk with everything on it.
+    pub(super) fn disk(&self) -> Option<Disk> {
+        let built = self.images.values().filter(|(owner, _)| owner.is_some());
+        let ours: u64 = built.map(|(_, image)| image.size_bytes).sum::<u64>() + self.cache_bytes;
+        let disk = self.disk_of_others?;
+        let used_bytes = disk.used_bytes.saturating_add(ours).min(disk.capacity_bytes);
+        Some(Disk { used_bytes, ..disk })
     }
 
     pub(super) fn remove_image(

@@ -23,8 +23,8 @@ use tokio::sync::broadcast;
 
 use self::machine::Machine;
 use super::{EngineError, EngineEvent, ExecOutcome, ImageSeen};
-use crate::model::InstallationId;
 use crate::model::compose::ROTATOR;
+use crate::model::{Disk, InstallationId};
 
 /// A call of the trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,9 @@ pub enum Verb {
     Pull,
     Build,
     RemoveImage,
+    Disk,
+    BuildCacheBytes,
+    TrimBuildCache,
     CreateNetwork,
     RemoveNetwork,
     Networks,
@@ -185,6 +188,22 @@ impl FakeEngine {
     /// Every call so far, in order.
     pub fn calls(&self) -> Vec<Verb> {
         self.control().calls.clone()
+    }
+
+    /// The disk of the engine, of which `disk.used_bytes` are used by others: images that were
+    /// built and the build cache come on top. `None`, the default, cannot be seen.
+    pub fn set_disk(&self, disk: Option<Disk>) {
+        self.machine().disk_of_others = disk;
+    }
+
+    /// How large the build cache is.
+    pub fn set_build_cache(&self, bytes: u64) {
+        self.machine().cache_bytes = bytes;
+    }
+
+    /// Images that are built from now on have this size; `None`, the default, is their context's.
+    pub fn set_image_size(&self, bytes: Option<u64>) {
+        self.machine().image_bytes = bytes;
     }
 
     /// Puts an image onto the machine under `reference`; its id works as well.

@@ -13,6 +13,7 @@ fn image(name: &str) -> ImageSeen {
     ImageSeen {
         id: format!("sha256:{name}"),
         build_key: None,
+        made_at: None,
         size_bytes: 1,
         health: None,
         volumes: Vec::new(),
@@ -44,6 +45,8 @@ async fn it_passes_the_suite_of_every_engine() {
     let bad = crate::runtime::BuildRequest { service: "bad".parse().unwrap(), ..bad };
     engine.set_build_failure("bad", Some("`RUN exit 3` ended with exit code 3"));
     suite::builds(&engine, good, bad).await;
+    let used = suite::build_request("FROM scratch\n", &[]);
+    suite::a_used_image_stays(&bench(&engine, &other), used).await;
 }
 
 #[tokio::test]
