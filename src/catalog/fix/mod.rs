@@ -93,6 +93,8 @@ pub struct Left {
     pub path: String,
     /// The line before anything was changed; 0 for the whole file.
     pub line: u32,
+    /// The line after everything was changed.
+    pub line_after: u32,
     /// The rule.
     pub rule: String,
     /// Why it was left alone.
@@ -205,6 +207,7 @@ fn leave(drafts: &[Draft], findings: &[Finding], why: Option<&str>) -> Vec<Left>
             left.push(Left {
                 path: draft.path.clone(),
                 line: draft.origin_of(finding.line),
+                line_after: finding.line,
                 rule: finding.rule.clone(),
                 why: reason,
             });
