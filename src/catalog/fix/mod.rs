@@ -28,6 +28,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::compose::limit;
+pub(super) use self::health::tcp_port;
 pub use overlay::Overlay;
 
 use self::change::{Change, Edit};
