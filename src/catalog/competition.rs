@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(super) use file::keys;
+pub(super) use file::{MAX_CAP, MAX_PER_TEAM, MAX_POINTS, MAX_TEAM_SIZE};
 
 use super::decode::{Report, shown};
 use super::finding::{Finding, Severity};

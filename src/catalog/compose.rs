@@ -28,7 +28,7 @@ mod words;
 use std::collections::BTreeMap;
 
 use super::Policy;
-use super::decode::{Report, shown};
+use super::decode::{Report, nearest, shown};
 use super::names;
 use super::rules;
 use super::spanned::{Entry, Map, Node, Parsed, Span};
@@ -181,12 +181,24 @@ fn finish(
     for draft in &drafts {
         for (name, at) in &draft.network_uses {
             if name != "default" && !networks.contains_key(name) {
-                undeclared("network", name, *at, report);
+                undeclared(
+                    "network",
+                    name,
+                    &networks.keys().map(String::as_str).collect::<Vec<_>>(),
+                    *at,
+                    report,
+                );
             }
         }
         for (name, at) in &draft.volume_uses {
             if !volumes.contains(name) {
-                undeclared("volume", name, *at, report);
+                undeclared(
+                    "volume",
+                    name,
+                    &volumes.iter().map(String::as_str).collect::<Vec<_>>(),
+                    *at,
+                    report,
+                );
             }
         }
     }
@@ -196,9 +208,12 @@ fn finish(
     Draft { root: None, compose: Some(Compose { services, networks, volumes }), builds }
 }
 
-fn undeclared(what: &str, name: &str, at: Span, report: &mut Report) {
+fn undeclared(what: &str, name: &str, known: &[&str], at: Span, report: &mut Report) {
     let message = format!("the {what} `{}` is not declared", shown(name));
-    let hint = format!("add `{}:` below the top-level `{what}s:`", shown(name));
+    let hint = match nearest(name, known) {
+        Some((near, _)) => format!("did you mean `{}`?", shown(near)),
+        None => format!("add `{}:` below the top-level `{what}s:`", shown(name)),
+    };
     report.refuse(rules::COMPOSE009, at, message, hint);
 }
 

@@ -188,8 +188,19 @@ impl Report {
         what: &str,
         node: &'n Node,
     ) -> Option<&'n [Node]> {
-        if node.as_list().is_none() {
-            self.mismatch(rule, what, "a list", node);
+        match node.as_scalar() {
+            // A value of META008 may be an answer, and is never repeated.
+            Some(scalar)
+                if scalar.kind != ScalarKind::Null
+                    && rule != rules::META008
+                    && (1..=40).contains(&scalar.text.len()) =>
+            {
+                let message = format!("`{what}` must be a list, this is {}", node.kind());
+                let hint = format!("write a list: `[{}]`", shown(&scalar.text));
+                self.refuse(rule, node.span, message, hint);
+            }
+            _ if node.as_list().is_none() => self.mismatch(rule, what, "a list", node),
+            _ => (),
         }
         node.as_list()
     }
@@ -291,6 +302,15 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
         }
         None => "remove it".to_owned(),
     }
+}
+
+/// The key of `map` that was meant to be `key`, and is another one.
+pub(crate) fn misspelt<'m>(map: &'m Map, key: &str) -> Option<&'m Entry> {
+    let is_near = |entry: &&Entry| {
+        entry.key != key
+            && nearest(&entry.key, &[key]).is_some_and(|(_, distance)| distance * 2 <= key.len())
+    };
+    map.entries.iter().find(is_near)
 }
 
 /// The word of `known` that `word` is most like, and how many letters apart they are.

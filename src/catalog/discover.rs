@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decode::{Report, shown};
+use super::decode::{Report, nearest, shown};
 use super::finding::{Finding, Weight};
 use super::folder::{Found, join};
 use super::names;
@@ -18,6 +18,10 @@ use crate::model::{ChallengeId, Entry, EntryKind, Tree, TreeError, TreeId};
 
 const SKIPPED: &[&str] = &["scripts", "node_modules"];
 const MAX_FOLDERS: usize = 20_000;
+/// Most folders that are listed only to find challenges that nobody would miss otherwise.
+const MAX_LOOKS: usize = 1000;
+const COMPOSE_FILES: &[&str] =
+    &["docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"];
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -34,10 +38,11 @@ pub(super) fn discover(
     tree: &dyn Tree,
     is_known: &dyn Fn(&str, TreeId) -> bool,
 ) -> Result<Discovery, TreeError> {
-    let mut search = Search { tree, is_known, discovery: Discovery::default(), n_folders: 0 };
+    let mut search =
+        Search { tree, is_known, discovery: Discovery::default(), n_folders: 0, n_looks: 0 };
     for entry in tree.entries("")? {
         search.discovery.findings.extend(repository::root_setting(&entry));
-        if entry.name.starts_with('.') || SKIPPED.contains(&entry.name.as_str()) {
+        if is_skipped(&entry) {
             continue;
         }
         search.top(&entry)?;
@@ -45,11 +50,33 @@ pub(super) fn discover(
     Ok(search.discovery)
 }
 
+/// How far below the root it is looked for lost challenges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// In the folders of a bucket.
+    Children,
+    /// In the folders of these, too.
+    Grandchildren,
+}
+
+/// Why a folder looks like a challenge.
+#[derive(Debug)]
+enum Sign {
+    /// It has a file that was meant to be `metadata.yaml`.
+    Misnamed(String),
+    /// It has a compose file.
+    Compose(String),
+    /// It has `solution/exploit.py`.
+    Exploit,
+}
+
 struct Search<'a> {
     tree: &'a dyn Tree,
     is_known: &'a dyn Fn(&str, TreeId) -> bool,
     discovery: Discovery,
     n_folders: usize,
+    /// Folders that were listed only to find what was lost.
+    n_looks: usize,
 }
 
 impl Search<'_> {
@@ -68,24 +95,118 @@ impl Search<'_> {
             self.add(&path, &entry.name, tree, None);
             return Ok(());
         }
+        self.discovery.findings.extend(repository::competition_folder(entry, &children));
+        let sign = self.sign(&path, &children)?;
+        let depth = if sign.is_some() { Depth::Children } else { Depth::Grandchildren };
+        let n_found = self.discovery.found.len();
         for child in children {
-            self.child(&child, &entry.name)?;
+            self.child(&child, &entry.name, depth)?;
+        }
+        match sign {
+            Some(sign) if self.discovery.found.len() == n_found => self.lost(&path, &sign),
+            Some(_) | None => (),
         }
         Ok(())
     }
 
-    fn child(&mut self, entry: &Entry, bucket: &str) -> Result<(), TreeError> {
+    fn child(&mut self, entry: &Entry, bucket: &str, depth: Depth) -> Result<(), TreeError> {
         if !self.is_folder(entry, bucket) {
             return Ok(());
         }
         let path = join(bucket, &entry.name);
         let tree = TreeId(entry.oid);
-        let is_challenge = (self.is_known)(&path, tree)
-            || self.entries(&path)?.is_some_and(|entries| has_metadata(&entries));
-        if is_challenge {
+        if (self.is_known)(&path, tree) {
             self.add(&path, &entry.name, tree, Some(bucket.to_owned()));
+            return Ok(());
+        }
+        let Some(entries) = self.entries(&path)? else { return Ok(()) };
+        if has_metadata(&entries) {
+            self.add(&path, &entry.name, tree, Some(bucket.to_owned()));
+        } else if !is_skipped(entry) {
+            match (self.sign(&path, &entries)?, depth) {
+                (Some(sign), _) => self.lost(&path, &sign),
+                (None, Depth::Grandchildren) => self.too_deep(bucket, &path, &entries)?,
+                (None, Depth::Children) => (),
+            }
         }
         Ok(())
+    }
+
+    /// Names challenges among `entries` of a folder in a bucket, where none is looked for.
+    fn too_deep(&mut self, bucket: &str, path: &str, entries: &[Entry]) -> Result<(), TreeError> {
+        let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        for entry in folders.filter(|entry| !is_skipped(entry)) {
+            let path = join(path, &entry.name);
+            let Some(entries) = self.look(&path)? else { return Ok(()) };
+            let is_challenge = has_metadata(&entries)
+                || matches!(self.sign(&path, &entries)?, Some(Sign::Misnamed(_) | Sign::Exploit));
+            if is_challenge {
+                let message = format!(
+                    "`{}` looks like a challenge, but lies too deep to be one",
+                    shown(&path)
+                );
+                let hint = format!("move it to `{bucket}/{}`", shown(&entry.name));
+                self.report(Weight::Warning, rules::REPO007, &path, message, &hint);
+            }
+        }
+        Ok(())
+    }
+
+    /// What makes a folder without `metadata.yaml` look like a challenge.
+    fn sign(&mut self, path: &str, entries: &[Entry]) -> Result<Option<Sign>, TreeError> {
+        let is_file = |entry: &&Entry| matches!(entry.kind, EntryKind::File { .. });
+        let name = |is_meant: fn(&str) -> bool| {
+            entries.iter().filter(is_file).find(|entry| is_meant(&entry.name)).map(|it| &it.name)
+        };
+        if let Some(name) = name(is_misnamed) {
+            return Ok(Some(Sign::Misnamed(name.clone())));
+        }
+        if let Some(name) = name(|name| COMPOSE_FILES.contains(&name)) {
+            return Ok(Some(Sign::Compose(name.clone())));
+        }
+        let has_solution = entries
+            .iter()
+            .any(|entry| entry.name == "solution" && entry.kind == EntryKind::Directory);
+        if !has_solution {
+            return Ok(None);
+        }
+        let inside = self.look(&join(path, "solution"))?.unwrap_or_default();
+        Ok(inside.iter().any(|entry| entry.name == "exploit.py").then_some(Sign::Exploit))
+    }
+
+    /// Lists a folder that is not looked for, as long as there are not too many.
+    fn look(&mut self, path: &str) -> Result<Option<Vec<Entry>>, TreeError> {
+        self.n_looks += 1;
+        if self.n_looks > MAX_LOOKS {
+            return Ok(None);
+        }
+        match self.tree.entries(path) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(TreeError::NotFound { .. }) => Ok(Some(Vec::new())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names a folder that looks like a challenge and is none.
+    fn lost(&mut self, path: &str, sign: &Sign) {
+        let (has, hint) = match sign {
+            Sign::Misnamed(name) => {
+                let name = shown(name);
+                (format!("`{name}`"), format!("rename `{name}` to `metadata.yaml`"))
+            }
+            Sign::Compose(name) => {
+                (format!("`{}`", shown(name)), "write `metadata.yaml` beside it".to_owned())
+            }
+            Sign::Exploit => {
+                let hint = "write `metadata.yaml` beside `solution/`".to_owned();
+                ("`solution/exploit.py`".to_owned(), hint)
+            }
+        };
+        let message = format!(
+            "`{}` looks like a challenge, as it has {has}, but without `metadata.yaml` it is none",
+            shown(path)
+        );
+        self.report(Weight::Warning, rules::REPO007, path, message, &hint);
     }
 
     fn entries(&mut self, path: &str) -> Result<Option<Vec<Entry>>, TreeError> {
@@ -153,6 +274,18 @@ impl Search<'_> {
         report.on_file(weight, rule, shown(path), message, hint);
         self.discovery.findings.extend(report.into_findings());
     }
+}
+
+fn is_skipped(entry: &Entry) -> bool {
+    entry.name.starts_with('.') || SKIPPED.contains(&entry.name.as_str())
+}
+
+/// Whether a file of this name was meant to be `metadata.yaml`.
+fn is_misnamed(name: &str) -> bool {
+    let folded = name.to_lowercase();
+    let is_another = ["metadata.json", "meta.yaml", "meta.yml", "challenge.yaml", "challenge.yml"]
+        .contains(&folded.as_str());
+    name != "metadata.yaml" && (is_another || nearest(&folded, &["metadata.yaml"]).is_some())
 }
 
 fn has_metadata(entries: &[Entry]) -> bool {

@@ -163,7 +163,12 @@ impl Reader<'_> {
             Some(_) => "it is no regular file".to_owned(),
             None => "the file is missing".to_owned(),
         };
-        report.refuse(rule, Default::default(), fault, format!("write a regular file `{name}`"));
+        let hint = if fault.contains("more than") {
+            format!("shorten it to at most {MAX_BYTES} bytes")
+        } else {
+            format!("write a regular file `{name}`")
+        };
+        report.refuse(rule, Default::default(), fault, hint);
         Ok(None)
     }
 

@@ -19,7 +19,7 @@ pub(super) mod keys {
 }
 
 use super::Policy;
-use super::decode::{Report, nearest, shown, suggestion};
+use super::decode::{Report, misspelt, nearest, shown, suggestion};
 use super::finding::Weight;
 use super::rules;
 use super::spanned::{Entry, Map, Node, Parsed, Span};
@@ -93,7 +93,9 @@ fn read_map(map: &Map, at: Span, policy: &Policy, report: &mut Report) -> Draft 
     check_keys(map, report);
     let name = required(map, "name", at, report, |report, node| line(report, "name", node));
     let description = required(map, "description", at, report, |report, node| {
-        report.text(rules::META002, "description", node)
+        let text = report.text(rules::META002, "description", node)?;
+        plain_text(report, "description", &text, node);
+        Some(text)
     });
     let difficulty = required(map, "difficulty", at, report, |report, node| {
         // Of another type it is a fault of the field, not of the word.
@@ -169,9 +171,22 @@ fn required<T>(
         Some(entry) => read(report, &entry.value),
         None => {
             let message = format!("the field `{key}` is missing");
-            report.refuse(rules::META002, at, message, format!("add `{key}: …`"));
+            let (at, hint) = missing_hint(map, key, at);
+            report.refuse(rules::META002, at, message, hint);
             None
         }
+    }
+}
+
+/// Where to say that `key` is missing, and what to do: behind the key that was meant to be it, if
+/// there is one, so that the cause comes first.
+fn missing_hint(map: &Map, key: &str, at: Span) -> (Span, String) {
+    match misspelt(map, key) {
+        Some(entry) => {
+            let (written, line) = (shown(&entry.key), entry.key_span.line);
+            (entry.value.span, format!("you wrote `{written}:` in line {line}: write `{key}:`"))
+        }
+        None => (at, format!("add `{key}: …`")),
     }
 }
 
@@ -225,8 +240,13 @@ fn plain_line(report: &mut Report, what: &str, text: &str, at: Span) -> bool {
     let text = text.trim();
     let fault = if text.is_empty() {
         "is blank"
-    } else if text.chars().any(super::names::is_misleading) {
-        "has a line break, or a control or direction character"
+    } else if text.contains('\n') {
+        "has a line break"
+    } else if let Some(c) = text.chars().find(|c| super::names::is_misleading(*c)) {
+        let message =
+            format!("`{what}` has the control or direction character U+{:04X}", u32::from(c));
+        report.refuse(rules::META023, at, message, "remove it");
+        return false;
     } else if text.chars().count() > 200 {
         "has more than 200 characters"
     } else {
@@ -234,6 +254,32 @@ fn plain_line(report: &mut Report, what: &str, text: &str, at: Span) -> bool {
     };
     report.refuse(rules::META023, at, format!("`{what}` {fault}"), "write one plain line");
     false
+}
+
+/// Reports a character of a longer text that hides or reorders what stands around it.
+fn plain_text(report: &mut Report, what: &str, text: &str, node: &Node) {
+    // Joiners and marks are how some languages are written.
+    let is_hidden = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let Some((offset, c)) = text.char_indices().find(|(_, c)| is_hidden(*c)) else { return };
+    let message = format!("`{what}` has the control or direction character U+{:04X}", u32::from(c));
+    let at = place_in(node, text.get(..offset).unwrap_or_default());
+    report.error(rules::META023, at, message, "remove it");
+}
+
+/// Where a value goes on behind `before`, as long as that is on its first line.
+fn place_in(node: &Node, before: &str) -> Span {
+    let at = node.span;
+    let is_plain = node.as_scalar().is_some_and(|scalar| scalar.is_plain);
+    let n_chars = before.chars().count() + usize::from(!is_plain);
+    match u32::try_from(n_chars) {
+        Ok(n_chars) if !before.contains('\n') => {
+            Span { column: at.column.saturating_add(n_chars), ..at }
+        }
+        _ => at,
+    }
 }
 
 fn tags(report: &mut Report, node: &Node) -> Option<Vec<String>> {

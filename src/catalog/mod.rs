@@ -293,15 +293,18 @@ fn report_collisions(found: &[Found], catalog: &mut Catalog) {
             message: message.clone(),
             hint: "rename one of them; ids are compared without case".to_owned(),
         };
-        catalog.findings.push(finding(&folders[0].path, None));
-        for id in folders.iter().map(|folder| &folder.id) {
-            if let Some(folder) = catalog.folders.get_mut(id) {
-                let folder = Arc::make_mut(folder);
-                let own = finding(&folder.path, Some(id.clone()));
-                if !folder.findings.contains(&own) {
-                    folder.findings.insert(0, own);
+        for found in folders {
+            match catalog.folders.get_mut(&found.id) {
+                Some(folder) if folder.path == found.path => {
+                    let folder = Arc::make_mut(folder);
+                    let own = finding(&folder.path, Some(found.id.clone()));
+                    if !folder.findings.contains(&own) {
+                        folder.findings.insert(0, own);
+                    }
+                    folder.challenge = None;
                 }
-                folder.challenge = None;
+                // Its twin was read in its place.
+                Some(_) | None => catalog.findings.push(finding(&found.path, None)),
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What holds for a repository as a whole: settings at its root, and its size (REPO005, REPO006).
 
-use super::Catalog;
-use super::decode::Report;
+use super::decode::{Report, nearest, shown};
 use super::finding::{Finding, Weight};
 use super::rules;
+use super::{COMPETITIONS, Catalog};
 use crate::model::{Entry, EntryKind};
 
 /// Most challenges of a repository.
@@ -15,9 +15,18 @@ const MAX_BYTES: u64 = 8 << 30;
 
 /// Reports an `entry` of the root that asks for files of other servers.
 pub(super) fn root_setting(entry: &Entry) -> Option<Finding> {
-    let (what, hint) = match entry.name.as_str() {
-        ".gitmodules" => ("submodules are never fetched", "copy their files into the repository"),
-        ".lfsconfig" => ("nothing is fetched from Git LFS", "commit the files themselves"),
+    let (rule, what, hint) = match entry.name.as_str() {
+        ".gitmodules" => {
+            (rules::REPO005, "submodules are never fetched", "copy their files into the repository")
+        }
+        ".lfsconfig" => {
+            (rules::REPO005, "nothing is fetched from Git LFS", "commit the files themselves")
+        }
+        "audit-allowlist.yaml" | "audit-allowlist.yml" => (
+            rules::REPO008,
+            "an allowlist belongs to one challenge",
+            "put it beside the `metadata.yaml` of the challenge, as `audit-allowlist.yaml`",
+        ),
         _ => return None,
     };
     if entry.kind == EntryKind::Directory {
@@ -25,7 +34,22 @@ pub(super) fn root_setting(entry: &Entry) -> Option<Finding> {
     }
     let mut report = Report::new(None, String::new());
     let message = format!("`{}` has no effect: {what}", entry.name);
-    report.on_file(Weight::Warning, rules::REPO005, entry.name.clone(), message, hint);
+    report.on_file(Weight::Warning, rule, entry.name.clone(), message, hint);
+    report.into_findings().pop()
+}
+
+/// Reports a folder of the root with `children` that was meant to be `competitions`.
+pub(super) fn competition_folder(entry: &Entry, children: &[Entry]) -> Option<Finding> {
+    let name = entry.name.as_str();
+    let is_meant = name != COMPETITIONS && nearest(name, &[COMPETITIONS]).is_some();
+    let has_file = |it: &Entry| it.name.ends_with(".yaml") || it.name.ends_with(".yml");
+    if !is_meant || !children.iter().any(has_file) {
+        return None;
+    }
+    let mut report = Report::new(None, String::new());
+    let message = format!("`{}/` is not read", shown(name));
+    let hint = format!("rename it to `{COMPETITIONS}/` if its files are competitions");
+    report.on_file(Weight::Warning, rules::REPO008, shown(name), message, hint);
     report.into_findings().pop()
 }
 

@@ -15,12 +15,13 @@
 
 mod builder;
 mod scalar;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
 use std::rc::Rc;
 
-use granit_parser::{ErrorKind, Event, Parser, Span as RawSpan, StructureStyle};
+use granit_parser::{Event, Parser, Span as RawSpan, StructureStyle};
 
 use self::builder::Builder;
 
@@ -233,7 +234,12 @@ fn decode_text(bytes: &[u8]) -> Result<&str, Fault> {
     if bytes.len() as u64 > MAX_BYTES {
         let message =
             format!("the file has {} bytes, more than the limit of {MAX_BYTES}", bytes.len());
-        return Err(fault(Span::default(), message, "split it, or move data into files"));
+        let hint = format!("shorten it to at most {MAX_BYTES} bytes");
+        return Err(fault(Span::default(), message, hint));
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let message = "the file is UTF-16, not UTF-8";
+        return Err(fault(place(bytes, 0), message, "save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -276,7 +282,7 @@ fn collect_events(text: &str) -> Result<Vec<(Event<'_>, RawSpan)>, Fault> {
     let mut n_nodes = 0;
     let mut n_aliases = 0;
     for next in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = next.map_err(|error| syntax_fault(text, &error))?;
+        let (event, span) = next.map_err(|error| syntax::fault_of(text, &error))?;
         refuse_tab(text, &event, &span)?;
         n_nodes += usize::from(event.is_node());
         n_aliases += usize::from(event.is_alias());
@@ -303,8 +309,9 @@ fn refuse_tab(text: &str, event: &Event<'_>, span: &RawSpan) -> Result<(), Fault
     let before = text.get(..at.start).unwrap_or_default();
     let indent = before.rsplit('\n').next().unwrap_or_default();
     if is_block && indent.contains('\t') && indent.trim().is_empty() {
-        let message = "this is not YAML: a tab cannot indent";
-        return Err(fault(at, message, "indent with spaces"));
+        let n_before = indent.chars().take_while(|c| *c != '\t').count();
+        let start = at.start - indent.len() + n_before;
+        return Err(syntax::tab(text, start));
     }
     Ok(())
 }
@@ -312,32 +319,6 @@ fn refuse_tab(text: &str, event: &Event<'_>, span: &RawSpan) -> Result<(), Fault
 fn too_many_nodes(at: Span) -> Fault {
     let message = format!("the file has more than {MAX_NODES} values, aliases written out");
     fault(at, message, "split it, or remove aliases")
-}
-
-fn syntax_fault(text: &str, error: &granit_parser::ScanError) -> Fault {
-    let mark = error.marker();
-    let start = mark.byte_offset().unwrap_or(0).min(text.len());
-    let at = Span {
-        start,
-        end: start,
-        line: to_u32(mark.line().max(1)),
-        column: to_u32(mark.col() + 1),
-    };
-    let reason = error.info();
-    let is_tab = matches!(
-        error.kind(),
-        ErrorKind::TabNotAllowed
-            | ErrorKind::TabInBlockIndentation
-            | ErrorKind::TabInIndentation
-            | ErrorKind::TabInPlainScalar
-            | ErrorKind::TabAtBlockScalarStart
-    );
-    let hint = if is_tab {
-        "indent with spaces"
-    } else {
-        "mend the YAML; what follows is not looked at until then"
-    };
-    fault(at, format!("this is not YAML: {reason}"), hint)
 }
 
 fn convert(text: &str, raw: &RawSpan) -> Span {

@@ -1,5 +1,6 @@
 //! Whole challenges: what authors write, and what is said about it.
 
+mod authors;
 mod build;
 mod compose;
 mod folders;

@@ -11,6 +11,7 @@
 //! # Not here
 //! Which findings there are (`check`), what can be mended (`catalog::fix`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, fchown};
@@ -66,16 +67,23 @@ pub(super) fn run_fix(
         if !has_fixable || !parts.iter().any(|part| is_inside(&folder.path, part)) {
             continue;
         }
-        let Mended { files, left } =
+        let Mended { files, mut left } =
             fix::mend(&mut tree, &folder.path, policy).map_err(unreadable)?;
-        report.left.extend(left);
         for file in files {
             let written = match mode {
                 Mode::Write => replace(root, &file),
                 Mode::Show => Ok(()),
             };
             match written {
-                Ok(()) => report.changed.push(file),
+                Ok(()) => {
+                    if mode == Mode::Write {
+                        // What is left is where the check that follows sees it.
+                        for it in left.iter_mut().filter(|it| it.path == file.path) {
+                            it.line = it.line_after;
+                        }
+                    }
+                    report.changed.push(file);
+                }
                 Err(Refusal::LeftAlone(why)) => report.leave(&file, &why),
                 Err(Refusal::Failed(error)) => {
                     let problem = format!("could not write `{}` ({error})", file.path);
@@ -84,10 +92,47 @@ pub(super) fn run_fix(
                 }
             }
         }
+        report.left.extend(left);
     }
     report.changed.sort_by(|left, right| left.path.cmp(&right.path));
     report.left.sort();
     Ok(report)
+}
+
+/// What `--fix` would mend.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mendable {
+    /// How many findings of each rule.
+    pub(super) by_rule: BTreeMap<String, usize>,
+    /// Whether there are challenges that were not tried.
+    pub(super) is_cut: bool,
+}
+
+/// Most challenges in which it is tried how much can be mended.
+const MAX_TRIED: usize = 20;
+
+/// Tries in memory what would be mended in the challenge folders `folders` of the repository at
+/// `root`; a few folders are enough to know what to tell.
+///
+/// # Errors
+/// When files cannot be read.
+pub(super) fn try_fix(
+    root: &Path,
+    folders: &BTreeSet<&str>,
+    policy: &Policy,
+) -> Result<Mendable, TreeError> {
+    let mut mendable = Mendable { is_cut: folders.len() > MAX_TRIED, ..Mendable::default() };
+    if folders.is_empty() {
+        return Ok(mendable);
+    }
+    let mut tree = Overlay::over(Box::new(WorkTree::open(root)?));
+    for folder in folders.iter().take(MAX_TRIED) {
+        let mended = fix::mend(&mut tree, folder, policy)?;
+        for applied in mended.files.into_iter().flat_map(|file| file.applied) {
+            *mendable.by_rule.entry(applied.rule).or_default() += 1;
+        }
+    }
+    Ok(mendable)
 }
 
 fn is_inside(path: &str, folder: &str) -> bool {
@@ -106,6 +151,7 @@ impl FixReport {
         self.left.extend(file.applied.iter().map(|applied| Left {
             path: file.path.clone(),
             line: applied.line,
+            line_after: applied.line,
             rule: applied.rule.clone(),
             why: why.to_owned(),
         }));
@@ -321,6 +367,25 @@ mod tests {
         }
         "#);
         assert_eq!(fs::read(folder.path().join(COMPOSE)).unwrap(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_neither_promised_nor_told_at_an_old_line() {
+        let folder = repository();
+        let at = |path: &str| folder.path().join("WEB/WEB-001").join(path);
+        let text = fs::read_to_string(folder.path().join(COMPOSE)).unwrap();
+        let (before, rest) = text.split_once("    healthcheck:\n").unwrap();
+        let (_, after) = rest.split_once('\n').unwrap();
+        fs::write(folder.path().join(COMPOSE), format!("{before}{after}")).unwrap();
+        fs::write(at("services/web/Dockerfile"), "FROM ghcr.io/me/mine:1\nCMD [\"/x\"]\n").unwrap();
+        let policy = Policy::default();
+        let folders = BTreeSet::from(["WEB/WEB-001"]);
+        let mendable = try_fix(folder.path(), &folders, &policy).unwrap();
+        let by_rule = [("COMPOSE002".to_owned(), 1), ("META002".to_owned(), 1)];
+        assert_eq!(mendable, Mendable { by_rule: by_rule.into(), is_cut: false });
+        let lines = |report: &FixReport| report.left.iter().map(|it| it.line).collect::<Vec<_>>();
+        assert_eq!(lines(&fixed(folder.path(), "", Mode::Show)), [3], "nothing moved yet");
+        assert_eq!(lines(&fixed(folder.path(), "", Mode::Write)), [2]);
     }
 
     #[test]

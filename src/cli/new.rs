@@ -35,8 +35,9 @@ const PHRASE_BYTES: usize = 8;
 
 /// Begin a challenge
 ///
-/// Writes a small challenge that is complete: it passes every check, runs, and its solution solves
-/// it. Change it into yours, step by step, and check after each.
+/// Writes a small challenge that is complete: it passes every check, and its solution solves it.
+/// `flagops play` starts it, but for a quiz, where nothing runs, and an engagement, whose gateway it
+/// cannot start yet. Change it into yours, step by step, and check after each.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -175,11 +176,14 @@ struct Made<'a> {
 impl Made<'_> {
     fn show(&self, title: &str, format: Format) -> Result<(), Failure> {
         let folder = shown(self.root, &self.place.path());
-        let next = [
-            format!("flagops check {folder}"),
-            format!("flagops play {folder}"),
-            format!("git add {folder}"),
-        ];
+        let next: Vec<String> = [
+            Some(format!("flagops check {folder}")),
+            self.scaffold.can_be_played().then(|| format!("flagops play {folder}")),
+            Some(format!("git add {folder}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         match format {
             Format::Json => output::print_json(&json!({
                 "id": self.place.id,

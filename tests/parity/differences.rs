@@ -36,6 +36,9 @@ const fn ours(
     Difference { name, rules, side: OURS, reason }
 }
 
+const A_FAULT_OF_ITS_OWN: &str = "a question with a fault of its own still exists: what carries its \
+     answer is not called superfluous";
+
 pub(crate) const ALL: &[Difference] = &[
     theirs(
         "keys of our own",
@@ -76,6 +79,16 @@ pub(crate) const ALL: &[Difference] = &[
         &["NET002"],
         "a gateway that is not built is judged by its `image`",
     ),
+    theirs(
+        "a prompt is missing, blank or no text",
+        &["STRUCT006", "STRUCT009"],
+        A_FAULT_OF_ITS_OWN,
+    ),
+    theirs("requires is no list of texts", &["STRUCT006", "STRUCT009"], A_FAULT_OF_ITS_OWN),
+    theirs("format is another word", &["STRUCT006", "STRUCT009"], A_FAULT_OF_ITS_OWN),
+    theirs("an answer of the wrong type", &["STRUCT006", "STRUCT009"], A_FAULT_OF_ITS_OWN),
+    theirs("choices are no texts", &["STRUCT006", "STRUCT009"], A_FAULT_OF_ITS_OWN),
+    theirs("questions are no list", &["STRUCT006", "STRUCT009"], A_FAULT_OF_ITS_OWN),
 ];
 
 /// The difference that explains a finding of one side only.

@@ -15,6 +15,7 @@ use super::Subject;
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::files::shown_path;
 use crate::catalog::finding::Weight;
+use crate::catalog::fix::limit;
 use crate::catalog::quantity::{shown_bytes, shown_cpu};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Map, Span};
@@ -151,12 +152,36 @@ fn check_limits(subject: &Subject<'_>, report: &mut Report) {
             names.join(" and ")
         );
         let hint = format!(
-            "add `deploy: {{resources: {{limits: {{cpus: \"0.5\", memory: 128M}}}}}}`; until then \
-             the service gets {}",
+            "{}; until then the service gets {}",
+            what_to_add(subject, &entry.key, service, &missing),
             used.join(" and ")
         );
         let (path, at) = (subject.path(COMPOSE), entry.key_span);
         report.at(Weight::Error, rules::COMPOSE006, path, at, message, hint);
+    }
+}
+
+/// The limits that are missing, as they are written at the place that is there already; the
+/// numbers are those of `--fix`.
+fn what_to_add(subject: &Subject<'_>, name: &str, service: &Map, missing: &[&str]) -> String {
+    let values: Vec<String> = missing
+        .iter()
+        .map(|key| {
+            let value = limit(name, service, key, subject.policy);
+            format!("{key}: {}", value.unwrap_or_else(|_| "…".to_owned()))
+        })
+        .collect();
+    let values = values.join(", ");
+    let deploy = written::below(service, "deploy");
+    let resources = deploy.and_then(|deploy| written::below(deploy, "resources"));
+    let limits = resources.and_then(|resources| written::below(resources, "limits"));
+    match (deploy, resources, limits) {
+        (_, _, Some(_)) => format!("add `{values}` to its `deploy.resources.limits`"),
+        (_, Some(_), None) => format!("add `limits: {{{values}}}` to its `deploy.resources`"),
+        (Some(_), None, None) => {
+            format!("add `resources: {{limits: {{{values}}}}}` to its `deploy`")
+        }
+        (None, ..) => format!("add `deploy: {{resources: {{limits: {{{values}}}}}}}`"),
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
     let secrets = Secrets::of(subject.questions.unwrap_or_default());
     let mut judge = Judge { subject, secrets: secrets.as_ref(), report };
     judge.metadata();
+    judge.compose()?;
     judge.attachments()?;
     judge.sources()?;
     judge.contexts()
@@ -80,6 +81,26 @@ impl<'q> Judge<'_, 'q> {
                 self.report.at(Weight::Error, rules::LEAK004, path, node.span, message, hint);
             }
         }
+    }
+
+    /// What is the same in every instance (LEAK006).
+    fn compose(&mut self) -> Result<(), TreeError> {
+        let Some(text) = self.subject.text(COMPOSE)? else { return Ok(()) };
+        // Columns count from behind a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        // A static answer there is refused as such (HARDEN013).
+        let found = self.found_in(text.as_bytes(), Edges::Words);
+        let lines = Lines::new(text);
+        let flags = real_flags(text).filter(|flag| !is_inside(*flag, &found));
+        for (start, end) in flags.take(MAX_FINDINGS) {
+            let message =
+                format!("`{COMPOSE}` holds a literal flag, the same one in every instance");
+            let hint = "let the service read `/answers/<id>`, or use a placeholder like \
+                        `FLAG{sample-flag}`";
+            let (path, at) = (self.subject.path(COMPOSE), lines.span(start, end));
+            self.report.at(Weight::Warning, rules::LEAK006, path, at, message, hint);
+        }
+        Ok(())
     }
 
     /// The files that players get (LEAK002, LEAK004).

@@ -29,7 +29,7 @@ use std::rc::Rc;
 
 use super::Policy;
 use super::compose::BuildAt;
-use super::decode::Report;
+use super::decode::{Report, nearest};
 use super::files::Files;
 use super::folder::join;
 use super::spanned::{Entry, Map};
@@ -115,6 +115,15 @@ impl Subject<'_> {
         self.services().find(|(entry, _)| entry.key == ROTATOR)
     }
 
+    /// The service that was meant to be `name`: a letter or two apart, dashes not counted.
+    pub(super) fn renamed(&self, name: &str) -> Option<&Entry> {
+        let plain = |text: &str| text.replace(['-', '_'], "");
+        let is_near = |(entry, _): &(&Entry, &Map)| {
+            entry.key != name && nearest(&plain(&entry.key), &[&plain(name)]).is_some()
+        };
+        self.services().find(is_near).map(|(entry, _)| entry)
+    }
+
     /// Whether there is a file `docker-compose.yml`, readable or not.
     pub(super) fn has_compose_file(&self) -> bool {
         matches!(self.files.kind("docker-compose.yml"), Some(EntryKind::File { .. }))
@@ -150,7 +159,7 @@ pub(super) fn run(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tree
     metadata::check(subject, report)?;
     structure::check(subject, report)?;
     compose::check(subject, report)?;
-    health::check(subject, report);
+    health::check(subject, report)?;
     network::check(subject, report)?;
     exploit::check(subject, report)?;
     source::check(subject, report)?;

@@ -1,6 +1,6 @@
 //! The gateway of an engagement (NET): it is there, it is ours, and it can be reached.
 
-mod from;
+pub(super) mod from;
 
 use super::Subject;
 use crate::catalog::decode::{Report, shown};
@@ -27,8 +27,12 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
     let Some((entry, gateway)) = subject.services().find(|(entry, _)| entry.key == GATEWAY) else {
         let at = subject.compose.and_then(|map| map.get("services")).map(|it| it.key_span);
         let message = format!("an engagement needs a service `{GATEWAY}`, and there is none");
-        let hint =
-            format!("add `{GATEWAY}`, built on `{BASE_IMAGE}`, with `ports: [\"{PORT}/udp\"]`");
+        let hint = match subject.renamed(GATEWAY) {
+            Some(entry) => format!("rename `{}` to `{GATEWAY}`", shown(&entry.key)),
+            None => {
+                format!("add `{GATEWAY}`, built on `{BASE_IMAGE}`, with `ports: [\"{PORT}/udp\"]`")
+            }
+        };
         let path = subject.path("docker-compose.yml");
         report.at(Weight::Error, rules::NET001, path, at.unwrap_or_default(), message, hint);
         return Ok(());

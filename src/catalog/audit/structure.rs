@@ -18,7 +18,7 @@ use super::Subject;
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::finding::Weight;
 use crate::catalog::rules;
-use crate::catalog::spanned::Span;
+use crate::catalog::spanned::Node;
 use crate::model::{Category, EntryKind, TreeError};
 
 const COMPOSE: &str = "docker-compose.yml";
@@ -63,12 +63,18 @@ fn needs_attachments(category: Category) -> bool {
     }
 }
 
-/// STRUCT026: compose files under a name that is not read.
+/// STRUCT026 and REPO008: compose files and allowlists under a name that is not read.
 fn check_other_names(subject: &Subject<'_>, report: &mut Report) {
     for name in OTHER_NAMES.iter().filter(|name| subject.files.kind(name).is_some()) {
         let message = format!("`{name}` is not read");
         let hint = format!("rename it to `{COMPOSE}`");
         report.on_file(Weight::Warning, rules::STRUCT026, subject.path(name), message, hint);
+    }
+    let (name, right) = ("audit-allowlist.yml", "audit-allowlist.yaml");
+    if subject.files.kind(name).is_some() {
+        let message = format!("`{name}` is not read, so it waives nothing");
+        let hint = format!("rename it to `{right}`");
+        report.on_file(Weight::Warning, rules::REPO008, subject.path(name), message, hint);
     }
 }
 
@@ -101,13 +107,16 @@ fn check_minted(subject: &Subject<'_>, report: &mut Report) {
     if ids.is_empty() {
         return;
     }
+    let first = ids.first().copied();
     let ids: Vec<String> = ids.iter().map(|id| format!("`{}`", shown(id))).collect();
     let message = format!("nothing runs that could hold the minted answer of {}", ids.join(", "));
     let hint = format!("add `answer` to the question, or add `{COMPOSE}` with what holds it");
-    let at = subject
-        .metadata
-        .and_then(|map| map.get("questions"))
-        .map_or(Span::default(), |entry| entry.key_span);
+    let entry = subject.metadata.and_then(|map| map.get("questions"));
+    let items = entry.and_then(|entry| entry.value.as_list()).unwrap_or_default();
+    let written = |item: &Node| Some(item.as_map()?.get("id")?.value.clone());
+    let is_first = |id: &Node| id.as_scalar().is_some_and(|it| Some(it.text.as_str()) == first);
+    let at = items.iter().filter_map(written).find(is_first).map(|id| id.span);
+    let at = at.or_else(|| entry.map(|entry| entry.key_span)).unwrap_or_default();
     let has_template = subject.files.below(ATTACHMENTS).any(|(name, _)| name.ends_with(".tpl"));
     let weight = if has_template { Weight::Error } else { Weight::Refusal };
     report.at(weight, rules::STRUCT011, subject.path(METADATA), at, message, hint);

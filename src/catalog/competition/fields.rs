@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::catalog::decode::{Report, shown};
+use crate::catalog::decode::{Report, misspelt, shown};
 use crate::catalog::names;
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Span};
@@ -36,7 +36,14 @@ pub(super) fn required<'m>(
         let at = map.get(key).map(|entry| entry.key_span);
         let at = at.unwrap_or(Span { line: 1, column: 1, ..Span::default() });
         let message = format!("the field `{key}` is missing");
-        report.error(rules::EVENT001, at, message, format!("add `{key}: {example}`"));
+        let (at, hint) = match misspelt(map, key) {
+            Some(entry) => {
+                let (written, line) = (shown(&entry.key), entry.key_span.line);
+                (entry.value.span, format!("you wrote `{written}:` in line {line}: write `{key}:`"))
+            }
+            None => (at, format!("add `{key}: {example}`")),
+        };
+        report.error(rules::EVENT001, at, message, hint);
     }
     entry
 }

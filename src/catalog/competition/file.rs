@@ -31,7 +31,12 @@ pub(in crate::catalog) const SCORING_KEYS: &[&str] =
 pub(in crate::catalog) const CAPS_KEYS: &[&str] = &["static", "single_select", "multi_select"];
 pub(in crate::catalog) const INSTANCES_KEYS: &[&str] = &["per_team"];
 const TIME: &str = "2027-03-01T12:00:00Z";
-const MAX_POINTS: u32 = 1_000_000;
+const END: &str = "2027-03-03T12:00:00Z";
+/// The bounds of numbers; the schema has the same.
+pub(in crate::catalog) const MAX_POINTS: u32 = 1_000_000;
+pub(in crate::catalog) const MAX_TEAM_SIZE: u32 = 100;
+pub(in crate::catalog) const MAX_CAP: u32 = 10_000;
+pub(in crate::catalog) const MAX_PER_TEAM: u32 = 100;
 
 /// What could be read of a file.
 #[derive(Debug, Default)]
@@ -102,7 +107,8 @@ struct Times {
 impl Times {
     fn read(map: &Map, report: &mut Report) -> Self {
         let mut needed = |key: &str| {
-            let entry = required(map, key, TIME, report)?;
+            let example = if key == "ends_at" { END } else { TIME };
+            let entry = required(map, key, example, report)?;
             fields::time(entry, key, report)
         };
         let (starts_at, ends_at) = (needed("starts_at"), needed("ends_at"));
@@ -156,7 +162,7 @@ fn teams(map: &Map, mode: RegistrationMode, report: &mut Report) -> TeamSize {
     };
     let mut size = |key: &str| {
         let entry = present(section, key)?;
-        number(entry, &format!("teams.{key}"), 1..=100, report)
+        number(entry, &format!("teams.{key}"), 1..=MAX_TEAM_SIZE, report)
     };
     let (min, max) = (size("min_size"), size("max_size"));
     let sizes = TeamSize {
@@ -214,7 +220,7 @@ fn attempt_caps(map: &Map, report: &mut Report) -> AttemptCaps {
     let Some(section) = section(map, "attempt_caps", CAPS_KEYS, report) else { return default };
     let mut cap = |key: &str| {
         let entry = present(section, key)?;
-        number(entry, &format!("attempt_caps.{key}"), 1..=10_000, report)
+        number(entry, &format!("attempt_caps.{key}"), 1..=MAX_CAP, report)
     };
     AttemptCaps {
         static_text: cap("static").unwrap_or(default.static_text),
@@ -226,7 +232,7 @@ fn attempt_caps(map: &Map, report: &mut Report) -> AttemptCaps {
 fn instances(map: &Map, report: &mut Report) -> Option<u32> {
     let section = section(map, "instances", INSTANCES_KEYS, report)?;
     let entry = present(section, "per_team")?;
-    number(entry, "instances.per_team", 1..=100, report)
+    number(entry, "instances.per_team", 1..=MAX_PER_TEAM, report)
 }
 
 /// The keys of every mapping, for the schema to be compared with.

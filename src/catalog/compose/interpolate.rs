@@ -95,7 +95,11 @@ pub(super) fn report_problem(problem: &Problem, at: Span, report: &mut Report) {
                 "the variable `{}` has no value: nothing of the node's environment is visible",
                 shown(name)
             );
-            let hint = format!("write a default, `${{{}:-…}}`, or the value", shown(name));
+            let hint = format!(
+                "write the value, or a default as in `${{{0}:-…}}`; for the shell's own variable \
+                 write `$${0}`",
+                shown(name)
+            );
             report.refuse(rules::COMPOSE010, at, message, hint);
         }
         Problem::Answer(name) => {

@@ -61,11 +61,14 @@ impl Wishes {
         };
         if fits.is_none() {
             let message = format!("`{}` cannot be `{}`", entry.key, shown(&text));
-            let hint = match entry.key.as_str() {
-                "cpus" => "write at least `0.01`",
-                "pids" | "pids_limit" => "write a whole number",
-                "shm_size" => "write e.g. `64m`",
-                _ => "write at least `6m`",
+            let hint = match (entry.key.as_str(), with_unit(&text)) {
+                ("cpus", _) => "write at least `0.01`".to_owned(),
+                ("pids" | "pids_limit", _) => "write a whole number".to_owned(),
+                (_, Some(size)) => {
+                    format!("write `{size}`: units are `k`, `m` and `g`, also as `MB` or `MiB`")
+                }
+                ("shm_size", None) => "write e.g. `64m`".to_owned(),
+                (_, None) => "write at least `6m`".to_owned(),
             };
             report.refuse(rules::COMPOSE007, at, message, hint);
         }
@@ -175,6 +178,17 @@ impl Wishes {
         }
         limits
     }
+}
+
+/// The size that was meant by a text whose unit is none, such as `256MBytes`.
+fn with_unit(text: &str) -> Option<String> {
+    let text = text.trim();
+    let number = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(number);
+    let unit = unit.trim_start().chars().next()?.to_ascii_uppercase();
+    let size = format!("{number}{unit}");
+    let is_size = matches!(unit, 'K' | 'M' | 'G') && bytes(&size).is_some();
+    (bytes(text).is_none() && is_size).then_some(size)
 }
 
 fn set<T: PartialEq + Copy>(

@@ -177,6 +177,13 @@ impl Mounts {
                     (None, subpath) => subpath.is_none(),
                 };
             match below {
+                Some(id) if mount.subpath.as_ref().is_some_and(|it| it != id) => {
+                    let subpath = shown(mount.subpath.as_deref().unwrap_or_default());
+                    let message =
+                        format!("`subpath: {subpath}` is not the question of `{}`", shown(&target));
+                    let hint = format!("write `subpath: {}`, or remove it", shown(id));
+                    report.refuse(rules::HARDEN006, at, message, hint);
+                }
                 _ if !is_fine => refuse_answers(&target, at, report),
                 None => self.answers.push(Wanted::Whole),
                 Some(id) => self.answers.push(Wanted::One(id.to_owned())),

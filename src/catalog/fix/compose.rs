@@ -121,7 +121,7 @@ fn limits(source: Source<'_>, service: &Service<'_>, policy: &Policy, proposals:
     }
     let mut values = Vec::new();
     for key in missing {
-        match value(service, key, policy) {
+        match limit(&service.entry.key, service.map, key, policy) {
             Ok(value) => values.push((key, New::Raw(value))),
             Err(why) => return proposals.unable.push((about, why)),
         }
@@ -206,10 +206,18 @@ fn missing(limits: Option<&Node>) -> Vec<&'static str> {
     ["cpus", "memory"].into_iter().filter(|key| !has(key)).collect()
 }
 
-/// The limit that fits the service, as it is written; or why none can be told.
-fn value(service: &Service<'_>, key: &str, policy: &Policy) -> Result<String, String> {
+/// The limit `key` that fits the service `name`, as it is written; or why none can be told.
+///
+/// # Errors
+/// What stands in the way.
+pub(in crate::catalog) fn limit(
+    name: &str,
+    service: &Map,
+    key: &str,
+    policy: &Policy,
+) -> Result<String, String> {
     let old_key = if key == "cpus" { "cpus" } else { "mem_limit" };
-    if let Some(entry) = service.map.get(old_key).filter(|entry| !entry.value.is_null()) {
+    if let Some(entry) = service.get(old_key).filter(|entry| !entry.value.is_null()) {
         let text = entry.value.as_scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
         let is_plain = !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
@@ -219,8 +227,8 @@ fn value(service: &Service<'_>, key: &str, policy: &Policy) -> Result<String, St
             Err(format!("its `{old_key}` cannot be repeated as it is written"))
         };
     }
-    let is_tcp = label(service.map, "ctfy.service.protocol").is_some_and(|it| it == "tcp");
-    let (millis, mib): (u32, u64) = match (service.is_rotator(), is_tcp) {
+    let is_tcp = label(service, "ctfy.service.protocol").is_some_and(|it| it == "tcp");
+    let (millis, mib): (u32, u64) = match (name == ROTATOR, is_tcp) {
         (true, _) => (250, 64),
         (false, true) => (1000, 256),
         (false, false) => (1000, 512),

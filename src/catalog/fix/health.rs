@@ -125,7 +125,8 @@ fn tcp_ports(service: &Map) -> Result<BTreeSet<u16>, String> {
     }
 }
 
-fn tcp_port(node: &Node) -> Option<u16> {
+/// The container port that an item of `ports` publishes, if it is TCP and a plain number.
+pub(in crate::catalog) fn tcp_port(node: &Node) -> Option<u16> {
     let scalar = |node: &Node| node.as_scalar().map(|scalar| scalar.text.clone());
     let (number, protocol) = match node.as_map() {
         Some(map) => {

@@ -28,6 +28,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::compose::limit;
+pub(super) use self::health::tcp_port;
 pub use overlay::Overlay;
 
 use self::change::{Change, Edit};
@@ -93,6 +95,8 @@ pub struct Left {
     pub path: String,
     /// The line before anything was changed; 0 for the whole file.
     pub line: u32,
+    /// The line after everything was changed.
+    pub line_after: u32,
     /// The rule.
     pub rule: String,
     /// Why it was left alone.
@@ -205,6 +209,7 @@ fn leave(drafts: &[Draft], findings: &[Finding], why: Option<&str>) -> Vec<Left>
             left.push(Left {
                 path: draft.path.clone(),
                 line: draft.origin_of(finding.line),
+                line_after: finding.line,
                 rule: finding.rule.clone(),
                 why: reason,
             });

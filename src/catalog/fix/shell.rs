@@ -174,11 +174,7 @@ fn stages(text: &str) -> Vec<Stage<'_>> {
                 stages.push(Stage { image, name, runs_shell: false, is_odd: false });
             }
             ("RUN", Some(stage)) => {
-                let takes_shell_away = line.contains("rm ")
-                    && ["/bin/sh", "busybox", "/bin/bash", "/bin/dash", "/bin/*", "grep"]
-                        .iter()
-                        .any(|program| line.contains(program));
-                stage.is_odd |= takes_shell_away;
+                stage.is_odd |= takes_shell_away(line);
                 stage.runs_shell |= words.next().is_some_and(|word| !word.starts_with('['));
             }
             ("SHELL", Some(stage)) => stage.is_odd = true,
@@ -186,6 +182,15 @@ fn stages(text: &str) -> Vec<Stage<'_>> {
         }
     }
     stages
+}
+
+/// Whether one command of the line removes a shell, or what a stub needs beside it.
+fn takes_shell_away(line: &str) -> bool {
+    const PROGRAMS: [&str; 6] = ["/bin/sh", "busybox", "/bin/bash", "/bin/dash", "/bin/*", "grep"];
+    line.split(['&', ';', '|']).any(|command| {
+        let removes = command.split_whitespace().any(|word| matches!(word, "rm" | "/bin/rm"));
+        removes && PROGRAMS.iter().any(|program| command.contains(program))
+    })
 }
 
 /// Whether everybody knows that `image` has a shell.
@@ -215,6 +220,8 @@ mod tests {
             ),
             ("FROM gcr.io/distroless/static\n", false),
             ("FROM alpine\nRUN rm -rf /bin/sh\n", false),
+            ("FROM x\nRUN apt-get install -y busybox grep && rm -rf /var/lib/apt/lists/*\n", true),
+            ("FROM alpine\nRUN true; rm -f /bin/busybox\n", false),
             ("FROM alpine\nSHELL [\"pwsh\"]\nRUN x\n", false),
             ("FROM evil.example/alpine\n", false),
             ("FROM $BASE\n# RUN x\n", false),

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-use super::{unknown_key, without_value};
-use crate::catalog::decode::{Report, shown};
+use super::{missing_hint, plain_text, unknown_key, without_value};
+use crate::catalog::decode::{Report, nearest, shown};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node, ScalarKind, Span};
 use crate::model::{AnswerFormat, Question, QuestionId, QuestionMode};
@@ -85,7 +85,8 @@ fn id(
     report: &mut Report,
 ) -> Option<QuestionId> {
     let Some(node) = present(map, "id") else {
-        report.refuse(rules::META006, item.span, "the question has no `id`", "add `id: …`");
+        let (at, hint) = missing_hint(map, "id", item.span);
+        report.refuse(rules::META006, at, "the question has no `id`", hint);
         return None;
     };
     let text = report.text(rules::META006, "id", node)?;
@@ -105,7 +106,8 @@ fn id(
 
 fn prompt(map: &Map, item: &Node, report: &mut Report) -> Option<String> {
     let Some(node) = present(map, "prompt") else {
-        report.refuse(rules::META006, item.span, "the question has no `prompt`", "add `prompt: …`");
+        let (at, hint) = missing_hint(map, "prompt", item.span);
+        report.refuse(rules::META006, at, "the question has no `prompt`", hint);
         return None;
     };
     let text = report.text(rules::META006, "prompt", node)?;
@@ -113,6 +115,7 @@ fn prompt(map: &Map, item: &Node, report: &mut Report) -> Option<String> {
         report.refuse(rules::META006, node.span, "the prompt is blank", "say what is asked");
         return None;
     }
+    plain_text(report, "prompt", &text, node);
     Some(text)
 }
 
@@ -306,7 +309,14 @@ fn check_requires(items: &[Node], at: Span, report: &mut Report) {
                 targets.push(target);
                 continue;
             };
-            report.refuse(rules::META009, node.span, fault, "name other questions of this file");
+            let others: Vec<&str> = known.iter().copied().filter(|it| *id != Some(it)).collect();
+            let hint = match nearest(target, &others) {
+                Some((near, _)) if *id != Some(target) => {
+                    format!("did you mean `{}`?", shown(near))
+                }
+                _ => "name other questions of this file".to_owned(),
+            };
+            report.refuse(rules::META009, node.span, fault, hint);
         }
         if let Some(id) = *id {
             edges.entry(id).or_insert(targets);

@@ -54,7 +54,7 @@ pub const STRUCT004: &str = "STRUCT004";
 pub const STRUCT005: &str = "STRUCT005";
 /// Nobody says who gets the answers, or `flag-rotator` does not fit the questions.
 pub const STRUCT006: &str = "STRUCT006";
-/// Nobody waits for `flag-rotator`, or reads what it writes.
+/// Nobody waits for `flag-rotator`, and nobody shares a volume with it.
 pub const STRUCT007: &str = "STRUCT007";
 /// `flag-rotator` publishes ports.
 pub const STRUCT008: &str = "STRUCT008";
@@ -134,6 +134,8 @@ pub const SOURCE020: &str = "SOURCE020";
 
 /// A service without a health check.
 pub const HEALTH001: &str = "HEALTH001";
+/// A health check that is switched off.
+pub const HEALTH020: &str = "HEALTH020";
 
 /// An engagement without the service `openvpn`.
 pub const NET001: &str = "NET001";
@@ -189,6 +191,8 @@ pub const LEAK003: &str = "LEAK003";
 pub const LEAK004: &str = "LEAK004";
 /// An image is built from the solution too.
 pub const LEAK005: &str = "LEAK005";
+/// A literal flag in the compose file.
+pub const LEAK006: &str = "LEAK006";
 
 /// A Dockerfile that no engine reads.
 pub const BUILD001: &str = "BUILD001";
@@ -258,6 +262,10 @@ pub const REPO004: &str = "REPO004";
 pub const REPO005: &str = "REPO005";
 /// A repository over its budget.
 pub const REPO006: &str = "REPO006";
+/// A folder that looks like a challenge and is none.
+pub const REPO007: &str = "REPO007";
+/// A file or folder of flagops under a name or at a place that is not read.
+pub const REPO008: &str = "REPO008";
 
 /// A competition file that cannot be read as one YAML mapping.
 pub const EVENT000: &str = "EVENT000";

@@ -60,6 +60,50 @@ volumes:
   answers:
 "#;
 
+/// The compose file of the base, with a literal flag in it.
+const WITH_FLAG: &str = r#"services:
+  web:
+    build: services/web
+    ports: ["8080"]
+    volumes: ["answers:/answers:ro"]
+    depends_on:
+      flag-rotator: {condition: service_completed_successfully}
+    environment: {MOTTO: "FLAG{w3lcome-guest}"}
+    healthcheck:
+      test: ["CMD", "wget", "-qO", "/dev/null", "http://127.0.0.1:8080/"]
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64M}}}
+  flag-rotator:
+    build: services/flag-rotator
+    environment: [ANSWER_FLAG]
+    volumes: ["answers:/out"]
+    healthcheck: {test: ["CMD", "test", "-s", "/out/flag"]}
+    deploy: {resources: {limits: {cpus: "0.25", memory: 32M}}}
+volumes:
+  answers:
+"#;
+
+/// The same, with a placeholder.
+const WITHOUT_FLAG: &str = r#"services:
+  web:
+    build: services/web
+    ports: ["8080"]
+    volumes: ["answers:/answers:ro"]
+    depends_on:
+      flag-rotator: {condition: service_completed_successfully}
+    environment: {MOTTO: "FLAG{sample-flag}"}
+    healthcheck:
+      test: ["CMD", "wget", "-qO", "/dev/null", "http://127.0.0.1:8080/"]
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64M}}}
+  flag-rotator:
+    build: services/flag-rotator
+    environment: [ANSWER_FLAG]
+    volumes: ["answers:/out"]
+    healthcheck: {test: ["CMD", "test", "-s", "/out/flag"]}
+    deploy: {resources: {limits: {cpus: "0.25", memory: 32M}}}
+volumes:
+  answers:
+"#;
+
 const DOCKERFILE: &str = r#"FROM busybox:1.36
 COPY services/web/www /www
 CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]
@@ -200,5 +244,17 @@ questions:
                 text(".dockerignore", "*\n!services\n"),
             ],
         },
+    },
+    Rule {
+        id: ids::LEAK006,
+        weight: Weight::Warning,
+        summary: "`docker-compose.yml` holds a literal flag",
+        why: "A flag in a variable, a command or a label is the same in every instance, so one team \
+              can hand it to another. It is either the answer, or a decoy that fills the log of \
+              wrong submissions.",
+        fix: "Let the service read the minted answer from `/answers/<id>`. Use `FLAG{sample-flag}` \
+              where something must stand.",
+        bad: Example { base: Base::Web, files: &[text("docker-compose.yml", WITH_FLAG)] },
+        good: Example { base: Base::Web, files: &[text("docker-compose.yml", WITHOUT_FLAG)] },
     },
 ];

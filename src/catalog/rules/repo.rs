@@ -88,4 +88,25 @@ pub(super) const RULES: &[Rule] = &[
         bad: none(&[text("/MISC/QUIZ-{0..2001}/metadata.yaml", QUIZ)]),
         good: none(&[text("/MISC/QUIZ-{0..20}/metadata.yaml", QUIZ)]),
     },
+    Rule {
+        id: super::REPO007,
+        weight: Weight::Warning,
+        summary: "A folder that looks like a challenge and is none",
+        why: "A challenge is a folder with `metadata.yaml`, at the top of the repository or one folder below. Everything else is passed over in silence, so a challenge whose file has another name would be missing on the day of the event.",
+        fix: "Rename the file to `metadata.yaml`, write one, or move the folder up. If the folder is no challenge, this is only a remark.",
+        bad: none(&[text("/MISC/QUIZ-001/metadata.yml", QUIZ)]),
+        good: none(&[text("/MISC/QUIZ-001/metadata.yaml", QUIZ)]),
+    },
+    Rule {
+        id: super::REPO008,
+        weight: Weight::Warning,
+        summary: "A file or folder under a name, or at a place, that is not read",
+        why: "An allowlist is `audit-allowlist.yaml` beside the `metadata.yaml` of its challenge, and competitions are files below `competitions/`. Under another name, or elsewhere, they have no effect.",
+        fix: "Rename or move it, or remove it.",
+        bad: none(&[
+            text("/MISC/QUIZ-001/metadata.yaml", QUIZ),
+            text("/audit-allowlist.yaml", "allowlist: []\n"),
+        ]),
+        good: none(&[text("/MISC/QUIZ-001/metadata.yaml", QUIZ)]),
+    },
 ];

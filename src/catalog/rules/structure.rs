@@ -213,7 +213,7 @@ CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]
     Rule {
         id: ids::STRUCT007,
         weight: Weight::Error,
-        summary: "nobody waits for `flag-rotator`, or reads what it writes",
+        summary: "nobody waits for `flag-rotator`, and nobody shares a volume with it",
         why: "A service that neither waits for the sidecar nor shares a volume with it starts \
               without the answer, or never sees it.",
         fix: "Mount the volume of `flag-rotator` in the service that reads the answers, and add \

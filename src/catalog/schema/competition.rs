@@ -4,6 +4,8 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::catalog::competition::{MAX_CAP, MAX_PER_TEAM, MAX_POINTS, MAX_TEAM_SIZE};
+
 use super::{Empty, instant, optional_instant, points, scoring_function, whole_number, words};
 
 /// A competition: when it is, who may take part, and which challenges it has.
@@ -105,7 +107,7 @@ struct Scoring {
     minimum: Option<u32>,
 
     /// After how many solves the minimum is reached.
-    #[schemars(schema_with = "points", example = 30)]
+    #[schemars(schema_with = "decay", example = 30)]
     decay: Option<u32>,
 
     /// Points on top for the first team that solves a challenge.
@@ -118,15 +120,15 @@ struct Scoring {
 #[schemars(deny_unknown_fields, extend("required" = []))]
 struct AttemptCaps {
     /// One fixed text.
-    #[schemars(schema_with = "count")]
+    #[schemars(schema_with = "cap")]
     r#static: Option<u32>,
 
     /// One of several choices.
-    #[schemars(schema_with = "count")]
+    #[schemars(schema_with = "cap")]
     single_select: Option<u32>,
 
     /// A set of choices.
-    #[schemars(schema_with = "count")]
+    #[schemars(schema_with = "cap")]
     multi_select: Option<u32>,
 }
 
@@ -135,7 +137,7 @@ struct AttemptCaps {
 #[schemars(deny_unknown_fields, extend("required" = []))]
 struct Instances {
     /// Live instances of one team.
-    #[schemars(schema_with = "count")]
+    #[schemars(schema_with = "per_team")]
     per_team: Option<u32>,
 }
 
@@ -178,11 +180,19 @@ fn registration_mode(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn size(_: &mut SchemaGenerator) -> Schema {
-    whole_number(1, 1_000_000)
+    whole_number(1, MAX_TEAM_SIZE.into())
 }
 
-fn count(_: &mut SchemaGenerator) -> Schema {
-    whole_number(0, 1_000_000)
+fn cap(_: &mut SchemaGenerator) -> Schema {
+    whole_number(1, MAX_CAP.into())
+}
+
+fn per_team(_: &mut SchemaGenerator) -> Schema {
+    whole_number(1, MAX_PER_TEAM.into())
+}
+
+fn decay(_: &mut SchemaGenerator) -> Schema {
+    whole_number(1, MAX_POINTS.into())
 }
 
 fn challenges(generator: &mut SchemaGenerator) -> Schema {

@@ -97,7 +97,8 @@ impl<'t> Builder<'t> {
             Event::Alias(id) => self.alias(at, id),
             Event::UnresolvedAlias(name) => {
                 let message = format!("the alias `*{}` has no anchor before it", shown(&name));
-                self.faults.push(fault(at, message, "define it with `&name` above"));
+                let hint = "define it with `&name` above, or put the text in quotes";
+                self.faults.push(fault(at, message, hint));
                 self.place(null(at), 0)
             }
             Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(..) | _ => {

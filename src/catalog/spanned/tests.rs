@@ -78,12 +78,58 @@ fn faults_of_the_notation_have_a_place() {
 }
 
 #[test]
+fn a_tab_is_pointed_at_wherever_the_parser_stops() {
+    for (text, want) in [
+        ("tags:\n\t- a\n", "2:1"),
+        ("name: x\n\tdescription: a\n", "2:1"),
+        ("name:\tx\n\tdescription: a\n", "2:1"),
+        ("questions:\n  - id: flag\n\tprompt: x\n", "3:1"),
+        ("questions:\n  - id: flag\n  \tprompt: x\n", "3:3"),
+        ("\ta: 1\n", "1:1"),
+    ] {
+        let want = format!("{want} this is not YAML: a tab is used where YAML wants spaces\n");
+        assert_eq!(faults(text), want, "{text:?}");
+    }
+}
+
+#[test]
+fn usual_mistakes_have_a_hint_of_their_own() {
+    for (text, place, want) in [
+        ("name: x\nd: Find: it\n", (2, 8), "put the text in quotes: `: ` in it begins a new key"),
+        ("d: `x` is\n", (1, 4), "put the text in quotes: ``` at its start means something else"),
+        ("d: @x is\n", (1, 4), "put the text in quotes: `@` at its start means something else"),
+        ("d: *x is\n", (1, 7), "put the text in quotes: `*` at its start means something else"),
+        ("d: {x} is\n", (1, 8), "put the text in quotes: `{` at its start means something else"),
+        ("a: 1\nn: \"x\nd: foo\nt: [a]\n", (2, 4), "close it at the end of the text"),
+        (
+            "n: 'it's x'\nd: foo\n",
+            (1, 8),
+            "the text in quotes ends before this: write it in the other kind of quotes, or remove \
+             what follows",
+        ),
+        ("name:x\nd: foo\n", (2, 2), "write a space after the colon: `name: x`"),
+        ("a: x\nd:foo\nt: [a]\n", (2, 1), "write a space after the colon: `d: foo`"),
+        ("a: x\n  d: b\n", (2, 4), "give the keys of one mapping the same indentation"),
+        ("q: [{id: a\n", (1, 5), "close the bracket; put a text that begins with one in quotes"),
+        ("a: *no\n", (1, 4), "define it with `&name` above, or put the text in quotes"),
+    ] {
+        let fault = parse(text.as_bytes()).faults.remove(0);
+        assert_eq!(
+            (fault.hint.as_str(), (fault.at.line, fault.at.column)),
+            (want, place),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_named_by_place() {
     let check = |bytes: &[u8]| {
         let fault = parse(bytes).faults.remove(0);
         (fault.at.line, fault.at.column, fault.message)
     };
     assert_eq!(check(b"a: 1\nb: \xff\n"), (2, 4, "the file is not valid UTF-8 here".to_owned()));
+    assert_eq!(check(b"\xff\xfea\0:\0"), (1, 1, "the file is UTF-16, not UTF-8".to_owned()));
     assert_eq!(check(b"a: 1\0\n"), (1, 5, "the file has a NUL character here".to_owned()));
     let tab = check(b"a:\n\tb: 1\n");
     assert_eq!(tab.0, 2, "{tab:?}");

@@ -56,7 +56,8 @@ fn flat_and_bucket_layouts_are_found_and_nothing_deeper() {
     assert!(challenge("QA-1").is_qa_only());
     assert_eq!(
         repository_lines(&catalog),
-        "REPO001 QA/.hidden the folder name `.hidden` is no challenge id\n"
+        "REPO001 QA/.hidden the folder name `.hidden` is no challenge id\n\
+         REPO007 QA/deep/QA-2 `QA/deep/QA-2` looks like a challenge, but lies too deep to be one\n"
     );
 }
 
@@ -69,9 +70,16 @@ fn two_challenges_with_one_id_are_both_refused_and_others_go_on() {
         .with("D/Y-2/metadata.yaml", QUIZ)
         .with("E/Z-3/metadata.yaml", QUIZ);
     let catalog = loaded(&tree);
-    insta::assert_snapshot!(repository_lines(&catalog), @r"
+    let mut twins: Vec<String> = catalog
+        .all_findings()
+        .map(|it| format!("{} {} {}", it.rule, it.path, it.message))
+        .collect();
+    twins.sort();
+    insta::assert_snapshot!(twins.join("\n"), @r"
     REPO002 A/X-1 `A/X-1` and `B/X-1` have one and the same challenge id
+    REPO002 B/X-1 `A/X-1` and `B/X-1` have one and the same challenge id
     REPO002 C/y-2 `C/y-2` and `D/Y-2` have one and the same challenge id
+    REPO002 D/Y-2 `C/y-2` and `D/Y-2` have one and the same challenge id
     ");
     for (id, folder) in &catalog.folders {
         assert_eq!(folder.challenge.is_some(), id.as_str() == "Z-3", "{id}");

@@ -233,7 +233,7 @@ fn a_quiz_may_name_techniques_and_still_frames_no_locked_prompt() {
         short(&about_metadata(read(&tree)))
     };
     assert_eq!(quiz("  - {id: a, prompt: p, answer: x}\n"), "");
-    assert_eq!(quiz("  - {id: a, prompt: p}\n"), "META007@2 STRUCT011@6");
+    assert_eq!(quiz("  - {id: a, prompt: p}\n"), "META007@2 STRUCT011@7");
     assert_eq!(
         quiz("  - {id: a, prompt: p, answer: x}\n  - {id: b, prompt: p, answer: 5}\n"),
         "META008@8"
@@ -295,9 +295,9 @@ questions:
 ";
     let folder = about_metadata(read(&repository(text, COMPOSE)));
     insta::assert_snapshot!(lines(&folder), @r"
-    metadata.yaml:1:1 error META002 the field `description` is missing
     metadata.yaml:1:7 error META002 `name` must be text, but `5` without quotes is a number
     metadata.yaml:2:1 error META005 metadata has no key `descripton`
+    metadata.yaml:2:13 error META002 the field `description` is missing
     metadata.yaml:3:13 error META003 `difficulty` cannot be `hardest`
     metadata.yaml:4:7 error META004 `tags` is empty
     metadata.yaml:5:11 error META011 `category` cannot be `Pwn`

@@ -33,7 +33,7 @@ use crate::git::hands;
 use crate::model::TreeError;
 
 use super::failure::{Ending, Failure};
-use super::fix::{FixReport, Mode, run_fix};
+use super::fix::{FixReport, Mendable, Mode, run_fix, try_fix};
 use super::output::{self, Paint, Shape};
 use super::settings::Global;
 use place::Place;
@@ -58,7 +58,8 @@ Examples:
 
 Exit codes: 0 no errors (warnings are fine, but for --strict), 1 errors, 2 wrong usage.")]
 pub(crate) struct CheckArgs {
-    /// Repository, or folders and files inside of one; a file stands for its challenge
+    /// Repository, or folders and files inside of one; a file stands for its challenge, and so does
+    /// its id
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
 
@@ -101,7 +102,9 @@ pub(crate) fn run(global: &Global, args: &CheckArgs) -> Result<Ending, Failure> 
     let place = Place::find(&args.paths)?;
     let mended = mend(&place, args, &policy)?;
     if let Some(mended) = mended.as_ref().filter(|_| args.dry_run) {
-        output::print(&mended.diff())?;
+        let patch = mended.diff();
+        let nothing = || ["nothing can be mended".to_owned(), mended.render()].join("\n\n");
+        output::print(&if patch.is_empty() { nothing().trim_end().to_owned() } else { patch })?;
         return Ok(if mended.n_mended() > 0 { Ending::Findings } else { Ending::Fine });
     }
     let report = Report { mended, ..read(&place, args, &policy)? };
@@ -127,7 +130,13 @@ fn read(place: &Place, args: &CheckArgs, policy: &Policy) -> Result<Report, Fail
              folder below: `flagops new` begins one",
         ));
     }
-    Ok(report.below(&place.base))
+    let mendable = if args.fix || args.rev.is_some() || args.shape != Shape::Table {
+        Mendable::default()
+    } else {
+        let root = place.root.join(&place.base);
+        try_fix(&root, &report.with_fixable(), policy).map_err(unreadable)?
+    };
+    Ok(Report { mendable, ..report }.below(&place.base))
 }
 
 fn unreadable(error: TreeError) -> Failure {

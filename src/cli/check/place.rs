@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
+use crate::model::ChallengeId;
 
 /// A repository, and parts of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,8 +63,10 @@ const MAX_DEPTH: usize = 2;
 
 /// The repository of `path`, and what it means there.
 fn locate(path: &Path) -> Result<Located, Failure> {
-    let path = path.canonicalize().map_err(|error| {
-        Failure::usage(format!("could not open `{}` ({error})", path.display()), NEXT)
+    let path = path.canonicalize().or_else(|error| {
+        by_id(path).ok_or_else(|| {
+            Failure::usage(format!("could not open `{}` ({error})", path.display()), NEXT)
+        })
     })?;
     let repository = path.ancestors().find(|folder| folder.join(".git").exists());
     let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
@@ -86,6 +89,24 @@ fn locate(path: &Path) -> Result<Located, Failure> {
         (Some(base), Some(part)) => Ok(Located { root: root.to_owned(), base, part }),
         _ => Err(Failure::usage(format!("`{}` is not UTF-8", path.display()), NEXT)),
     }
+}
+
+/// The one challenge of the repository around the working directory whose id `path` is.
+fn by_id(path: &Path) -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?.canonicalize().ok()?;
+    let root = here.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&here);
+    challenge_of(root, path.to_str()?)
+}
+
+/// The one challenge below `root` with this id.
+fn challenge_of(root: &Path, id: &str) -> Option<PathBuf> {
+    id.parse::<ChallengeId>().ok()?;
+    let folders = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let buckets = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
+    let places = std::iter::once(root.to_owned()).chain(buckets).map(|folder| folder.join(id));
+    let mut found = places.filter(|folder| is_challenge(folder));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
 }
 
 fn slashed(path: &Path) -> Option<String> {
@@ -175,6 +196,20 @@ mod tests {
         );
         assert_eq!(find(&[&inner, &root]), Ok(place(&root, &[""])), "all is all");
         assert!(find(&[&root.join("nowhere")]).is_err());
+    }
+
+    #[test]
+    fn an_id_means_the_one_challenge_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for path in ["WEB/WEB-001", "WEB/WEB-002", "OLD/WEB-002", "FLAT-1"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+            std::fs::write(root.join(path).join("metadata.yaml"), "").unwrap();
+        }
+        assert_eq!(challenge_of(root, "WEB-001"), Some(root.join("WEB/WEB-001")));
+        assert_eq!(challenge_of(root, "FLAT-1"), Some(root.join("FLAT-1")));
+        assert_eq!(challenge_of(root, "WEB-002"), None, "two have it");
+        assert_eq!(challenge_of(root, "../x"), None);
     }
 
     #[test]

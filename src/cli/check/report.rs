@@ -1,10 +1,11 @@
 //! What a check found: the challenges that were looked at, and their findings in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalog::fix;
 use crate::catalog::rules::{self, Rule};
 use crate::catalog::{self, Catalog, Finding, Folder, Policy, Severity};
-use crate::cli::fix::FixReport;
+use crate::cli::fix::{FixReport, Mendable};
 use crate::git::hands::{self, Share};
 use crate::model::{ChallengeId, Tree, TreeError};
 
@@ -19,6 +20,8 @@ pub(super) struct Report {
     pub(super) since: Option<String>,
     /// What was mended before the check, if anything was to be.
     pub(super) mended: Option<FixReport>,
+    /// What `--fix` would mend, as far as it was tried.
+    pub(super) mendable: Mendable,
 }
 
 impl Report {
@@ -67,7 +70,7 @@ impl Report {
         }
         findings.sort_by(|left, right| left.place().cmp(&right.place()));
         findings.dedup();
-        Self { challenges, findings, since: None, mended: None }
+        Self { challenges, findings, since: None, mended: None, mendable: Mendable::default() }
     }
 
     /// Writes every path from the root of the repository on: the challenges are below `base` of it.
@@ -85,15 +88,33 @@ impl Report {
         self
     }
 
+    /// The folders of the challenges with a finding of a rule that can be mended.
+    pub(super) fn with_fixable(&self) -> BTreeSet<&str> {
+        let fixable = self.findings.iter().filter(|finding| fix::is_fixable(&finding.rule));
+        let folder = |finding: &Finding| self.challenges.get(finding.challenge.as_ref()?);
+        fixable.filter_map(folder).map(String::as_str).collect()
+    }
+
     /// Says that only what differs from commit `name` was looked at.
     pub(super) fn since(mut self, name: &str) -> Self {
         self.since = Some(name.to_owned());
         self
     }
 
+    /// The findings that are errors.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error)
+    }
+
+    /// How many challenges cannot be used.
+    pub(super) fn n_blocked(&self) -> usize {
+        let blocking = self.findings.iter().filter(|finding| finding.blocks);
+        blocking.map(|finding| &finding.challenge).collect::<BTreeSet<_>>().len()
+    }
+
     /// How many findings are errors.
     pub(super) fn n_errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+        self.errors().count()
     }
 
     /// How many findings keep their challenge from running.

@@ -1,9 +1,8 @@
 //! A report for people: by challenge and file, with excerpts, counts, and what to do next.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::catalog::{Finding, Severity, fix, rules};
+use crate::catalog::{Finding, Severity, rules};
 use crate::cli::excerpt;
 use crate::cli::fix::FixReport;
 use crate::cli::output::{Paint, Style, clean};
@@ -63,7 +62,8 @@ fn heaviest(report: &Report) -> Option<&Finding> {
 fn summary(report: &Report, paint: Paint) -> String {
     let mut checked = format!("{} checked", count(report.challenges.len(), "challenge"));
     if let Some(since) = &report.since {
-        checked = format!("{checked} that differ from `{}`", clean(since));
+        let differ = if report.challenges.len() == 1 { "differs" } else { "differ" };
+        checked = format!("{checked} that {differ} from `{}`", clean(since));
     }
     if report.findings.is_empty() {
         return paint.put(Style::Good, &format!("{checked}, nothing to complain about"));
@@ -72,22 +72,14 @@ fn summary(report: &Report, paint: Paint) -> String {
     format!("{checked}: {}", paint.put(style, &report.counts()))
 }
 
-/// Whether `--fix` mends such a finding; of texts it only mends missing quotes.
-fn is_mechanical(finding: &Finding) -> bool {
-    let is_about_text = finding.rule.starts_with("META");
-    fix::is_fixable(&finding.rule) && (!is_about_text || finding.hint.contains("quotes"))
-}
-
 /// What the reader can do now.
 fn next(report: &Report) -> Option<String> {
-    let mut fixable: BTreeMap<&str, usize> = BTreeMap::new();
-    for finding in report.findings.iter().filter(|finding| is_mechanical(finding)) {
-        *fixable.entry(&finding.rule).or_default() += 1;
-    }
-    let fixable: Vec<String> = fixable.into_iter().map(|(id, n)| format!("{id} ×{n}")).collect();
+    let mendable = report.mendable.by_rule.iter();
+    let mendable: Vec<String> = mendable.map(|(id, n)| format!("{id} ×{n}")).collect();
     // After `--fix` there is nothing left of it.
-    if !fixable.is_empty() && report.mended.is_none() {
-        let rules = fixable.join(", ");
+    if !mendable.is_empty() && report.mended.is_none() {
+        let more = if report.mendable.is_cut { ", and more" } else { "" };
+        let rules = format!("{}{more}", mendable.join(", "));
         return Some(format!("`flagops check --fix` mends what is mechanical ({rules})"));
     }
     match (report.n_blocking(), report.n_errors(), report.findings.len()) {
@@ -97,6 +89,10 @@ fn next(report: &Report) -> Option<String> {
         ),
         (0, 0, 0) => None,
         (0, 0, _) => Some("nothing has to be mended; `--strict` fails on warnings too".to_owned()),
+        // Nobody can waive what belongs to no challenge.
+        (0, ..) if report.errors().all(|it| it.challenge.is_none()) => {
+            Some("mend the errors".to_owned())
+        }
         (0, ..) => Some(
             "mend the errors, or waive one with its reason in `audit-allowlist.yaml`".to_owned(),
         ),
@@ -104,7 +100,8 @@ fn next(report: &Report) -> Option<String> {
             Some("mend the error that blocks first: the server cannot use this version".to_owned())
         }
         (n_blocking, ..) => Some(format!(
-            "mend the {n_blocking} errors that block first: the server cannot use these versions"
+            "mend the {n_blocking} errors that block first: the server cannot use {}",
+            if report.n_blocked() > 1 { "these versions" } else { "this version" }
         )),
     }
 }

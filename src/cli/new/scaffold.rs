@@ -241,6 +241,12 @@ pub(in crate::cli) struct Sayings {
 }
 
 impl Scaffold {
+    /// Whether `flagops play` starts it: in a quiz nothing runs, and players of an engagement enter
+    /// through a gateway that cannot be started yet.
+    pub(in crate::cli) fn can_be_played(&self) -> bool {
+        self.kind != Kind::Engagement && self.stack != "quiz"
+    }
+
     /// The title that the challenge gets.
     pub(in crate::cli) fn title(&self, sayings: &Sayings) -> String {
         sayings.title.clone().unwrap_or_else(|| self.title.to_owned())

@@ -39,6 +39,13 @@ fn every_scaffold_is_valid_and_without_a_finding() {
 }
 
 #[test]
+fn a_quiz_and_an_engagement_are_not_sent_to_play() {
+    let refused = scaffold::ALL.iter().filter(|scaffold| !scaffold.can_be_played());
+    let refused: Vec<_> = refused.map(|it| (it.kind.as_str(), it.stack)).collect();
+    assert_eq!(refused, [("misc", "quiz"), ("engagement", "openvpn")]);
+}
+
+#[test]
 fn nothing_that_had_to_be_filled_in_is_left() {
     for scaffold in scaffold::ALL {
         for (name, content) in scaffold.files(&sayings()) {

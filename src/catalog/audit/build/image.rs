@@ -3,7 +3,7 @@
 use super::Judge;
 use super::stages::{MAX_STAGES, Stage};
 use crate::catalog::audit::Subject;
-use crate::catalog::decode::{shown, suggestion};
+use crate::catalog::decode::{Report, shown, suggestion};
 use crate::catalog::dockerfile::words::Expanded;
 use crate::catalog::dockerfile::{Flag, Instruction};
 use crate::catalog::finding::Weight;
@@ -168,6 +168,29 @@ impl Judge<'_> {
             let message = format!("the image of `{service}` has no command, so it cannot start");
             let hint = "add `CMD [\"/program\"]`, or `command` in `docker-compose.yml`";
             self.refuse(rules::BUILD019, at, message, hint);
+        }
+    }
+}
+
+/// BUILD011 for images that a service takes as they are.
+pub(super) fn check_services(subject: &Subject<'_>, report: &mut Report) {
+    for (_, service) in subject.services().filter(|(_, map)| map.get("build").is_none()) {
+        let Some(entry) = service.get("image") else { continue };
+        let Some(image) = entry.value.as_scalar().map(|scalar| scalar.text.as_str()) else {
+            continue;
+        };
+        // What is no reference is refused as such (COMPOSE007).
+        let is_odd = |c: char| c == '$' || c == ' ' || c.is_ascii_uppercase();
+        let is_name = !image.is_empty() && !image.contains(is_odd) && !entry.value.is_null();
+        if is_name && pin(image) == Pin::Moving {
+            let message = format!(
+                "the image `{}` can be another one tomorrow: it has no tag but `latest`",
+                shown(image)
+            );
+            let hint =
+                format!("name a version, such as `{}:1.2.3`, or a digest", repository(image));
+            let path = subject.path("docker-compose.yml");
+            report.at(Weight::Warning, rules::BUILD011, path, entry.value.span, message, hint);
         }
     }
 }

@@ -37,6 +37,7 @@ const MAX_LAYERS: usize = 125;
 
 /// Judges the family.
 pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), TreeError> {
+    image::check_services(subject, report);
     for build in subject.builds {
         let name = join(&build.spec.context, &build.spec.dockerfile);
         let size_bytes = subject.files.size_bytes(&name);

@@ -125,7 +125,7 @@ fn missing_limits_name_what_is_used_instead() {
         format!("{}; {}", finding.message, finding.hint)
     };
     let small = Policy { max_memory_bytes: 64 << 20, max_cpu_millis: 250, ..Policy::default() };
-    insta::assert_snapshot!(hints("", &Policy::default()), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}`; until then the service gets `cpus` 1 and `memory` 512 MiB"#);
-    insta::assert_snapshot!(hints("", &small), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}`; until then the service gets `cpus` 0.25 and `memory` 64 MiB"#);
-    insta::assert_snapshot!(hints("mem_limit: 64m", &Policy::default()), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}`; until then the service gets `cpus` 1 and what its `mem_limit` says"#);
+    insta::assert_snapshot!(hints("", &Policy::default()), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "1.0", memory: 512M}}}`; until then the service gets `cpus` 1 and `memory` 512 MiB"#);
+    insta::assert_snapshot!(hints("", &small), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "0.25", memory: 64M}}}`; until then the service gets `cpus` 0.25 and `memory` 64 MiB"#);
+    insta::assert_snapshot!(hints("mem_limit: 64m", &Policy::default()), @r#"the service `web` lacks `cpus` and `memory` below `deploy.resources.limits`; add `deploy: {resources: {limits: {cpus: "1.0", memory: "64m"}}}`; until then the service gets `cpus` 1 and what its `mem_limit` says"#);
 }

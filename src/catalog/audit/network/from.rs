@@ -13,7 +13,7 @@ const MAX_STAGES: usize = 200;
 
 /// The image at the bottom of a stage.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Base {
+pub(in crate::catalog::audit) struct Base {
     /// As written, defaults of arguments filled in.
     pub image: String,
     /// The line of its `FROM`.
@@ -21,7 +21,7 @@ pub(super) struct Base {
 }
 
 /// The image that stage `target` stands on, or the last stage when there is no such target.
-pub(super) fn base_of(dockerfile: &str, target: Option<&str>) -> Option<Base> {
+pub(in crate::catalog::audit) fn base_of(dockerfile: &str, target: Option<&str>) -> Option<Base> {
     let stages = stages(dockerfile);
     let named = |name: &str, before: usize| {
         let stages = stages.get(..before)?;

@@ -48,7 +48,7 @@ impl Asked<'_> {
 
     /// The variable that carries its answer into `flag-rotator`.
     pub(in crate::catalog::audit) fn variable(&self) -> String {
-        format!("ANSWER_{}", self.id.to_uppercase())
+        variable(self.id)
     }
 }
 
@@ -61,6 +61,23 @@ pub(in crate::catalog::audit) fn asked<'a>(subject: &Subject<'a>) -> Option<Vec<
     };
     let items = entry.value.as_list().unwrap_or_default();
     Some(items.iter().filter_map(|item| question(item.as_map()?)).collect())
+}
+
+/// The ids that questions have, also of those with a fault of their own; `None` when nobody can
+/// say which there are.
+pub(in crate::catalog::audit) fn claimed<'a>(subject: &Subject<'a>) -> Option<Vec<&'a str>> {
+    let entry = subject.metadata?.get("questions").filter(|entry| !entry.value.is_null());
+    let Some(entry) = entry else { return Some(vec!["flag"]) };
+    let id = |item: &'a Node| {
+        let id = &item.as_map()?.get("id")?.value;
+        id.as_scalar().filter(|_| !id.is_null()).map(|scalar| scalar.text.as_str())
+    };
+    Some(entry.value.as_list()?.iter().filter_map(id).collect())
+}
+
+/// The variable that carries the answer of question `id` into `flag-rotator`.
+pub(in crate::catalog::audit) fn variable(id: &str) -> String {
+    format!("ANSWER_{}", id.to_uppercase())
 }
 
 fn question(map: &Map) -> Option<Asked<'_>> {

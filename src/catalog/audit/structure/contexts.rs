@@ -3,7 +3,7 @@
 use super::super::Subject;
 use super::super::compose::written::{self, Build};
 use super::COMPOSE;
-use crate::catalog::decode::{Report, shown};
+use crate::catalog::decode::{Report, nearest, shown};
 use crate::catalog::files::shown_path;
 use crate::catalog::finding::Weight;
 use crate::catalog::folder::MAX_DOCKERFILE_BYTES;
@@ -78,10 +78,20 @@ fn check_build(subject: &Subject<'_>, entry: &Entry, build: &Build, report: &mut
                 "move data into files beside it, and `COPY` them".to_owned(),
             ),
         },
-        Some(EntryKind::Directory | EntryKind::Submodule) | None => (
-            format!("`{file}` is missing, from which `{service}` is built"),
-            format!("write the file `{file}`, or mend `build` of `{service}` in `{COMPOSE}`"),
-        ),
+        Some(EntryKind::Directory | EntryKind::Submodule) | None => {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            let beside = subject.files.below(folder).map(|(name, _)| name);
+            let beside: Vec<&str> = beside.filter(|name| !name.contains('/')).collect();
+            let hint = match nearest(name, &beside) {
+                Some((near, _)) => format!("rename `{}` to `{}`", shown(near), shown(name)),
+                None => {
+                    format!(
+                        "write the file `{file}`, or mend `build` of `{service}` in `{COMPOSE}`"
+                    )
+                }
+            };
+            (format!("`{file}` is missing, from which `{service}` is built"), hint)
+        }
     };
     let path = shown_path(&subject.path(&path));
     report.on_file(Weight::Refusal, rules::STRUCT004, path, message, hint);

@@ -6,11 +6,12 @@
 use super::super::Subject;
 use super::super::compose::written;
 use super::COMPOSE;
-use super::asked::{Asked, Source, asked};
+use super::asked::{Asked, Source, asked, claimed, variable};
 use crate::catalog::decode::{Report, shown, suggestion};
 use crate::catalog::finding::Weight;
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node, Span};
+use crate::model::QuestionId;
 use crate::model::compose::ROTATOR;
 
 const ANSWERS: &str = "/answers/";
@@ -20,7 +21,8 @@ const WAIT: &str = "depends_on: {flag-rotator: {condition: service_completed_suc
 pub(super) fn check(subject: &Subject<'_>, report: &mut Report) {
     let Some(root) = subject.compose else { return };
     let asked = asked(subject);
-    let mut judge = Judge { subject, asked: asked.as_deref(), report };
+    let claimed = claimed(subject);
+    let mut judge = Judge { subject, asked: asked.as_deref(), claimed, report };
     match subject.rotator() {
         Some((entry, service)) => {
             judge.environment(entry, service);
@@ -39,6 +41,8 @@ struct Judge<'a, 'r> {
     subject: &'a Subject<'a>,
     /// The questions; `None` when there is no metadata.
     asked: Option<&'a [Asked<'a>]>,
+    /// The ids of all questions, also of those with a fault; `None` when they cannot be told.
+    claimed: Option<Vec<&'a str>>,
     report: &'r mut Report,
 }
 
@@ -64,7 +68,10 @@ impl<'a> Judge<'a, '_> {
         let minted = self.minted();
         let message =
             format!("no service says which answers it needs, and there is no `{ROTATOR}`");
-        let hint = if self.asked.is_some() && minted.is_empty() {
+        let has_all = self.claimed.as_ref().map(Vec::len) == self.asked.map(<[Asked<'_>]>::len);
+        let hint = if let Some(entry) = self.subject.renamed(ROTATOR) {
+            format!("rename `{}` to `{ROTATOR}`", shown(&entry.key))
+        } else if self.asked.is_some() && minted.is_empty() && has_all {
             "no answer is minted here: add `x-answers: []` to a service to say so".to_owned()
         } else {
             let ids: Vec<String> = minted.iter().map(|id| shown(id)).collect();
@@ -84,9 +91,18 @@ impl<'a> Judge<'a, '_> {
         let keys = environment.map(|entry| written::keys(&entry.value)).unwrap_or_default();
         let is_lacking =
             |it: &&Asked<'_>| it.is_minted() && keys.iter().all(|(key, _)| *key != it.variable());
-        let lacking: Vec<String> = asked.iter().filter(is_lacking).map(Asked::variable).collect();
+        let (lacking, misnamed): (Vec<&Asked<'_>>, Vec<&Asked<'_>>) =
+            asked.iter().filter(is_lacking).partition(|it| is_id(it.id));
+        let lacking: Vec<String> = lacking.into_iter().map(Asked::variable).collect();
+        let at = environment.map_or(entry.key_span, |entry| entry.key_span);
+        if let (true, Some(question)) = (lacking.is_empty(), misnamed.first()) {
+            let id = shown(question.id);
+            let message = format!("`{ROTATOR}` lacks the answer of `{id}`, which is no id");
+            let hint = "mend the id in `metadata.yaml` first: its variable is `ANSWER_` and the id \
+                        in capital letters";
+            self.error(rules::STRUCT006, at, message, hint);
+        }
         if !lacking.is_empty() {
-            let at = environment.map_or(entry.key_span, |entry| entry.key_span);
             let names: Vec<String> = lacking.iter().map(|it| format!("`{}`", shown(it))).collect();
             let message = format!("the environment of `{ROTATOR}` lacks {}", names.join(", "));
             let lines: Vec<String> =
@@ -102,8 +118,13 @@ impl<'a> Judge<'a, '_> {
     fn variable(&mut self, key: &str, at: Span, asked: &[Asked<'_>]) {
         let mut questions = asked.iter().filter(|question| question.variable() == key);
         let Some(first) = questions.clone().next() else {
-            let known: Vec<String> =
-                asked.iter().filter(|it| it.is_minted()).map(Asked::variable).collect();
+            let claims = |claimed: &Vec<&str>| claimed.iter().any(|id| variable(id) == key);
+            if self.claimed.as_ref().is_none_or(claims) {
+                // The question has a fault of its own, or all of them have.
+                return;
+            }
+            let known = asked.iter().filter(|it| it.is_minted() && is_id(it.id));
+            let known: Vec<String> = known.map(Asked::variable).collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let message = format!("`{}` belongs to no question", shown(key));
             let hint = match suggestion(key, &known) {
@@ -182,6 +203,7 @@ impl<'a> Judge<'a, '_> {
         let place = shown(place);
         let mut questions = asked.iter().filter(|question| question.id == id);
         let (message, hint) = match questions.clone().next() {
+            None if self.claimed.as_ref().is_none_or(|claimed| claimed.contains(&id)) => return,
             None => {
                 let minted = self.minted();
                 let message = format!(
@@ -210,6 +232,10 @@ impl<'a> Judge<'a, '_> {
         let path = self.subject.path(COMPOSE);
         self.report.at(weight, rules::STRUCT009, path, at, message, hint);
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.parse::<QuestionId>().is_ok()
 }
 
 fn is_list(node: &Node) -> bool {

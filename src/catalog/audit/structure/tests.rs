@@ -41,7 +41,7 @@ fn something_must_run_in_some_categories() {
     check(Web, &[Drop(COMPOSE)], "STRUCT001 docker-compose.yml:0 !");
     check(Pwn, &[Drop(COMPOSE)], "STRUCT001 docker-compose.yml:0 !");
     let crypto = Replace(META, "category: pwn", "category: crypto");
-    check(Pwn, &[crypto, Drop(COMPOSE)], "STRUCT011 metadata.yaml:6 !");
+    check(Pwn, &[crypto, Drop(COMPOSE)], "STRUCT011 metadata.yaml:7 !");
     let unknown = Put(META, "name: x\ndescription: x\ndifficulty: easy\ntags: [x]\ncategory: X\n");
     check(Web, &[unknown, Drop(COMPOSE)], "STRUCT001 docker-compose.yml:0 !");
 }
@@ -53,7 +53,7 @@ fn a_template_can_bring_a_minted_answer_where_nothing_runs() {
         Drop(COMPOSE),
         Put("attachments/letter.txt.tpl", "{{ answers.flag }}\n"),
     ];
-    check(Pwn, &edits, "STRUCT011 metadata.yaml:6");
+    check(Pwn, &edits, "STRUCT011 metadata.yaml:7");
 }
 
 #[test]
