@@ -9,6 +9,7 @@
 mod catalogue;
 mod check;
 mod floor;
+mod planner;
 mod platform;
 mod report;
 
@@ -29,6 +30,9 @@ fn main() -> Result<()> {
     let wants = |name: &str| name.contains(&filter);
     if wants("reconcile") || wants("rss") {
         catalogue::run(&mut report)?;
+    }
+    if wants("plan") {
+        planner::run(&mut report)?;
     }
     if wants("check") {
         check::run(&mut report, runs)?;

@@ -61,11 +61,21 @@ impl Rig {
     /// A remote without commits and an empty machine.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::in_folder(dir, &data)
+    }
+
+    /// As [`Rig::new`], with a data directory that is there already.
+    pub(crate) fn at(data: &Path) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), data)
+    }
+
+    fn in_folder(dir: TempDir, data_dir: &Path) -> Self {
         let remote = dir.path().join("remote.git");
         testing::init(&remote);
-        let data = DataDir::open(&dir.path().join("data")).unwrap();
+        let data = DataDir::open(data_dir).unwrap();
         let engine = FakeEngine::new(data.installation().clone());
-        let mut config = Config { data_dir: dir.path().join("data"), ..Config::default() };
+        let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
         config.source.repo = remote.display().to_string();
         config.source.poll_secs = 1;
         Self { dir, engine, config, clock: SkewedClock::default() }

@@ -22,6 +22,11 @@ impl Disk {
         u128::from(self.used_bytes) * 100 >= u128::from(self.capacity_bytes) * u128::from(percent)
     }
 
+    /// How much may still be used.
+    pub fn free_bytes(self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.used_bytes)
+    }
+
     /// How many bytes `percent` of it are, rounded down.
     pub fn bytes_at(self, percent: u32) -> u64 {
         let bytes = u128::from(self.capacity_bytes) * u128::from(percent) / 100;

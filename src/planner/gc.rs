@@ -27,6 +27,9 @@ use std::fmt;
 
 use crate::model::{BuildKey, ChallengeId, Disk, InstanceId, Timestamp};
 
+/// With so much left, a disk over its mark is no reason to let builds wait.
+pub const ROOM_BYTES: u64 = 20 << 30;
+
 /// When images go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GcSettings {
@@ -209,7 +212,7 @@ pub enum ImageHold {
 pub enum Pressure {
     /// It cannot be seen.
     Unknown,
-    /// Below the high mark.
+    /// Below the high mark, or with [`ROOM_BYTES`] left and nothing that may go.
     Fine,
     /// Over it, and something can be done.
     HighWatermark,
@@ -251,7 +254,11 @@ pub fn plan(view: &GcView, pins: &Pins, settings: &GcSettings, now: Timestamp) -
     let pressure = match (is_over, view.coverage) {
         (None, _) => Pressure::Unknown,
         (Some(false), _) if remove.is_empty() => Pressure::Fine,
-        (Some(true), Coverage::Full) if !can_free => Pressure::NothingToFree,
+        (Some(true), Coverage::Full) if !can_free => match view.disk {
+            // A large disk has room for builds long after its mark.
+            Some(disk) if disk.free_bytes() >= ROOM_BYTES => Pressure::Fine,
+            Some(_) | None => Pressure::NothingToFree,
+        },
         (Some(_), Coverage::Full | Coverage::Partial) => Pressure::HighWatermark,
     };
     GcPlan { trim_cache_to, remove, held, pressure }

@@ -21,10 +21,8 @@ use super::*;
 use crate::model::compose::VolumeMount;
 use crate::model::{Instance, InstanceId, NodeId, ObjectId, Revision, StopReason, TeamId, TreeId};
 
-/// Schedules of one test. CI runs a hundred thousand in all.
+/// Schedules of one test: a hundred thousand in all.
 const N_SCHEDULES: u64 = 25_000;
-/// The same on a laptop.
-const N_SCHEDULES_AT_HOME: u64 = 2_000;
 /// Steps of a schedule while there are faults.
 const N_STEPS: u32 = 60;
 /// Rounds in which a world without faults must come to rest.
@@ -645,24 +643,16 @@ fn run(seed: u64) {
         |world: &mut World| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.live()));
     if live(&mut world).is_err() {
         let mut again = World::new(seed, Some(Vec::new()));
-        let outcome = live(&mut again);
-        print_schedule(seed, again.log.as_deref().unwrap_or_default());
-        std::panic::resume_unwind(outcome.expect_err("a seed is a schedule"));
+        let told = live(&mut again).expect_err("a seed is a schedule");
+        let why = told.downcast_ref::<String>().map_or("an assertion failed", String::as_str);
+        let log = again.log.unwrap_or_default().join("\n");
+        panic!("{why}\nthe schedule of seed {seed}:\n{log}");
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a failed schedule is read by people")]
-fn print_schedule(seed: u64, log: &[String]) {
-    eprintln!("seed {seed} (FLAGOPS_SEED={seed} runs it alone):\n{}", log.join("\n"));
-}
-
 fn run_block(nth: u64) {
-    let n = if std::env::var_os("CI").is_some() { N_SCHEDULES } else { N_SCHEDULES_AT_HOME };
-    let first = match std::env::var("FLAGOPS_SEED") {
-        Ok(seed) => return run(seed.parse().expect("FLAGOPS_SEED is a number")),
-        Err(_) => nth * N_SCHEDULES,
-    };
-    (first..first + n).for_each(run);
+    let first = nth * N_SCHEDULES;
+    (first..first + N_SCHEDULES).for_each(run);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub mod submissions;
 mod subnets;
 pub mod teams;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 pub mod time;
 mod writer;

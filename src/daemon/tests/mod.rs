@@ -10,6 +10,7 @@ mod races;
 mod repair;
 mod resets;
 mod source;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

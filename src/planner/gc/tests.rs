@@ -212,6 +212,29 @@ fn carried_out(view: &GcView, plan: &GcPlan) -> GcView {
     }
 }
 
+#[test]
+fn a_large_disk_over_its_mark_does_not_let_builds_wait() {
+    let settings = GcSettings {
+        high_percent: 80,
+        low_percent: 70,
+        min_age_millis: 0,
+        cache: CacheRule::Leave,
+    };
+    let check = |capacity_bytes: u64, used_bytes: u64| {
+        let view = GcView {
+            images: vec![],
+            coverage: Coverage::Full,
+            disk: Some(Disk { capacity_bytes, used_bytes }),
+            phase: GcPhase::Watching,
+            cache_bytes: None,
+        };
+        plan(&view, &Pins::default(), &settings, NOW).pressure
+    };
+    assert_eq!(check(1 << 40, (1 << 40) / 10 * 9), Pressure::Fine);
+    assert_eq!(check(1 << 40, (1 << 40) - ROOM_BYTES + 1), Pressure::NothingToFree);
+    assert_eq!(check(100 << 30, 85 << 30), Pressure::NothingToFree);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
