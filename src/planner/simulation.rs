@@ -644,7 +644,8 @@ fn run(seed: u64) {
     if live(&mut world).is_err() {
         let mut again = World::new(seed, Some(Vec::new()));
         let told = live(&mut again).expect_err("a seed is a schedule");
-        let why = told.downcast_ref::<String>().map_or("an assertion failed", String::as_str);
+        let words = told.downcast_ref::<&str>().copied();
+        let why = told.downcast_ref::<String>().map(String::as_str).or(words).unwrap_or_default();
         let log = again.log.unwrap_or_default().join("\n");
         panic!("{why}\nthe schedule of seed {seed}:\n{log}");
     }

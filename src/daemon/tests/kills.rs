@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::planner::lifecycle::Answers;
 use crate::runtime::fake::{Fate, Verb, When};
 
 /// How far the story has come, as the player remembers it.
@@ -56,6 +57,17 @@ async fn live_on(rig: &Rig, story: &mut Story) {
         let usable = ready(&daemon, id).await;
         assert_eq!(rig.engine.containers(Some(id)).await.unwrap().len(), 3);
         assert_eq!(usable.surface.len(), 1);
+        if usable.n_resets == 0 {
+            platform.reset(&red, &id.to_string(), Answers::Keep).await.unwrap();
+        }
+        ready(&daemon, id).await;
+        until("only the new incarnation to exist", async || {
+            daemon.relist().await;
+            let names = objects_of(rig, id);
+            let is_new = |name: &String| !name.contains("-v-");
+            (names.len() == 5 && names.iter().all(is_new)).then_some(())
+        })
+        .await;
         platform.stop(&red, &id.to_string(), StopReason::User).await.unwrap();
         story.is_stopped = true;
     }

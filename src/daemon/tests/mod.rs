@@ -2,6 +2,7 @@
 
 mod faults;
 mod gc;
+mod history;
 mod idle;
 mod kills;
 mod notices;
