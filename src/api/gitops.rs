@@ -3,6 +3,7 @@
 mod events;
 mod explain;
 mod pauses;
+mod recover;
 mod verdicts;
 
 use axum::Json;
@@ -36,6 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .merge(super::gc::routes())
         .merge(verdicts::routes())
         .merge(pauses::routes())
+        .merge(recover::routes())
         .merge(explain::routes())
 }
 

@@ -29,6 +29,7 @@ mod notices;
 mod output;
 mod pauses;
 mod play;
+mod recover;
 mod schema;
 mod serve;
 mod settings;
@@ -89,6 +90,7 @@ enum Command {
     Suspend(pauses::SuspendArgs),
     Hold(pauses::HoldArgs),
     Resume(pauses::ResumeArgs),
+    Recover(recover::RecoverArgs),
     Notify(notices::NotifyArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
@@ -164,6 +166,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Suspend(args) => pauses::suspend(&global, &args).await,
         Command::Hold(args) => pauses::hold(&global, &args).await,
+        Command::Recover(args) => recover::run(&global, &args).await,
         Command::Resume(args) => pauses::resume(&global, &args).await,
         Command::Notify(args) => notices::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,

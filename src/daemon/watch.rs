@@ -273,7 +273,7 @@ async fn state_unknown(shared: &Shared, n_unknown: usize) {
         (
             ConditionStatus::True,
             "AwaitingApproval",
-            "containers or volumes bear our label but belong to no instance of this database; was it restored from a backup? They are left alone: list them with `docker ps -a --filter label=flagops.installation` and remove them by hand if nobody needs them".to_owned(),
+            "containers or volumes bear our label but belong to no instance of this database; was it restored from a backup? They are left alone until somebody has looked: `flagops recover` lists and removes them".to_owned(),
         )
     };
     shared

@@ -15,6 +15,7 @@ mod explain;
 mod gc;
 mod instances;
 mod pauses;
+mod recover;
 mod repository;
 mod verdicts;
 
@@ -34,6 +35,7 @@ pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use pauses::PauseRequest;
+pub use recover::Unknown;
 pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -170,6 +170,33 @@ async fn containers_of_an_unknown_instance_are_held() {
     let held = condition(&platform, &node, ConditionType::PruneHeld).await.unwrap();
     assert_eq!((held.status, held.reason.as_str()), (ConditionStatus::True, "AwaitingApproval"));
     assert_eq!(objects_of(&rig, instance.id).len(), 5);
+
+    let unknown = platform.unknown().await.unwrap();
+    assert_eq!(unknown.keys().copied().collect::<Vec<_>>(), [instance.id]);
+    let left = &unknown[&instance.id];
+    assert_eq!((left.containers.len(), left.volumes.len()), (3, 2));
+    let other = InstanceId::new(uuid::Uuid::from_bytes([9; 16]));
+    assert!(platform.remove_unknown(&[other]).await.unwrap().is_empty());
+    assert_eq!(objects_of(&rig, instance.id).len(), 5, "what nobody named stays");
+    platform.remove_unknown(&[instance.id]).await.unwrap();
+    assert_eq!(objects_of(&rig, instance.id).len(), 0);
+    until("nothing to be held any more", async || {
+        let held = condition(&platform, &node, ConditionType::PruneHeld).await.unwrap();
+        (held.status == ConditionStatus::False).then_some(())
+    })
+    .await;
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_known_instance_is_no_matter_of_recovery() {
+    let rig = full_rig();
+    let (daemon, platform, red) = playing(&rig).await;
+    let instance = ready_instance(&daemon, &red).await;
+    assert!(platform.unknown().await.unwrap().is_empty());
+    assert!(platform.remove_unknown(&[instance.id]).await.unwrap().is_empty());
+    assert_eq!(objects_of(&rig, instance.id).len(), 5);
     daemon.stop().await;
 }
 
