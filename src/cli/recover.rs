@@ -46,18 +46,30 @@ pub(crate) async fn run(global: &Global, args: &RecoverArgs) -> Result<Ending, F
     };
     match global.format() {
         Format::Json => output::print_json(&answer)?,
-        Format::Table => output::print(&render(answer.list("items"), is_removal))?,
+        Format::Table if is_removal => output::print(&render_removed(answer.list("items")))?,
+        Format::Table => output::print(&render_unknown(answer.list("items")))?,
     }
     Ok(Ending::Fine)
 }
 
-fn render(items: &[Value], is_removal: bool) -> String {
-    if items.is_empty() && is_removal {
-        return "nothing was removed: none of them is unknown".to_owned();
+fn render_removed(items: &[Value]) -> String {
+    match items {
+        [] => "nothing was removed: none of them is unknown".to_owned(),
+        items => format!("{}\n\nremoved", render_rows(items)),
     }
-    if items.is_empty() {
-        return "everything that bears our label belongs to an instance".to_owned();
+}
+
+fn render_unknown(items: &[Value]) -> String {
+    match items {
+        [] => "everything that bears our label belongs to an instance".to_owned(),
+        items => format!(
+            "{}\n\nlook at them with `docker logs`; `flagops recover --remove INSTANCE` removes them",
+            render_rows(items)
+        ),
     }
+}
+
+fn render_rows(items: &[Value]) -> String {
     let names = |item: &Value, key: &str| {
         let names: Vec<_> = item.list(key).iter().filter_map(Value::as_str).collect();
         output::cut(&output::clean(&names.join(", ")), 100)
@@ -73,11 +85,5 @@ fn render(items: &[Value], is_removal: bool) -> String {
             ]
         })
         .collect();
-    let table = output::table(&["INSTANCE", "RUNNING", "CONTAINERS", "VOLUMES"], &rows);
-    if is_removal {
-        return format!("{table}\n\nremoved");
-    }
-    format!(
-        "{table}\n\nlook at them with `docker logs`; `flagops recover --remove INSTANCE` removes them"
-    )
+    output::table(&["INSTANCE", "RUNNING", "CONTAINERS", "VOLUMES"], &rows)
 }

@@ -29,7 +29,9 @@ use crate::model::{
     ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, RetryClass, Scope,
     ServiceName, Timestamp,
 };
-use crate::planner::{self, Action, Crashes, Observed, ServiceState, Verdict, Want, lifecycle};
+use crate::planner::{
+    self, Action, Crashes, Exit, Observed, ServiceState, Verdict, Want, lifecycle,
+};
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 
@@ -298,7 +300,7 @@ impl Worker {
         let crashes = self.crashes.entry(name.clone()).or_default();
         *crashes = Crashes { n_recent: crashes.n_recent + 1, last_at: self.shared.now() };
         observed.crashes.insert(name.clone(), *crashes);
-        let death = planner::death(name, code, is_oom, crashes);
+        let death = planner::death(name, Exit { code, is_oom }, crashes);
         self.shared.queue.remember(self.id, self.crashes.clone());
         tracing::info!(
             instance.id = %self.id, service.name = %name, restart.n = death.n_recent,
@@ -323,13 +325,14 @@ impl Worker {
             String::new()
         };
         if is_first_of_loop {
-            let mut message = format!(
-                "{death}, again and again: it is started ever later; look at `flagops instances logs {}`",
+            let last = match words.as_str() {
+                "" => String::new(),
+                words => format!("\nlast output of `{}`:\n{words}", death.service),
+            };
+            let message = format!(
+                "{death}, again and again: it is started ever later; look at `flagops instances logs {}`{last}",
                 self.id
             );
-            if !words.is_empty() {
-                message.push_str(&format!("\nlast output of `{}`:\n{words}", death.service));
-            }
             self.state_health(job, ConditionStatus::False, "CrashLooping", message).await;
         }
         death.last_words = (players_see && !words.is_empty()).then_some(words);

@@ -242,7 +242,8 @@ fn plan_service(
         ServiceState::Usable => (),
         ServiceState::Exited { code: 0, .. } if may_end(spec, service) => (),
         ServiceState::Exited { code, is_oom } => {
-            plan_restart(plan, spec, service, observed, (*code, *is_oom), now);
+            let exit = Exit { code: *code, is_oom: *is_oom };
+            plan_restart(plan, spec, service, observed, exit, now);
         }
     }
 }
@@ -252,7 +253,7 @@ fn plan_restart(
     spec: &InstanceSpec,
     service: &ServiceSpec,
     observed: &Observed,
-    (code, is_oom): (i64, bool),
+    exit: Exit,
     now: Timestamp,
 ) {
     let name = &service.name;
@@ -260,7 +261,7 @@ fn plan_restart(
     let is_final = !observed.was_ready
         && (service.restart == Restart::No || crashes.n_recent >= MAX_CRASHES_WHILE_STARTING);
     if is_final {
-        plan.verdict = Verdict::Failed(death(name, code, is_oom, &crashes).to_string());
+        plan.verdict = Verdict::Failed(death(name, exit, &crashes).to_string());
         return;
     }
     plan.progress(InstancePhase::Starting);
@@ -276,12 +277,21 @@ fn plan_restart(
     }
 }
 
+/// How a main process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its code.
+    pub code: i64,
+    /// Whether the kernel killed it for memory.
+    pub is_oom: bool,
+}
+
 /// The death of a service that was seen exited, after the `crashes` before it.
-pub fn death(service: &ServiceName, code: i64, is_oom: bool, crashes: &Crashes) -> Death {
+pub fn death(service: &ServiceName, exit: Exit, crashes: &Crashes) -> Death {
     Death {
         service: service.clone(),
-        code,
-        is_oom,
+        code: exit.code,
+        is_oom: exit.is_oom,
         at: crashes.last_at,
         n_recent: crashes.n_recent,
         last_words: None,
@@ -296,7 +306,7 @@ pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
         ServiceState::Exited { code: 0, .. } if may_end(spec, service) => None,
         ServiceState::Exited { code, is_oom } => {
             let crashes = observed.crashes.get(&service.name).copied().unwrap_or_default();
-            Some(death(&service.name, *code, *is_oom, &crashes).to_string())
+            Some(death(&service.name, Exit { code: *code, is_oom: *is_oom }, &crashes).to_string())
         }
         ServiceState::Empty
         | ServiceState::Filled

@@ -100,11 +100,11 @@ fn seen(spec: &InstanceSpec, observed: &Observed) -> Vec<String> {
     }
     for service in &spec.services {
         let state = observed.services.get(&service.name).map(|seen| &seen.state);
-        let mut line = format!("service `{}`: {}", service.name, describe(state));
-        if let Some(crashes) = observed.crashes.get(&service.name) {
-            line.push_str(&format!(", died {} times in ten minutes", crashes.n_recent));
-        }
-        lines.push(line);
+        let deaths = match observed.crashes.get(&service.name) {
+            Some(crashes) => format!(", died {} times in ten minutes", crashes.n_recent),
+            None => String::new(),
+        };
+        lines.push(format!("service `{}`: {}{deaths}", service.name, describe(state)));
     }
     lines
 }

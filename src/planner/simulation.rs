@@ -302,7 +302,10 @@ impl World {
                 ServiceState::Running if row.phase == InstancePhase::Ready => ServiceState::Usable,
                 // Nothing shows whether answers are in place.
                 ServiceState::Empty | ServiceState::Filled => ServiceState::Empty,
-                other => other.clone(),
+                ServiceState::Running
+                | ServiceState::Usable
+                | ServiceState::Exited { .. }
+                | ServiceState::Wrong => object.state.clone(),
             };
             (name.clone(), ServiceSeen { container: object.id.to_string(), state })
         });
@@ -409,7 +412,7 @@ impl World {
         let crashes = self.crashes.entry(id).or_default().entry(name.clone()).or_default();
         *crashes = Crashes { n_recent: crashes.n_recent + 1, last_at: self.now };
         observed.crashes.insert(name.clone(), *crashes);
-        let death = death(name, code, is_oom, crashes);
+        let death = death(name, Exit { code, is_oom }, crashes);
         lifecycle::restarted(self.rows.get_mut(&id).unwrap(), death);
     }
 

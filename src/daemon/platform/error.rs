@@ -102,7 +102,7 @@ pub enum PlatformError {
         /// The object.
         what: String,
         /// By whom, until when, and why.
-        pause: Pause,
+        pause: Box<Pause>,
     },
     /// No such file.
     #[error("attachment not found")]

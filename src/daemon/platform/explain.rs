@@ -125,13 +125,13 @@ impl Platform {
     }
 
     fn report_of_challenge(&self, state: &ChallengeState) -> Report {
-        let mut report = Report::default();
-        report.wanted = match state.head_tree {
+        let wanted = match state.head_tree {
             Some(tree) => format!(
                 "that players get the newest version that is valid and built (now tree {tree})"
             ),
             None => "that it is taken away: its folder is gone from the newest revision".to_owned(),
         };
+        let mut report = Report { wanted, ..Report::default() };
         report.seen.push(match &state.live {
             Some(live) => {
                 format!(

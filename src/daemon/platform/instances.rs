@@ -48,7 +48,7 @@ impl Platform {
         let live = self.live().get(&id).cloned().ok_or_else(unknown)?;
         if let Some(pause) = self.shared.pauses.load().held_challenge(&id) {
             let what = format!("Challenge {id}");
-            return Err(PlatformError::Held { what, pause: pause.clone() });
+            return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
         let challenge = live.challenge;
         let spec = self.spec_of(&challenge).await?;
@@ -246,7 +246,7 @@ impl Platform {
         let held = pauses.held_instance(instance.id).filter(|_| caller.role != Role::Admin);
         if let Some(pause) = held {
             let what = format!("Instance {}", instance.id);
-            return Err(PlatformError::Held { what, pause: pause.clone() });
+            return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
         leases::end(&self.shared, instance.id, reason)
             .await?

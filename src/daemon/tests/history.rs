@@ -66,11 +66,11 @@ impl History {
         entries.len() - 1
     }
 
-    fn answer(&self, nth: usize, is_ok: bool) {
+    fn answer(&self, nth: usize, reply: Reply) {
         let answered = self.tick();
         let entry = &mut self.entries.lock().unwrap()[nth];
         entry.answered = answered;
-        entry.reply = if is_ok { Reply::Ok } else { Reply::Refused };
+        entry.reply = reply;
     }
 }
 
@@ -86,7 +86,7 @@ async fn wish(platform: &Platform, red: &Caller, id: InstanceId, history: &Histo
             platform.submit(red, &name, "flag", answer).await.is_ok()
         }
     };
-    history.answer(nth, is_ok);
+    history.answer(nth, if is_ok { Reply::Ok } else { Reply::Refused });
 }
 
 /// The wishes of one client, in its own order; the same for the same seed.

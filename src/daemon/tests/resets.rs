@@ -5,7 +5,7 @@ use crate::model::{ConditionStatus, Death};
 use crate::planner::lifecycle::Answers;
 use crate::runtime::fake::{IsOom, Verb};
 
-async fn flag(rig: &Rig, id: InstanceId) -> String {
+fn flag(rig: &Rig, id: InstanceId) -> String {
     let files = rig.engine.files(&container(rig, id, "web"));
     String::from_utf8(files["/answers/flag"].clone()).unwrap()
 }
@@ -16,7 +16,7 @@ async fn a_reset_makes_containers_and_volumes_anew_and_keeps_the_rest() {
     let (daemon, platform, red) = playing(&rig).await;
     let before = ready_instance(&daemon, &red).await;
     let id = before.id.to_string();
-    let (old_flag, old_objects) = (flag(&rig, before.id).await, objects_of(&rig, before.id));
+    let (old_flag, old_objects) = (flag(&rig, before.id), objects_of(&rig, before.id));
     let old_container = rig.engine.containers(Some(before.id)).await.unwrap();
 
     let reset = platform.reset(&red, &id, Answers::Keep).await.unwrap();
@@ -25,7 +25,7 @@ async fn a_reset_makes_containers_and_volumes_anew_and_keeps_the_rest() {
     assert_eq!(after.surface, before.surface, "players find it where it was");
     assert_eq!(after.expires_at, before.expires_at, "a reset is no renewal");
     assert_eq!(after.started_at, before.started_at);
-    assert_eq!(flag(&rig, before.id).await, old_flag);
+    assert_eq!(flag(&rig, before.id), old_flag);
     let new_container = rig.engine.containers(Some(before.id)).await.unwrap();
     for old in &old_container {
         assert!(new_container.iter().all(|new| new.id != old.id), "{} is the old one", old.name);
@@ -38,7 +38,7 @@ async fn a_reset_makes_containers_and_volumes_anew_and_keeps_the_rest() {
 
     platform.reset(&red, &id, Answers::Renew).await.unwrap();
     ready(&daemon, before.id).await;
-    let new_flag = flag(&rig, before.id).await;
+    let new_flag = flag(&rig, before.id);
     assert_ne!(new_flag, old_flag);
     let answer = |text: &str| Answer::One(text.to_owned());
     let graded = platform.submit(&red, &id, "flag", answer(&old_flag)).await.unwrap();
