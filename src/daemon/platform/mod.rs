@@ -25,6 +25,7 @@ use crate::model::{
 use super::shared::Shared;
 
 pub use crate::contest::Answer;
+pub use crate::daemon::doubts::Doubt;
 pub use error::{Outcome, PlatformError};
 pub use verdicts::{Judged, Listening, Verdict};
 
