@@ -316,14 +316,12 @@ fn start_deadline(asked: Option<u64>, configured: u32) -> u32 {
 
 /// The command that removes what is left, as it can be typed here.
 fn clean_up(target: &Target, data_dir: Option<&Path>, engine: Option<&str>) -> String {
-    let mut command = format!("flagops play {} --clean", new::shown(&target.root, &target.inside));
-    if let Some(path) = data_dir {
-        command += &format!(" --data-dir {}", new::shown(Path::new(""), &path.to_string_lossy()));
-    }
-    if let Some(endpoint) = engine {
-        command += &format!(" --engine {endpoint}");
-    }
-    command
+    let challenge = new::shown(&target.root, &target.inside);
+    let data_dir = data_dir.map_or_else(String::new, |path| {
+        format!(" --data-dir {}", new::shown(Path::new(""), &path.to_string_lossy()))
+    });
+    let engine = engine.map_or_else(String::new, |endpoint| format!(" --engine {endpoint}"));
+    format!("flagops play {challenge} --clean{data_dir}{engine}")
 }
 
 /// Reads the files and says at once what would fail after a long build.
