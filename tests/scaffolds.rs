@@ -257,7 +257,7 @@ fn a_data_set_becomes_quizzes_and_bad_rows_are_named() {
         assert!(!made.stdout.contains("hidden"), "{made:?}");
         let made = made.json();
         assert_eq!(made["rows"], 25);
-        assert_eq!(made["bad"][0]["row"], 4, "{made}");
+        assert_eq!(made["bad"][0]["row"], 3, "{made}");
         assert_eq!(list(&made, "bad").len(), 1, "{made}");
         assert_eq!(made["challenges"][23], format!("{bucket}/{bucket}-0024"));
         // Once more nothing is written, unless it is asked for.
@@ -286,6 +286,42 @@ fn a_dry_run_writes_nothing() {
         flagops(root.path(), &[&arguments[..], &["--limit", "1", "--start-index", "41"]].concat());
     assert_eq!(some.code, Some(0), "{some:?}");
     assert!(root.path().join("repo/SECQA/SECQA-0041/metadata.yaml").is_file());
+}
+
+#[test]
+fn one_row_is_told_as_one_and_bad_rows_by_the_number_that_descriptions_give() {
+    let root = tempfile::tempdir().unwrap();
+    let header = "Question,A,B,C,D,Answer\n";
+    let import = |rows: &str| {
+        write(root.path(), "rows.csv", &format!("{header}{rows}"));
+        flagops(root.path(), &["import", "quiz", "secqa", "--source", "rows.csv", "--out", "repo"])
+    };
+    let one = import("Which?,a,b,c,d,B\n");
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert!(one.stdout.starts_with("1 row: 1 can be used"), "{one:?}");
+    assert!(one.stdout.contains("wrote SECQA/SECQA-0001\n"), "{one:?}");
+    let again = import("Which?,a,b,c,d,B\n");
+    assert!(again.stderr.contains("`SECQA/SECQA-0001` exists already"), "{again:?}");
+    let file = root.path().join("repo/SECQA/SECQA-0001/metadata.yaml");
+    assert!(fs::read_to_string(file).unwrap().contains("row0"));
+    let bad = import("Dup?,same,same,c,d,A\n,a,b,c,d,A\n");
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    assert!(bad.stdout.contains("  row0: options A and B are the same\n"), "{bad:?}");
+    assert!(bad.stdout.contains("  row1: `Question` is empty\n"), "{bad:?}");
+}
+
+#[test]
+fn choices_are_read_from_a_cell_of_a_table() {
+    let root = tempfile::tempdir().unwrap();
+    let rows = "question,choices,answer\nWhich?,\"['a', 'b', 'c', 'd']\",2\n\
+                Who?,\"[\"\"a\"\", \"\"b\"\", \"\"c\"\", \"\"d\"\"]\",3\n";
+    write(root.path(), "rows.csv", rows);
+    let arguments = ["import", "quiz", "mmlu_cs", "--source", "rows.csv", "--out", "repo"];
+    let made = flagops(root.path(), &arguments);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let file = root.path().join("repo/MMLU-CS/MMLU-CS-0001/metadata.yaml");
+    let metadata = fs::read_to_string(file).unwrap();
+    assert!(metadata.contains("C) c\n") && metadata.contains("answer: C\n"), "{metadata}");
 }
 
 #[test]
@@ -362,6 +398,35 @@ fn a_compose_folder_is_copied_and_what_it_may_not_do_is_explained() {
       - id: flag
         prompt: What is the flag?
     "#);
+}
+
+#[test]
+fn flags_and_secrets_of_a_compose_folder_are_named_and_never_shown() {
+    let root = tempfile::tempdir().unwrap();
+    old_folder(root.path());
+    write(root.path(), "old/.env", "FLAG=FLAG{real_one_123}\n");
+    write(root.path(), "old/shop/.env", "DEBUG=1\nDB_PASSWORD=hunter2\n");
+    write(root.path(), "old/shop/app.py", "import os\nflag = 'FLAG{real_one_123}'\n");
+    fs::create_dir(root.path().join("repo")).unwrap();
+    let made =
+        flagops(root.path(), &["import", "compose", "old", "--id", "WEB-007", "--out", "repo"]);
+    for said in [
+        "old/.env was left out: nothing reads it here",
+        "WEB/WEB-007/shop/.env:2 holds a value of `DB_PASSWORD`",
+        "WEB/WEB-007/shop/app.py:2 holds a literal flag",
+    ] {
+        assert!(made.stdout.contains(said), "{said}: {}", made.stdout);
+    }
+    assert!(!made.stdout.contains("real_one") && !made.stdout.contains("hunter2"), "{made:?}");
+    assert!(!root.path().join("repo/WEB/WEB-007/.env").exists());
+    assert!(root.path().join("old/.env").exists());
+    // In its place nothing is removed, so the file is named with its line.
+    fs::remove_dir_all(root.path().join("old/.git")).unwrap();
+    let made =
+        flagops(root.path(), &["import", "compose", "old", "--in-place", "--format", "json"]);
+    let made = made.json();
+    assert_eq!(made["secrets"][0], json!({"file": ".env", "line": 1, "what": "a literal flag"}));
+    assert!(root.path().join("old/.env").exists());
 }
 
 #[test]

@@ -310,6 +310,12 @@ fn report_collisions(found: &[Found], catalog: &mut Catalog) {
     }
 }
 
+/// The bytes of each literal flag in `text`: first, and one past the last. Placeholders such as
+/// `FLAG{...}` are none.
+pub fn literal_flags(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    audit::literal_flags(text)
+}
+
 /// Reads the one challenge in folder `path`, e.g. a version that is still live.
 ///
 /// # Errors

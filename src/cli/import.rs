@@ -8,6 +8,7 @@
 
 mod compose;
 mod quiz;
+mod residue;
 
 use clap::{Args, Subcommand};
 

@@ -360,17 +360,22 @@ fn prove_usable(job: &Job, name: &ServiceName, container: String) -> Work {
     let patience = job.time_left();
     let turn_around = job.turn_around.clone();
     let is_repair = !job.is_first_start();
-    let grace = service.stop_grace_millis;
+    let (id, grace) = (job.instance.id, service.stop_grace_millis);
     Box::pin(async move {
         let image = shared.engine.image(&service.image).await?;
         let health = image.and_then(|image| image.health);
         let target = ProbeTarget::new(&container, &service, health.as_ref());
+        let tell = |n: u32, check: &FailedCheck| shared.doubts.note(id, &name, n, check);
+        let engine = shared.engine.as_ref();
         let outcome = tokio::select! {
-            outcome = probe::wait_usable(shared.engine.as_ref(), &target, patience) => outcome,
+            outcome = probe::wait_usable_telling(engine, &target, patience, tell) => outcome,
             () = turn_around.cancelled() => return Err(Fault::Again),
         };
         match outcome {
-            Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Usable }),
+            Ok(()) => {
+                shared.doubts.clear(id, &name);
+                Ok(Effect::Service { name, container, state: ServiceState::Usable })
+            }
             Err(failure) => after_probe(&shared, name, container, failure, is_repair, grace).await,
         }
     })
@@ -413,6 +418,9 @@ fn for_owner(failure: &ProbeFailure) -> String {
     match failure {
         ProbeFailure::Unusable { check: FailedCheck::Command { code, .. }, .. } => {
             format!("its health command ends with code {code}")
+        }
+        ProbeFailure::Unusable { check: FailedCheck::CannotRun { code, .. }, .. } => {
+            format!("its health command cannot be run (code {code})")
         }
         other => other.to_string(),
     }
@@ -468,9 +476,16 @@ fn hopeless_or(error: EngineError, name: &ServiceName) -> Fault {
     }
 }
 
-/// The ends of the output of containers that are not usable, for operators.
+/// What probes of services that are not usable said last, and the ends of the output of their
+/// containers, for operators.
 pub(crate) async fn last_words(job: &Job, observed: &Observed) -> String {
     let mut text = String::new();
+    for (name, doubt) in job.shared.doubts.of(job.instance.id) {
+        text.push_str("\nlast probe of `");
+        text.push_str(name.as_str());
+        text.push_str("`: ");
+        text.push_str(&masked(job, doubt.check.to_string()));
+    }
     for (name, seen) in &observed.services {
         if seen.state == ServiceState::Usable {
             continue;
@@ -489,13 +504,19 @@ pub(crate) async fn last_words(job: &Job, observed: &Observed) -> String {
 /// The end of the output of one container, with the instance's answers masked; empty when it said
 /// nothing or cannot be asked.
 pub(crate) async fn last_words_of(job: &Job, container: &str) -> String {
-    let Ok(mut output) = job.shared.engine.logs(container, 20).await else {
+    let Ok(output) = job.shared.engine.logs(container, 20).await else {
         return String::new();
     };
-    for answer in job.answers().values() {
-        let body = answer.strip_prefix("FLAG{").and_then(|it| it.strip_suffix('}'));
-        output = output.replace(body.unwrap_or(answer), "[answer]");
-    }
+    let output = masked(job, output);
     let n_extra = output.chars().count().saturating_sub(LAST_WORDS_CHARS);
     output.chars().skip(n_extra).collect::<String>().trim().to_owned()
+}
+
+/// `text` of a container without the instance's answers.
+fn masked(job: &Job, mut text: String) -> String {
+    for answer in job.answers().values() {
+        let body = answer.strip_prefix("FLAG{").and_then(|it| it.strip_suffix('}'));
+        text = text.replace(body.unwrap_or(answer), "[answer]");
+    }
+    text
 }

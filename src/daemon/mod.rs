@@ -11,6 +11,7 @@
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
 mod builds;
+mod doubts;
 mod executor;
 mod gauges;
 mod gc;

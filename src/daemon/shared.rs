@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use super::doubts::Doubts;
 use super::platform::LiveSet;
 use super::queue::Queue;
 use super::steady::Steady;
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     /// What instances that are on their way wait for, in words for their owner.
     obstacles: Mutex<BTreeMap<InstanceId, &'static str>>,
+    /// What their probes said last, for operators.
+    pub(crate) doubts: Doubts,
     /// Versions that are live no more but that running instances were started from.
     pub(crate) pinned: Mutex<BTreeMap<(ChallengeId, TreeId), Arc<Challenge>>>,
 }
@@ -155,7 +158,10 @@ impl Shared {
         let mut obstacles = self.obstacles.lock().unwrap_or_else(PoisonError::into_inner);
         match words {
             Some(words) => obstacles.insert(id, words),
-            None => obstacles.remove(&id),
+            None => {
+                self.doubts.forget(id);
+                obstacles.remove(&id)
+            }
         };
     }
 
@@ -218,6 +224,7 @@ impl Shared {
             is_engine_ready: AtomicBool::new(false),
             started_at,
             obstacles: Mutex::default(),
+            doubts: Doubts::default(),
             pinned: Mutex::default(),
         }
     }

@@ -122,6 +122,14 @@ pub enum FailedCheck {
         /// The end of its output on one line, cut; hostile text.
         output: String,
     },
+    /// The health command could not be started at all: it is not there, or no program.
+    #[error("the health command cannot be run: {reason}")]
+    CannotRun {
+        /// Exit code, 126 or 127 as shells have it.
+        code: i64,
+        /// The engine's or the shell's words on one line, cut; hostile text.
+        reason: String,
+    },
     /// The health command did not end.
     #[error("the health command did not end within {} ms", .timeout.as_millis())]
     CommandTimedOut {
@@ -140,16 +148,32 @@ pub async fn wait_usable(
     target: &ProbeTarget,
     deadline: Duration,
 ) -> Result<(), ProbeFailure> {
+    wait_usable_telling(engine, target, deadline, |_, _| ()).await
+}
+
+/// As [`wait_usable`], and gives each failed probe with its number, from 1, to `tell`.
+///
+/// # Errors
+/// As [`wait_usable`].
+pub async fn wait_usable_telling(
+    engine: &dyn Engine,
+    target: &ProbeTarget,
+    deadline: Duration,
+    mut tell: impl FnMut(u32, &FailedCheck),
+) -> Result<(), ProbeFailure> {
     let began = Instant::now();
+    let mut n_probes = 0;
     let mut pauses = PAUSES_MILLIS.into_iter();
     let mut probe = Probe { engine, target, addresses: Vec::new(), looked_at: None };
     let mut last = FailedCheck::NotRunning { state: "not started".to_owned() };
     let mut silence = None;
     loop {
         let left = deadline.saturating_sub(began.elapsed());
+        n_probes += 1;
         match tokio::time::timeout(left, probe.attempt()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(ProbeFailure::Unusable { check, .. })) => {
+                tell(n_probes, &check);
                 last = check;
                 silence = None;
             }
@@ -252,10 +276,7 @@ impl Probe<'_> {
         let timeout = self.target.timeout;
         match self.engine.exec(&self.target.container, test, timeout).await {
             Ok(outcome) if outcome.code == 0 => Ok(()),
-            Ok(outcome) => Err(failed(FailedCheck::Command {
-                code: outcome.code,
-                output: shown(&outcome.output),
-            })),
+            Ok(outcome) => Err(failed(command_failed(outcome.code, &outcome.output))),
             Err(EngineError::TimedOut { .. }) => {
                 Err(failed(FailedCheck::CommandTimedOut { timeout }))
             }
@@ -273,6 +294,21 @@ impl Probe<'_> {
 /// A failed check of one attempt; the time is filled in by whoever counts it.
 fn failed(check: FailedCheck) -> ProbeFailure {
     ProbeFailure::Unusable { check, waited: Duration::ZERO }
+}
+
+/// What a health command that ended with `code` says.
+fn command_failed(code: i64, output: &str) -> FailedCheck {
+    let output = shown(output);
+    if !matches!(code, 126 | 127) {
+        return FailedCheck::Command { code, output };
+    }
+    // `OCI runtime exec failed: … unable to start container process: exec: "nc": not found: unknown`
+    let reason = match output.rsplit_once("exec: \"") {
+        Some((_, rest)) => format!("exec \"{}", rest.trim_end_matches(": unknown")),
+        None if output.is_empty() => format!("it ends with {code}"),
+        None => output,
+    };
+    FailedCheck::CannotRun { code, reason }
 }
 
 /// The end of hostile text on one line.

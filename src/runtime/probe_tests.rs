@@ -86,6 +86,33 @@ async fn the_check_that_failed_last_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_failed_probe_is_told_with_its_number() {
+    let rig = rig(|_| ()).await;
+    rig.engine.start(&rig.target.container).await.unwrap();
+    rig.engine.script_exec("web", [outcome(1, "a"), outcome(1, "b"), outcome(0, "")]);
+    let mut told = Vec::new();
+    let tell = |n: u32, check: &FailedCheck| told.push(format!("{n}: {check}"));
+    let deadline = Duration::from_secs(10);
+    wait_usable_telling(&rig.engine, &rig.target, deadline, tell).await.unwrap();
+    let ended = |n: u32, said: &str| format!("{n}: the health command ended with 1: {said}");
+    assert_eq!(told, [ended(1, "a"), ended(2, "b")]);
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_told_from_one_that_fails() {
+    let missing = "OCI runtime exec failed: exec failed: unable to start container process: \
+                   exec: \"nc\": executable file not found in $PATH: unknown\r\n";
+    for (code, output, told) in [
+        (126, missing, "cannot be run: exec \"nc\": executable file not found in $PATH"),
+        (127, "/bin/sh: nc: not found\n", "cannot be run: /bin/sh: nc: not found"),
+        (127, "", "cannot be run: it ends with 127"),
+        (1, "exec: \"x\"", "ended with 1: exec: \"x\""),
+    ] {
+        assert_eq!(command_failed(code, output).to_string(), format!("the health command {told}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exit_is_said_at_once_and_how() {
     let rig = rig(|_| ()).await;
     rig.engine.start(&rig.target.container).await.unwrap();

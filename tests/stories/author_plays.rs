@@ -243,6 +243,104 @@ async fn a_build_that_fails_shows_its_last_lines() {
 }
 
 #[tokio::test]
+async fn a_service_that_dies_at_its_start_is_shown_with_its_last_words() {
+    let stage = Stage::set().await;
+    let dying = "FROM busybox:latest
+CMD [\"sh\", \"-c\", \"cat /answers/flag; echo; echo ANSWER_FALG: parameter not set; exit 2\"]
+";
+    let compose = "services:
+  web:
+    build: services/web
+    x-answers: [flag]
+    depends_on: {job: {condition: service_completed_successfully}}
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
+  job:
+    build: services/job
+    x-answers: [flag]
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
+";
+    let challenge =
+        challenge("one").with("services/job/Dockerfile", dying).with("docker-compose.yml", compose);
+    let player = Player::new(&stage, folder(&stage, &[challenge]));
+    let failed = player.play(&["WEB-001", "--once"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    for said in [
+        "service `job` exited with code 2",
+        "last output of `job`:\n",
+        "ANSWER_FALG: parameter not set",
+        "next: mend the service",
+    ] {
+        assert!(failed.stderr.contains(said), "{said}: {failed:?}");
+    }
+    assert!(!failed.stderr.contains("FLAG{0") && failed.stderr.contains("[answer]"), "{failed:?}");
+    player.nothing_left();
+}
+
+#[tokio::test]
+async fn a_health_check_that_cannot_be_run_is_told_at_once_and_ends_the_play() {
+    let stage = Stage::set().await;
+    let good = challenge("one");
+    let compose = good.files["docker-compose.yml"].replace("\"wget\"", "\"no-such-program\"");
+    let good = good.with("docker-compose.yml", compose);
+    let player = Player::new(&stage, folder(&stage, &[good]));
+    let failed = player.play(&["WEB-001", "--once", "--timeout", "20"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let reason = "the health command cannot be run: exec \"no-such-program\": \
+                  executable file not found in $PATH";
+    for said in [
+        &format!("web is not healthy yet: {reason} (probe "),
+        "probing for 15 s of at most 20 s: web is not healthy yet",
+        &format!("last probe of `web`: {reason}"),
+        "`--timeout SECONDS` gives it longer",
+    ] {
+        assert!(failed.stderr.contains(said), "{said}: {failed:?}");
+    }
+    assert_eq!(failed.stderr.matches("(probe ").count(), 1, "{failed:?}");
+    player.nothing_left();
+}
+
+#[tokio::test]
+async fn two_signals_close_together_are_one() {
+    let stage = Stage::set().await;
+    let player = Player::new(&stage, folder(&stage, &[challenge("one")]));
+    let mut playing = player.begin(&["WEB-001"]);
+    playing.says("web | hello", 1).await;
+    let both = format!("kill -INT {0}; sleep 0.02; kill -INT {0}", playing.child.id());
+    assert!(Command::new("sh").args(["-c", &both]).status().is_ok_and(|it| it.success()));
+    assert_eq!(playing.ended().await, Some(0), "{}", playing.log());
+    player.nothing_left();
+}
+
+#[tokio::test]
+async fn what_a_killed_play_left_is_removed_without_a_start() {
+    let stage = Stage::set().await;
+    let player = Player::new(&stage, folder(&stage, &[challenge("one")]));
+    let unplayed = player.play(&["WEB-001", "--clean"]);
+    assert!(unplayed.stdout.contains("no play of WEB-001 left anything"), "{unplayed:?}");
+    let mut playing = player.begin(&["WEB-001", "--show-answers"]);
+    playing.says("web | FLAG{", 1).await;
+    // Nothing that runs, in a container or out of it, has the answer among its arguments.
+    let log = playing.log();
+    let (_, rest) = log.split_once("web | FLAG{").expect("it was said");
+    let answer = rest.split('}').next().expect("it has an end").to_owned();
+    assert!(answer.len() >= 16, "{log}");
+    for process in fs::read_dir("/proc").expect("there are processes").flatten() {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&arguments).contains(&answer), "{process:?}");
+    }
+    let during = player.play(&["WEB-001", "--clean"]);
+    assert_eq!(during.code, Some(1), "{during:?}");
+    playing.signal("-KILL");
+    assert_eq!(playing.ended().await, None);
+    assert_eq!(player.left().containers.len(), 1);
+    let cleaned = player.play(&["WEB-001", "--clean", "--format", "json"]);
+    assert_eq!(cleaned.code, Some(0), "{cleaned:?}");
+    let document: Value = serde_json::from_str(&cleaned.stdout).expect("one JSON document");
+    assert_eq!(document["removed"], 3, "a container, a network, an image: {document}");
+    player.nothing_left();
+}
+
+#[tokio::test]
 async fn an_interrupted_play_leaves_nothing() {
     let stage = Stage::set().await;
     let player = Player::new(&stage, folder(&stage, &[Challenge::web_and_db("WEB-001", "one")]));
@@ -342,6 +440,8 @@ run_exploit(Exploit)
     let told = player.play(&["QUIZ-001"]);
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.stderr.contains("QUIZ-001 is a quiz: there is nothing to start"), "{told:?}");
+    assert!(told.stderr.contains("`flagops check MISC/QUIZ-001` judges"), "{told:?}");
+    assert!(told.stderr.contains("`--solve` grades"), "{told:?}");
     let solved = player.play(&["QUIZ-001", "--solve"]);
     assert_eq!(solved.code, Some(0), "{solved:?}");
     write(&root.join("MISC/QUIZ-001/solution/exploit.py"), &solution.replace("PLACE", "'closed'"));
@@ -376,9 +476,9 @@ time.sleep(600)
     player.nothing_left();
 
     fs::remove_file(root.join("pid")).expect("it was written");
-    let late = player.play(&["WEB-001", "--solve", "--timeout", "1"]);
+    let late = player.play(&["WEB-001", "--solve", "--timeout", "20"]);
     assert_eq!(late.code, Some(1), "{late:?}");
-    assert!(late.stdout.contains("not solved: it did not end within 1 s"), "{late:?}");
+    assert!(late.stdout.contains("not solved: it did not end within 20 s"), "{late:?}");
     player.nothing_left();
 }
 
@@ -436,6 +536,7 @@ async fn what_is_not_out_yet_can_be_played_and_a_gateway_cannot() {
     deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
 ";
     let network = network.with("metadata.yaml", metadata).with("docker-compose.yml", compose);
+    let lab = network.folder.clone();
     let player = Player::new(&stage, folder(&stage, &[hidden, network]));
     let played = player.play(&["WEB-001", "--once"]);
     assert_eq!(played.code, Some(0), "{played:?}");
@@ -443,4 +544,5 @@ async fn what_is_not_out_yet_can_be_played_and_a_gateway_cannot() {
     let refused = player.play(&["LAB-001", "--once"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("through a VPN gateway"), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("`flagops check {lab}` judges")), "{refused:?}");
 }

@@ -301,7 +301,7 @@ fn flags_in(bytes: &[u8], text: Option<&str>) -> Vec<(usize, usize)> {
 }
 
 /// The literal flags in `text` that are no picture of one, as `FLAG{...}` is.
-fn real_flags(text: &str) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn real_flags(text: &str) -> impl Iterator<Item = (usize, usize)> {
     literal_flags(text).filter(|(start, end)| {
         let body = &text["FLAG{".len() + start..end - 1];
         let is_picture =

@@ -151,6 +151,11 @@ fn lossy(bytes: Vec<u8>) -> Rc<str> {
     }
 }
 
+/// The literal flags in `text`, and where they end; placeholders and pictures are none.
+pub(super) fn literal_flags(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    leak::real_flags(text)
+}
+
 /// Runs every family.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! # Invariants
 //! * Services are never edited, and no answer is made up.
 //! * The folder that is imported stays as it is, unless `--in-place` is given.
+//! * What was not copied is told, and so is every line that holds a flag or a secret.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::residue::{self, Residue};
 use crate::catalog::{self, Finding, Policy, Severity};
 use crate::cli::failure::{Ending, Failure};
 use crate::cli::new::files::{Overwrite, Staged, could_not};
@@ -26,6 +28,10 @@ use crate::model::{Category, ChallengeId, Difficulty};
 
 const COMPOSE: &str = "docker-compose.yml";
 const METADATA: &str = "metadata.yaml";
+/// Variables for `docker compose`, which nothing here reads.
+const VARIABLES: &str = ".env";
+/// Lines with flags and secrets that people are shown; JSON has all of them.
+const MAX_SHOWN: usize = 20;
 /// Names of compose files; the first is the one that is read.
 const NAMES: &[&str] = &[COMPOSE, "compose.yaml", "compose.yml", "docker-compose.yaml"];
 
@@ -118,7 +124,8 @@ pub(super) fn run(global: &Global, args: &ComposeArgs) -> Result<Ending, Failure
         None => in_place(args, &folder, &id)?,
     };
     let findings = imported.check()?;
-    imported.show(&findings, global.format())?;
+    let residue = imported.residue()?;
+    imported.show(&findings, &residue, global.format())?;
     let has_errors = findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if has_errors { Ending::Findings } else { Ending::Fine })
 }
@@ -205,6 +212,7 @@ fn copy(
     let staged = Staged::begin(&root)?;
     let mut left_out = Vec::new();
     copy_folder(&folder.path, &staged.folder(), &mut left_out)?;
+    leave_variables(&folder.path, &staged.folder(), &mut left_out)?;
     rename(&staged.folder(), folder.compose)?;
     let files = new::Files::from([(METADATA.to_owned(), metadata(args, folder).into_bytes())]);
     staged.write(&files)?;
@@ -260,7 +268,24 @@ fn copy_folder(from: &Path, to: &Path, left_out: &mut Vec<String>) -> Result<(),
     Ok(())
 }
 
+/// Takes the variables of `docker compose` out of the copy: no file of a challenge may name them, and
+/// they mostly hold what must not be in a repository.
+fn leave_variables(from: &Path, to: &Path, left_out: &mut Vec<String>) -> Result<(), Failure> {
+    let copy = to.join(VARIABLES);
+    if copy.symlink_metadata().is_ok_and(|it| !it.is_dir()) {
+        fs::remove_file(&copy).map_err(|error| could_not("remove", &copy, &error))?;
+        left_out.push(from.join(VARIABLES).display().to_string());
+    }
+    Ok(())
+}
+
 impl Imported {
+    /// The lines that should not be in a repository.
+    fn residue(&self) -> Result<Vec<Residue>, Failure> {
+        let folder = self.root.join(&self.path);
+        residue::find(&folder).map_err(|error| could_not("read", &folder, &error))
+    }
+
     /// What the check says about the challenge.
     fn check(&self) -> Result<Vec<Finding>, Failure> {
         let failed = |error: crate::model::TreeError| {
@@ -271,7 +296,12 @@ impl Imported {
         Ok(folder.findings)
     }
 
-    fn show(&self, findings: &[Finding], format: Format) -> Result<(), Failure> {
+    fn show(
+        &self,
+        findings: &[Finding],
+        residue: &[Residue],
+        format: Format,
+    ) -> Result<(), Failure> {
         let folder = new::shown(&self.root, &self.path);
         let next = [
             format!("flagops check {folder}"),
@@ -282,17 +312,31 @@ impl Imported {
             Format::Json => output::print_json(&json!({
                 "path": self.path,
                 "left_out": self.left_out,
+                "secrets": residue,
                 "issues": findings,
                 "next": next,
             })),
-            Format::Table => output::print(&self.text(findings, &next)),
+            Format::Table => output::print(&self.text(findings, residue, &next)),
         }
     }
 
-    fn text(&self, findings: &[Finding], next: &[String]) -> String {
+    fn text(&self, findings: &[Finding], residue: &[Residue], next: &[String]) -> String {
         let mut lines = vec![format!("made {}", output::clean(&self.path))];
         let left_out = self.left_out.iter().map(|path| output::clean(path));
-        lines.extend(left_out.map(|path| format!("  {path} was left out")));
+        lines.extend(left_out.map(|path| match path.ends_with("/.env") {
+            true => format!(
+                "  {path} was left out: nothing reads it here; write its values under `environment`"
+            ),
+            false => format!("  {path} was left out"),
+        }));
+        lines.extend(residue.iter().take(MAX_SHOWN).map(|it| {
+            let file = output::clean(&format!("{}/{}", self.path, it.file));
+            format!("  {file}:{} holds {}: take it out before you commit", it.line, it.what)
+        }));
+        if residue.len() > MAX_SHOWN {
+            let n_more = residue.len() - MAX_SHOWN;
+            lines.push(format!("  and {n_more} more such lines; `--format json` has all"));
+        }
         lines.extend(findings.iter().map(|finding| output::clean(&finding.to_string())));
         lines.push(ANSWERS.to_owned());
         lines.push("next:".to_owned());

@@ -2,9 +2,11 @@
 //!
 //! # Invariants
 //! * What is written has no error: it is checked in memory first.
-//! * A row that cannot be used is named with its number and the reason, never with its content.
+//! * A row that cannot be used is named with its number and the reason, never with its content. The
+//!   number is the one that descriptions give as the source: it counts from 0, as the data sets do.
 
 mod item;
+mod lists;
 mod rows;
 
 use std::fs::{self, File};
@@ -31,7 +33,8 @@ const MAX_SHOWN: usize = 20;
 /// Make a quiz of each row of a public data set
 ///
 /// Reads a file that you fetched (JSON, JSON lines, CSV, TSV) and writes one challenge per row:
-/// nothing runs, the answer is graded. Rows that cannot be used are named, counted from 1.
+/// nothing runs, the answer is graded. Rows that cannot be used are named as the descriptions name the
+/// others: row0 is the first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -86,7 +89,7 @@ struct Quiz {
 struct Harvest {
     n_rows: usize,
     quizzes: Vec<Quiz>,
-    /// Rows that cannot be used, counted from 1, and why.
+    /// Rows that cannot be used, counted from 0, and why.
     bad: Vec<(usize, String)>,
 }
 
@@ -151,7 +154,7 @@ fn harvest(args: &QuizArgs, rows: Vec<rows::Row>, shelves: &Shelves) -> Result<H
         let item = match row.and_then(|row| Item::read(args.set, &row)) {
             Ok(item) => item,
             Err(reason) => {
-                harvest.bad.push((at + 1, reason));
+                harvest.bad.push((at, reason));
                 continue;
             }
         };
@@ -159,7 +162,7 @@ fn harvest(args: &QuizArgs, rows: Vec<rows::Row>, shelves: &Shelves) -> Result<H
         let metadata = item.metadata(args.set, &id, at, difficulty);
         let files = Files::from([("metadata.yaml".to_owned(), metadata.into_bytes())]);
         match fault(&place, &files)? {
-            Some(reason) => harvest.bad.push((at + 1, reason)),
+            Some(reason) => harvest.bad.push((at, reason)),
             None => harvest.quizzes.push(Quiz { place, files }),
         }
     }
@@ -186,11 +189,12 @@ fn refuse_existing(args: &QuizArgs, quizzes: &[Quiz]) -> Result<(), Failure> {
         .collect();
     let Some(first) = taken.first() else { return Ok(()) };
     let others = match taken.len() - 1 {
-        0 => String::new(),
-        n => format!(" and {n} others"),
+        0 => " exists".to_owned(),
+        1 => " and 1 other exist".to_owned(),
+        n => format!(" and {n} others exist"),
     };
     let next = "use `--force` to replace them, or `--start-index` to add to them";
-    Err(Failure::usage(format!("`{first}`{others} exist already; nothing was written"), next))
+    Err(Failure::usage(format!("`{first}`{others} already; nothing was written"), next))
 }
 
 fn write(args: &QuizArgs, quizzes: &[Quiz]) -> Result<(), Failure> {
@@ -219,15 +223,19 @@ impl Harvest {
 
     fn text(&self, args: &QuizArgs) -> String {
         let (n_good, n_bad) = (self.quizzes.len(), self.bad.len());
-        let mut lines = vec![format!("{} rows: {n_good} can be used, {n_bad} cannot", self.n_rows)];
+        let s = if self.n_rows == 1 { "" } else { "s" };
+        let mut lines =
+            vec![format!("{} row{s}: {n_good} can be used, {n_bad} cannot", self.n_rows)];
         let bad = self.bad.iter().take(MAX_SHOWN);
-        lines.extend(bad.map(|(row, reason)| format!("  row {row}: {}", output::clean(reason))));
+        lines.extend(bad.map(|(row, reason)| format!("  row{row}: {}", output::clean(reason))));
         if n_bad > MAX_SHOWN {
             lines.push(format!("  and {} more; `--format json` has all", n_bad - MAX_SHOWN));
         }
         if let (Some(first), Some(last)) = (self.quizzes.first(), self.quizzes.last()) {
             let verb = if args.dry_run { "would write" } else { "wrote" };
-            lines.push(format!("{verb} {} to {}", first.place.path(), last.place.path()));
+            let (first, last) = (first.place.path(), last.place.path());
+            let to = if first == last { String::new() } else { format!(" to {last}") };
+            lines.push(format!("{verb} {first}{to}"));
             if !args.dry_run {
                 let bucket = new::shown(&args.out, args.set.bucket());
                 lines.push(format!("next:\n  flagops check {bucket}"));

@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::daemon::platform::{PlatformError, StartRequest};
 use crate::daemon::{Daemon, Platform};
 use crate::model::{
-    Build, BuildKey, BuildState, Caller, Instance, InstancePhase, InstanceStatus, QuestionMode,
-    Role, StopReason,
+    Build, BuildKey, BuildState, Caller, Challenge, ConditionType, Instance, InstancePhase,
+    InstanceStatus, QuestionMode, Role, Scope, StopReason,
 };
 use crate::release::identity::build_units;
 use crate::render::answers::{AnswerKey, mint};
@@ -30,7 +30,8 @@ use super::super::output;
 use super::clock::PlayClock;
 use super::private::Private;
 use super::reading::Version;
-use super::show::Progress;
+use super::show::{Answers, Mask, Progress};
+use super::vigil::Vigil;
 
 /// How often builds and instances are looked at while somebody waits.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -46,6 +47,7 @@ pub(super) struct House {
     pub(super) engine: Arc<dyn Engine>,
     key: AnswerKey,
     clock: PlayClock,
+    start_deadline: Duration,
     player: Caller,
     operator: Caller,
     /// Images of the version that runs: they make the next play quick.
@@ -74,6 +76,7 @@ impl House {
             wiring::private_engine(&config, &data).map_err(|error| start_failed(&error))?;
         engine.info().await.map_err(|error| start_failed(&error))?;
         sweep(engine.as_ref()).await?;
+        let start_deadline = Duration::from_secs(config.limits.start_deadline_secs.into());
         let clock = PlayClock::default();
         let started = wiring::start_private(config, data, engine, Arc::new(clock.clone())).await;
         let wiring::Private { daemon, engine } = started.map_err(|error| start_failed(&error))?;
@@ -87,6 +90,7 @@ impl House {
             engine,
             key,
             clock,
+            start_deadline,
             player: Caller { role: Role::Player { team }, token_id: "play".to_owned() },
             operator: Caller { role: Role::Admin, token_id: "play".to_owned() },
             wanted: BTreeSet::new(),
@@ -97,6 +101,7 @@ impl House {
     pub(super) async fn start(
         &mut self,
         version: Version,
+        shown: Answers,
         progress: &mut Progress,
     ) -> Result<Running, Failure> {
         let begin = Instant::now();
@@ -110,7 +115,8 @@ impl House {
         };
         let asked = Instant::now();
         let started = self.platform.start(&self.player, request).await.map_err(refused)?;
-        let instance = self.wait_ready(&started, progress).await?;
+        let mask = Mask::new(shown, &self.answers_of(&version.challenge, &started));
+        let instance = self.wait_ready(&started, &mask, progress).await?;
         self.wanted = build_units(&version.challenge).into_iter().map(|unit| unit.key).collect();
         Ok(Running { version, instance, built_after, ready_after: asked.elapsed() })
     }
@@ -155,9 +161,12 @@ impl House {
     async fn wait_ready(
         &self,
         instance: &Instance,
+        mask: &Mask,
         progress: &mut Progress,
     ) -> Result<Instance, Failure> {
         let id = instance.id.to_string();
+        let begin = Instant::now();
+        let mut vigil = Vigil::new(self.start_deadline);
         loop {
             let seen = self.platform.instance(&self.player, &id).await.map_err(refused)?;
             match seen.status() {
@@ -166,12 +175,11 @@ impl House {
                 // The error waits until everything is taken down: then the logs are in it.
                 InstanceStatus::Error if seen.phase != InstancePhase::Failed => (),
                 InstanceStatus::Error | InstanceStatus::Stopped => {
-                    let why = seen.error.unwrap_or_else(|| "it was stopped".to_owned());
+                    let why = mask.apply(&self.why_failed(&seen).await);
                     self.stop(&id).await;
-                    return Err(Failure::failed(
-                        format!("the instance did not start: {}", output::clean_block(&why)),
-                        "mend the service, then play again",
-                    ));
+                    // The last probe is not begun when it could not end in time.
+                    let is_late = begin.elapsed() + Duration::from_secs(1) >= self.start_deadline;
+                    return Err(start_failed(&why, is_late.then_some(self.start_deadline)));
                 }
             }
             let phase = seen.phase.as_str();
@@ -179,8 +187,24 @@ impl House {
                 Some(obstacle) => format!("{phase}: {obstacle}"),
                 None => phase.to_owned(),
             });
+            let doubts = self.platform.doubts(&self.operator, instance.id);
+            for line in vigil.look(begin.elapsed(), phase, &doubts) {
+                progress.tell(&mask.apply(&line));
+            }
             tokio::time::sleep(POLL_EVERY).await;
         }
+    }
+
+    /// Why `instance` failed, with what its probes and containers said last: its author may read
+    /// what the condition says to operators.
+    async fn why_failed(&self, instance: &Instance) -> String {
+        let why = instance.error.clone().unwrap_or_else(|| "it was stopped".to_owned());
+        let conditions = self.platform.conditions().await.unwrap_or_default();
+        let scope = Scope::Instance(instance.id);
+        let is_about_it =
+            |kind, scope_of: &Scope| kind == ConditionType::Healthy && *scope_of == scope;
+        let told = conditions.into_iter().find(|it| is_about_it(it.kind, &it.scope));
+        told.map(|it| it.message).filter(|message| message.starts_with(&why)).unwrap_or(why)
     }
 
     /// Asks for the end of an instance. What cannot be stopped now is removed by [`House::close`].
@@ -213,7 +237,11 @@ impl House {
 
     /// The minted answers of `running` by question. Secret.
     pub(super) fn answers(&self, running: &Running) -> Vec<(String, String)> {
-        let questions = &running.version.challenge.metadata.questions;
+        self.answers_of(&running.version.challenge, &running.instance)
+    }
+
+    fn answers_of(&self, challenge: &Challenge, row: &Instance) -> Vec<(String, String)> {
+        let questions = &challenge.metadata.questions;
         let minted = questions.iter().filter_map(|question| {
             let format = match question.mode {
                 QuestionMode::Dynamic { format } => format,
@@ -221,7 +249,6 @@ impl House {
                 | QuestionMode::SingleSelect { .. }
                 | QuestionMode::MultiSelect { .. } => return None,
             };
-            let row = &running.instance;
             let answer = mint(&self.key, row.id, row.answer_epoch, &question.id, format);
             Some((question.id.to_string(), answer))
         });
@@ -274,6 +301,21 @@ fn build_failed(build: &Build) -> Failure {
     )
 }
 
+/// Why it did not start; `late` is its deadline when that is over.
+fn start_failed(why: &str, late: Option<Duration>) -> Failure {
+    let why = output::clean_block(why);
+    // What was printed last stands apart from what to do.
+    let end = if why.contains('\n') { "\n" } else { "" };
+    let next = match late {
+        Some(late) => format!(
+            "mend the service or its health check; a start may take {} s, `--timeout SECONDS` gives it longer",
+            late.as_secs()
+        ),
+        None => "mend the service, then play again".to_owned(),
+    };
+    Failure::failed(format!("the instance did not start: {why}{end}"), next)
+}
+
 fn refused(error: PlatformError) -> Failure {
     let next = match &error {
         PlatformError::Capacity { .. } => "raise the limits in flagops.toml",
@@ -282,20 +324,38 @@ fn refused(error: PlatformError) -> Failure {
     Failure::failed(Chain(&error).to_string(), next)
 }
 
-/// Removes every container, volume and network of ours and looks again until nothing is left.
-async fn sweep(engine: &dyn Engine) -> Result<(), Failure> {
+/// Removes what earlier plays left in the engine, images too; how many objects there were.
+pub(super) async fn clear(config: &Config, data: &DataDir) -> Result<usize, Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        Failure::failed(Chain(error).to_string(), "`flagops doctor` checks what a play needs")
+    };
+    let engine = wiring::private_engine(config, data).map_err(|error| failed(&error))?;
+    engine.info().await.map_err(|error| failed(&error))?;
+    let n_objects = sweep(engine.as_ref()).await?;
+    let n_images = engine.images().await.map_err(|error| failed(&error))?.len();
+    prune_images(engine.as_ref(), &BTreeSet::new()).await;
+    Ok(n_objects + n_images)
+}
+
+/// Removes every container, volume and network of ours and looks again until nothing is left; how
+/// many there were.
+async fn sweep(engine: &dyn Engine) -> Result<usize, Failure> {
     let begin = Instant::now();
+    let mut n_removed = 0;
     loop {
         let error = match sweep_once(engine).await {
-            Ok(0) => return Ok(()),
-            Ok(_) if begin.elapsed() < SWEEP_PATIENCE => continue,
+            Ok(0) => return Ok(n_removed),
+            Ok(n) if begin.elapsed() < SWEEP_PATIENCE => {
+                n_removed += n;
+                continue;
+            }
             Ok(n) => format!("{n} objects come back again and again"),
             Err(error) => Chain(&error).to_string(),
         };
         if begin.elapsed() >= SWEEP_PATIENCE {
             return Err(Failure::failed(
                 format!("not everything of this play could be removed: {error}"),
-                "play this challenge again: the next play removes what is left",
+                "`flagops play CHALLENGE --clean` removes what is left; so does the next play",
             ));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -359,6 +419,22 @@ mod tests {
             @"building web: Step 2/2 : RUN \u{fffd}[31mmake"
         );
         assert_eq!(describe(&[build(BuildState::Unbuilt, "")]), "waiting for the images");
+    }
+
+    #[test]
+    fn a_failed_start_shows_what_was_said_last_and_what_to_do() {
+        let why = "service `rotator` exited with code 2\nlast output of `rotator`:\n/r.sh: 4: no";
+        insta::assert_snapshot!(start_failed(why, None), @r"
+        error: the instance did not start: service `rotator` exited with code 2
+        last output of `rotator`:
+        /r.sh: 4: no
+
+         next: mend the service, then play again
+        ");
+        insta::assert_snapshot!(start_failed("too late", Some(Duration::from_secs(120))), @r"
+        error: the instance did not start: too late
+         next: mend the service or its health check; a start may take 120 s, `--timeout SECONDS` gives it longer
+        ");
     }
 
     #[test]

@@ -22,11 +22,12 @@ mod show;
 mod stream;
 mod target;
 mod verdict;
+mod vigil;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -40,6 +41,7 @@ use crate::store::DataDir;
 use crate::telemetry::{self, Chain};
 
 use super::failure::{Ending, Failure};
+use super::new;
 use super::output::{self, Format};
 use super::serve::Signals;
 use super::settings::Global;
@@ -51,6 +53,14 @@ use session::Session;
 use show::Answers;
 use target::Target;
 use watch::Watch;
+
+/// How long a start may take, unless `--timeout` or the configuration says something else: nobody
+/// looks at a terminal for as long as a server may try.
+const START_SECS: u64 = 120;
+/// How long an exploit may take, unless `--timeout` says something else.
+const EXPLOIT_SECS: u64 = 300;
+/// A signal so soon after another is an echo of it: `timeout` and terminals send it to the group, too.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// Play one challenge as it is on disk
 ///
@@ -70,9 +80,10 @@ Examples:
   flagops play WEB-001 --solve           does the reference exploit solve it?
   flagops play WEB-001 --show-answers    print the answers of this instance
   flagops play WEB-001 --once --solve --format json | jq .solve.solved
+  flagops play WEB-001 --clean           remove what a killed play left, start nothing
 
-Exit codes: 0 fine, 1 it is refused, does not start or is not solved, 2 wrong usage, 130 ended by
-a signal before it was done.")]
+Exit codes: 0 fine, also where there is nothing to start (a quiz); 1 it is refused, does not start or
+is not solved; 2 wrong usage; 130 ended by a signal before it was done.")]
 pub(crate) struct PlayArgs {
     /// Id of a challenge, or its folder
     challenge: String,
@@ -101,14 +112,21 @@ pub(crate) struct PlayArgs {
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
 
+    /// Remove what earlier plays of this challenge left in the engine, images too, and start nothing
+    #[arg(long, conflicts_with_all = ["solve", "once", "watch", "show_answers"])]
+    clean: bool,
+
     // In the place of the global option of this name: no server is asked here.
-    /// Seconds that the exploit may take
+    /// Seconds that the start may take once the images are there, and seconds that the exploit may
+    /// take [default: 120 for the start, 300 for the exploit]
     #[arg(
         id = "timeout",
         long = "timeout",
         value_name = "SECONDS",
-        default_value_t = 300,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
+        // A value of its own, else that of the global option would be handed down.
+        default_value_t = 0,
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u64).range(0..=86_400)
     )]
     deadline: u64,
 
@@ -119,6 +137,13 @@ pub(crate) struct PlayArgs {
     /// Show what the daemon of this play logs, too
     #[arg(long)]
     verbose: bool,
+}
+
+impl PlayArgs {
+    /// What `--timeout` asks for, in seconds.
+    fn asked(&self) -> Option<u64> {
+        (self.deadline > 0).then_some(self.deadline)
+    }
 }
 
 /// Everything that is known before anything is started.
@@ -133,6 +158,8 @@ struct Plan {
     answers: Answers,
     once: bool,
     format: Format,
+    /// The command that removes what a play leaves that was not let to clean up.
+    clean_up: String,
 }
 
 /// What the first look at the files leads to.
@@ -150,6 +177,9 @@ pub(crate) async fn run(global: &Global, args: PlayArgs) -> Result<Ending, Failu
     let mut signals = Ends::new()
         .map_err(|error| Failure::failed(format!("could not listen for signals ({error})"), ""))?;
     let plan = plan(global, &args).await?;
+    if args.clean {
+        return clean(&plan).await;
+    }
     let data = plan.private.open()?;
     let course = match choose(&plan) {
         Ok(Course::Run(reader, version)) => {
@@ -174,22 +204,70 @@ pub(crate) async fn run(global: &Global, args: PlayArgs) -> Result<Ending, Failu
     }
 }
 
+/// Removes what earlier plays left, and says how much that was.
+async fn clean(plan: &Plan) -> Result<Ending, Failure> {
+    let n_removed = if plan.private.was_used() {
+        let data = plan.private.open()?;
+        let cleared = house::clear(&plan.config, &data).await;
+        wipe(&plan.private, data)?;
+        cleared?
+    } else {
+        0
+    };
+    match plan.format {
+        Format::Json => output::print_json(&json!({ "removed": n_removed }))?,
+        Format::Table => {
+            let id = &plan.target.id;
+            output::print(&match n_removed {
+                0 => format!("no play of {id} left anything"),
+                1 => format!("removed 1 object that a play of {id} left"),
+                n => format!("removed {n} objects that plays of {id} left"),
+            })?;
+        }
+    }
+    Ok(Ending::Fine)
+}
+
 /// What ends a play: the signals of a daemon, and a terminal that is closed.
 struct Ends {
     signals: Signals,
     hangup: Signal,
+    echo: Echo,
+}
+
+/// Tells signals that a person means from their echoes.
+#[derive(Debug, Default)]
+struct Echo {
+    heard_at: Option<Instant>,
+}
+
+impl Echo {
+    /// Whether a signal at `now` is meant; it is remembered then.
+    fn is_meant(&mut self, now: Instant) -> bool {
+        let is_meant = self.heard_at.is_none_or(|at| now.saturating_duration_since(at) >= ECHO);
+        if is_meant {
+            self.heard_at = Some(now);
+        }
+        is_meant
+    }
 }
 
 impl Ends {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { signals: Signals::new()?, hangup: signal(SignalKind::hangup())? })
+        let hangup = signal(SignalKind::hangup())?;
+        Ok(Self { signals: Signals::new()?, hangup, echo: Echo::default() })
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next one that is meant. Cancel-safe.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.signals.next() => (),
-            _ = self.hangup.recv() => (),
+        loop {
+            tokio::select! {
+                _ = self.signals.next() => (),
+                _ = self.hangup.recv() => (),
+            }
+            if self.echo.is_meant(Instant::now()) {
+                return;
+            }
         }
     }
 }
@@ -197,7 +275,9 @@ impl Ends {
 /// Finds out what is wanted; the order is that of the mistakes an author makes.
 async fn plan(global: &Global, args: &PlayArgs) -> Result<Plan, Failure> {
     let flags = Overrides::new().with("engine.endpoint", "--engine", args.engine.as_ref());
-    let config = global.load(Need::Client, flags)?;
+    let mut config = global.load(Need::Client, flags)?;
+    config.limits.start_deadline_secs =
+        start_deadline(args.asked(), config.limits.start_deadline_secs);
     if args.verbose {
         telemetry::init(&config.log)
             .map_err(|error| Failure::failed(Chain(&error).to_string(), "correct `log.filter`"))?;
@@ -205,7 +285,7 @@ async fn plan(global: &Global, args: &PlayArgs) -> Result<Plan, Failure> {
     let target = Target::find(&args.challenge, &args.repo)?;
     // A quiz needs none; what does is known when its files are read.
     let exploit = if args.solve && Exploit::is_in(&target) {
-        let deadline = Duration::from_secs(args.deadline);
+        let deadline = Duration::from_secs(args.asked().unwrap_or(EXPLOIT_SECS));
         Some(Exploit::of(&target, &args.python, deadline).await?)
     } else {
         None
@@ -213,6 +293,7 @@ async fn plan(global: &Global, args: &PlayArgs) -> Result<Plan, Failure> {
     let private = Private::of(&target.folder, global.data_dir.as_deref())?;
     Ok(Plan {
         config: private.configure(config),
+        clean_up: clean_up(&target, global.data_dir.as_deref(), args.engine.as_deref()),
         // Before the first look at the files, so that no change falls between.
         watch: if args.watch { Some(Watch::start(&target.folder)?) } else { None },
         target,
@@ -223,6 +304,24 @@ async fn plan(global: &Global, args: &PlayArgs) -> Result<Plan, Failure> {
         once: args.once,
         format: global.format(),
     })
+}
+
+/// How long a start may take: as asked, else not longer than a person waits.
+fn start_deadline(asked: Option<u64>, configured: u32) -> u32 {
+    match asked {
+        Some(secs) => u32::try_from(secs).unwrap_or(u32::MAX),
+        None => configured.min(u32::try_from(START_SECS).unwrap_or(u32::MAX)),
+    }
+}
+
+/// The command that removes what is left, as it can be typed here.
+fn clean_up(target: &Target, data_dir: Option<&Path>, engine: Option<&str>) -> String {
+    let challenge = new::shown(&target.root, &target.inside);
+    let data_dir = data_dir.map_or_else(String::new, |path| {
+        format!(" --data-dir {}", new::shown(Path::new(""), &path.to_string_lossy()))
+    });
+    let engine = engine.map_or_else(String::new, |endpoint| format!(" --engine {endpoint}"));
+    format!("flagops play {challenge} --clean{data_dir}{engine}")
 }
 
 /// Reads the files and says at once what would fail after a long build.
@@ -266,10 +365,13 @@ fn check_startable(version: &Version) -> Result<(), Failure> {
     if version.challenge.metadata.topology == Topology::Engagement {
         return Err(Failure::failed(
             format!(
-                "{} has `network_topology: engagement`: players enter its network through a VPN gateway, which this version of flagops cannot start yet",
+                "{} has `network_topology: engagement`: players enter its network through a VPN gateway, which this version of flagops cannot start yet; nothing was built",
                 version.challenge.id
             ),
-            "check it with `flagops check`; play challenges with published ports",
+            format!(
+                "`flagops check {}` judges all of its files; to try its services, play a copy without `network_topology` that publishes their ports",
+                version.challenge.path
+            ),
         ));
     }
     Ok(())
@@ -284,6 +386,7 @@ async fn inhabit(
     signals: &mut Ends,
 ) -> Result<Ending, Failure> {
     let watch = plan.watch.take();
+    let clean_up = plan.clean_up.clone();
     let mut house = House::open(plan.config.clone(), data).await?;
     let is_up = AtomicBool::new(false);
     let played = {
@@ -300,10 +403,15 @@ async fn inhabit(
             }),
         }
     };
-    output::note("removing everything but the images; Ctrl-C again leaves it to the next play");
+    output::note("removing everything but the images; Ctrl-C again leaves it where it is");
     tokio::select! {
         closed = house.close(&plan.private) => closed?,
-        () = signals.next() => return Ok(Ending::Interrupted),
+        () = signals.next() => {
+            output::note(&format!(
+                "the clean-up was given up: containers, networks and keys of this play may be left; remove them:\n  {clean_up}"
+            ));
+            return Ok(Ending::Interrupted);
+        }
     }
     played
 }
@@ -328,16 +436,48 @@ mod tests {
     }
 
     #[test]
-    fn the_timeout_of_a_play_is_that_of_the_exploit() {
+    fn an_echo_of_a_signal_is_no_second_one() {
+        let (mut echo, start) = (Echo::default(), Instant::now());
+        let heard = [0, 1, 999, 1000, 1001, 2500]
+            .map(|millis| (millis, echo.is_meant(start + Duration::from_millis(millis))));
+        let meant: Vec<_> = heard.iter().filter(|(_, is_meant)| *is_meant).map(|it| it.0).collect();
+        assert_eq!(meant, [0, 1000, 2500]);
+    }
+
+    #[test]
+    fn what_is_left_can_be_removed_by_the_command_that_is_named() {
+        let target = Target {
+            id: "WEB-001".parse().unwrap(),
+            root: PathBuf::from("/a repo"),
+            folder: PathBuf::from("/a repo/WEB/WEB-001"),
+            inside: "WEB/WEB-001".to_owned(),
+        };
+        let command = clean_up(&target, Some(Path::new("/x")), Some("unix:///run/d.sock"));
+        let wanted =
+            "flagops play '/a repo/WEB/WEB-001' --clean --data-dir /x --engine unix:///run/d.sock";
+        assert_eq!(command, wanted);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_start_as_long_as_a_server() {
+        for (asked, configured, secs) in
+            [(None, 300, 120), (None, 60, 60), (Some(400), 300, 400), (Some(5), 300, 5)]
+        {
+            assert_eq!(start_deadline(asked, configured), secs);
+        }
+    }
+
+    #[test]
+    fn the_timeout_of_a_play_is_not_that_of_a_client() {
         Cli::command().debug_assert();
         let deadline = |arguments: &[&str]| {
             let all = ["flagops"].iter().chain(arguments);
             let matches = Cli::command().try_get_matches_from(all).unwrap();
             let Command::Play(args) = Cli::from_arg_matches(&matches).unwrap().command;
-            args.deadline
+            args.asked()
         };
-        assert_eq!(deadline(&["play", "WEB-001"]), 300);
-        assert_eq!(deadline(&["play", "WEB-001", "--timeout", "7"]), 7);
-        assert_eq!(deadline(&["play", "--timeout", "7", "--data-dir", "/x", "WEB-001"]), 7);
+        assert_eq!(deadline(&["play", "WEB-001"]), None);
+        assert_eq!(deadline(&["play", "WEB-001", "--timeout", "7"]), Some(7));
+        assert_eq!(deadline(&["play", "--timeout", "7", "--data-dir", "/x", "WEB-001"]), Some(7));
     }
 }

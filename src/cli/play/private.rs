@@ -83,6 +83,11 @@ impl Private {
         Ok(data)
     }
 
+    /// Whether a play was here before.
+    pub(super) fn was_used(&self) -> bool {
+        self.path.join(MARKER).is_file()
+    }
+
     /// Marks an empty directory as ours. Refuses one that holds anything of somebody else, a
     /// server of ours among them.
     fn ensure_marked(&self) -> Result<(), Failure> {

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::model::Challenge;
+
 use super::super::failure::{Ending, Failure};
 use super::super::output::{self, Format};
 use super::Plan;
@@ -85,7 +87,7 @@ impl<'a> Session<'a> {
             Failure::failed(crate::telemetry::Chain(&error).to_string(), "play it again")
         })?;
         let mut progress = Progress::new();
-        self.house.start(version, &mut progress).await
+        self.house.start(version, self.plan.answers, &mut progress).await
     }
 
     /// Tells that it is ready, and runs the exploit if that is wanted.
@@ -229,6 +231,7 @@ pub(super) async fn without_instance(plan: &Plan, version: &Version) -> Result<E
     let challenge = &version.challenge;
     let kind = if challenge.is_qa_only() { "is a quiz" } else { "has files only" };
     output::note(&format!("{} {kind}: there is nothing to start", challenge.id));
+    output::note(&advice(challenge, plan));
     let report = match &plan.exploit {
         Some(exploit) => Some(exploit.run(None, challenge, &[]).await?),
         None if plan.solve => {
@@ -251,6 +254,22 @@ pub(super) async fn without_instance(plan: &Plan, version: &Version) -> Result<E
             Ok(Ending::Findings)
         }
         _ => Ok(Ending::Fine),
+    }
+}
+
+/// What an author can do with a challenge that has nothing to start.
+fn advice(challenge: &Challenge, plan: &Plan) -> String {
+    let check = format!("`flagops check {}`", plan.target.inside);
+    let whole = if challenge.is_qa_only() {
+        format!("{check} judges its questions, choices and answers")
+    } else {
+        format!("{check} judges its files and questions")
+    };
+    match (&plan.exploit, plan.solve) {
+        (None, false) if super::Exploit::is_in(&plan.target) => {
+            format!("{whole}; `--solve` grades what {} prints", super::exploit::PATH)
+        }
+        _ => whole,
     }
 }
 

@@ -47,6 +47,16 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Tells `line` above what is going on. Hostile text is cleaned.
+    pub(super) fn tell(&self, line: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.println(output::clean(line)),
+            None => output::note(&output::clean(line)),
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(spinner) = &self.spinner {

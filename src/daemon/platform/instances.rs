@@ -9,6 +9,7 @@ use super::{Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
 use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
+use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
 use crate::daemon::{builds, leases, queue};
 use crate::model::{
@@ -166,6 +167,15 @@ impl Platform {
     /// What an instance that is on its way waits for, when that is not its next step.
     pub fn obstacle(&self, instance: &Instance) -> Option<&'static str> {
         self.shared.obstacle_of(instance.id)
+    }
+
+    /// What the probes of its services that are not usable yet said last, for administrators: a
+    /// command's output could hold an answer, so players get nothing.
+    pub fn doubts(&self, caller: &Caller, id: InstanceId) -> BTreeMap<ServiceName, Doubt> {
+        match caller.role {
+            Role::Admin => self.shared.doubts.of(id),
+            Role::Player { .. } => BTreeMap::new(),
+        }
     }
 
     /// Restarts the lease from now.

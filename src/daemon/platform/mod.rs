@@ -31,6 +31,7 @@ use super::shared::Shared;
 
 pub use super::gc::GcReport;
 pub use crate::contest::Answer;
+pub use crate::daemon::doubts::Doubt;
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;

@@ -2,7 +2,7 @@
 //! reads why not.
 
 use super::*;
-use crate::model::{ConditionStatus, NodeId};
+use crate::model::{ConditionStatus, NodeId, Role};
 use crate::runtime::fake::{Port, Verb};
 use crate::runtime::{EngineError, ExecOutcome};
 
@@ -180,6 +180,33 @@ async fn a_health_check_that_never_passes_ends_the_start_at_its_deadline() {
     let text = failure(&rig).await;
     assert!(!text.contains("leak"), "{text}");
     assert!(text.contains("`db`"), "{text}");
+}
+
+#[tokio::test]
+async fn operators_see_why_a_probe_fails_and_players_do_not() {
+    let mut rig = full_rig();
+    rig.config.limits.start_deadline_secs = 2;
+    let missing = "exec: \"nc\": executable file not found in $PATH: unknown";
+    rig.engine.script_exec("db", [ExecOutcome { code: 126, output: missing.to_owned() }]);
+    let (daemon, platform, red) = playing(&rig).await;
+    let operator = Caller { role: Role::Admin, token_id: "test".to_owned() };
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    let doubt = until("a probe to fail", async || {
+        assert!(platform.doubts(&red, started.id).is_empty());
+        platform.doubts(&operator, started.id).remove(&"db".parse().unwrap())
+    })
+    .await;
+    assert_eq!(doubt.since_probe, 1);
+    let told = "the health command cannot be run: exec \"nc\": executable file not found in $PATH";
+    assert_eq!(doubt.check.to_string(), told);
+    let failed = in_phase(&daemon, started.id, InstancePhase::Failed).await;
+    let error = failed.error.unwrap();
+    assert!(error.contains("`db`") && !error.contains("nc"), "{error}");
+    let scope = Scope::Instance(started.id);
+    let shown = condition(&platform, &scope, ConditionType::Healthy).await.unwrap();
+    assert!(shown.message.contains(&format!("last probe of `db`: {told}")), "{shown:?}");
+    assert!(platform.doubts(&operator, started.id).is_empty());
+    daemon.stop().await;
 }
 
 #[tokio::test]

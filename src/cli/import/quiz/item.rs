@@ -6,8 +6,11 @@
 //! # Invariants
 //! * No reason names the content of a row: it holds the answer.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use super::lists;
 use crate::cli::new::yaml;
 use crate::model::Difficulty;
 
@@ -103,6 +106,10 @@ impl Item {
                 Err(reason) => return Err(reason),
             },
         };
+        if let Some((first, second)) = twins(&options) {
+            let (first, second) = (LETTERS[first], LETTERS[second]);
+            return Err(format!("options {first} and {second} are the same"));
+        }
         let answer = match set {
             DataSet::SecQa => given(row, &["Answer", "answer"])?,
             DataSet::MmluCs => given(row, &["answer"])?,
@@ -163,14 +170,15 @@ fn short(question: &str) -> String {
 
 /// The text of the first of `keys` that says something.
 fn first_text(row: &Map<String, Value>, keys: &[&str]) -> Result<String, String> {
-    let is_said = |value: &&Value| !is_empty(value);
-    let Some(value) = keys.iter().filter_map(|key| row.get(*key)).find(is_said) else {
+    let given = || keys.iter().filter_map(|key| Some((*key, row.get(*key)?)));
+    let Some((key, value)) = given().find(|(_, value)| !is_empty(value)).or_else(|| given().next())
+    else {
         return Err(format!("there is no {}", either(keys)));
     };
     match value.as_str().map(str::trim) {
-        Some("") => Err(format!("{} is blank", either(keys))),
+        _ if is_empty(value) => Err(format!("`{key}` is empty")),
         Some(text) => Ok(text.to_owned()),
-        None => Err(format!("{} is no text", either(keys))),
+        None => Err(format!("`{key}` is no text")),
     }
 }
 
@@ -191,18 +199,35 @@ fn letters(
 
 /// The options of the first of `keys` that holds at least `least` and at most four.
 fn listed(row: &Map<String, Value>, keys: &[&str], least: usize) -> Result<Vec<String>, String> {
-    let lists: Vec<&Vec<Value>> =
-        keys.iter().filter_map(|key| row.get(*key)).filter_map(Value::as_array).collect();
+    let lists: Vec<Cow<'_, [Value]>> =
+        keys.iter().filter_map(|key| row.get(*key)).filter_map(list_of).collect();
     let Some(first) = lists.first() else {
         return Err(format!("{} is missing or no list", either(keys)));
     };
-    let fits = |list: &&&Vec<Value>| (least..=LETTERS.len()).contains(&list.len());
+    let fits = |list: &&Cow<'_, [Value]>| (least..=LETTERS.len()).contains(&list.len());
     let Some(list) = lists.iter().find(fits) else {
         let wanted = if least == LETTERS.len() { "four" } else { "two to four" };
-        return Err(format!("{} has {} options, not {wanted}", either(keys), first.len()));
+        let (n, s) = (first.len(), if first.len() == 1 { "" } else { "s" });
+        return Err(format!("{} has {n} option{s}, not {wanted}", either(keys)));
     };
     let options: Option<Vec<String>> = list.iter().map(|value| option(Some(value))).collect();
     options.ok_or_else(|| format!("an option in {} is blank or no text", either(keys)))
+}
+
+/// A list as JSON has it, or as the cell of a table spells it.
+fn list_of(value: &Value) -> Option<Cow<'_, [Value]>> {
+    match value {
+        Value::Array(list) => Some(Cow::Borrowed(list)),
+        Value::String(cell) => lists::parse(cell).map(Cow::Owned),
+        _ => None,
+    }
+}
+
+/// The first two options that players could not tell apart.
+fn twins(options: &[String]) -> Option<(usize, usize)> {
+    let second_of =
+        |at: usize| (at + 1..options.len()).find(|other| options[*other] == options[at]);
+    (0..options.len()).find_map(|at| Some((at, second_of(at)?)))
 }
 
 fn option(value: Option<&Value>) -> Option<String> {
@@ -231,11 +256,11 @@ fn filled<'r>(
 }
 
 fn has_any(row: &Map<String, Value>, keys: &[&str]) -> bool {
-    keys.iter().any(|key| row.get(*key).is_some_and(Value::is_array))
+    keys.iter().any(|key| row.get(*key).and_then(list_of).is_some())
 }
 
 fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_str().is_some_and(str::is_empty)
+    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
 /// A letter, or an index that counts from 0, as a number or as text.
@@ -303,7 +328,14 @@ mod tests {
                 4,
                 0,
             ),
+            (
+                DataSet::MmluCs,
+                json!({"question":"q","choices":"['a', 'b', 'c', 'd']","answer":"2"}),
+                4,
+                2,
+            ),
             (DataSet::CtiMcq, json!({"prompt":"q","options":["a","b"],"correct":1}), 2, 1),
+            (DataSet::CtiMcq, json!({"prompt":"q","options":"[\"a\", \"b\"]","correct":0}), 2, 0),
             (
                 DataSet::CtiMcq,
                 json!({"Question":"","question":"q","options":[],"choices":["a","b"],"GT":"","answer":"B"}),
@@ -323,13 +355,25 @@ mod tests {
         let choices = json!(["secret1", "secret2", "secret3", "secret4"]);
         for (set, row, reason) in [
             (DataSet::MmluCs, json!({"choices": choices, "answer": 1}), "there is no `question`"),
-            (DataSet::MmluCs, json!({"question": " ", "choices": choices}), "`question` is blank"),
+            (DataSet::MmluCs, json!({"question": " ", "choices": choices}), "`question` is empty"),
+            (DataSet::SecQa, json!({"Question": "", "A": "secret"}), "`Question` is empty"),
+            (DataSet::SecQa, json!({"question": null}), "`question` is empty"),
+            (
+                DataSet::SecQa,
+                json!({"Question": "q", "A": "secret", "B": " secret ", "C": "c", "D": "d"}),
+                "options A and B are the same",
+            ),
+            (
+                DataSet::MmluCs,
+                json!({"question": "q", "choices": "secret, b"}),
+                "`choices` is missing or no list",
+            ),
             (DataSet::MmluCs, json!({"question": 5, "choices": choices}), "`question` is no text"),
             (DataSet::MmluCs, json!({"question": "q"}), "`choices` is missing or no list"),
             (
                 DataSet::MmluCs,
                 json!({"question": "q", "choices": ["secret"]}),
-                "`choices` has 1 options, not four",
+                "`choices` has 1 option, not four",
             ),
             (
                 DataSet::MmluCs,
