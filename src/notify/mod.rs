@@ -3,7 +3,7 @@
 //! In:  every condition in the store, the alarms that were kept, the time.
 //! Out: notices in the outbox, and from there to one webhook or chat.
 //!
-//! [`decide`] is pure: it looks at levels, so a lost hint costs time and never a notice. [`Pump`]
+//! [`decide()`] is pure: it looks at levels, so a lost hint costs time and never a notice. [`Pump`]
 //! carries its decisions out in two loops of their own; nothing else ever waits for either.
 //!
 //! # Invariants
