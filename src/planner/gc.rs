@@ -255,8 +255,11 @@ pub fn plan(view: &GcView, pins: &Pins, settings: &GcSettings, now: Timestamp) -
         (None, _) => Pressure::Unknown,
         (Some(false), _) if remove.is_empty() => Pressure::Fine,
         (Some(true), Coverage::Full) if !can_free => match view.disk {
-            // A large disk has room for builds long after its mark.
-            Some(disk) if disk.free_bytes() >= ROOM_BYTES => Pressure::Fine,
+            // A large disk has room for builds long after its mark. A mark of 0 takes any disk for
+            // full, whatever is left.
+            Some(disk) if settings.high_percent > 0 && disk.free_bytes() >= ROOM_BYTES => {
+                Pressure::Fine
+            }
             Some(_) | None => Pressure::NothingToFree,
         },
         (Some(_), Coverage::Full | Coverage::Partial) => Pressure::HighWatermark,
