@@ -231,7 +231,7 @@ async fn an_image_that_never_becomes_healthy_fails_with_its_reason_and_leaves_no
     );
     let stage = Stage::with(&[sick, dying]).await;
     let daemon =
-        crate::support::Daemon::start(stage.settings().number("limits.start_deadline_secs", 8))
+        crate::support::Daemon::start(stage.settings().number("limits.start_deadline_secs", 16))
             .await;
     daemon.live("WEB-205").await;
     daemon.live("WEB-206").await;
