@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::shared::{Shared, Statement};
 use super::{builds, queue};
-use crate::model::{ConditionStatus, ConditionType, Pause, PauseKind, Pauses, Scope};
+use crate::model::{
+    ConditionStatus, ConditionType, InstancePhase, Pause, PauseKind, Pauses, Scope,
+};
 use crate::store::StoreError;
 
 /// Reads what was paused before the daemon started.
@@ -44,6 +46,11 @@ pub(crate) async fn end(
         state(shared, kind, scope.clone(), ConditionStatus::False, message).await;
         if let Scope::Instance(id) = scope {
             queue::trigger(shared, id);
+            let row = shared.store.instance(id).await?;
+            if row.is_none_or(|row| row.phase == InstancePhase::Stopped) {
+                // It ended meanwhile: nothing is stated about what is no more.
+                shared.store.clear_conditions(&scope).await?;
+            }
         }
         // The relist finds what died meanwhile.
         shared.relist_due.notify_one();

@@ -148,16 +148,16 @@ fn is_wanted(row: &Instance) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{InstanceId, NodeId, ObjectId, Revision, TeamId, TreeId};
 
-    fn row() -> Instance {
-        let at = Timestamp::from_millis(1_000);
+    /// An instance that was asked for a moment ago, with a lease of ten minutes.
+    pub(in crate::planner) fn new_row(id: InstanceId, at: Timestamp) -> Instance {
         Instance {
-            id: InstanceId::new(uuid::Uuid::from_bytes([1; 16])),
+            id,
             challenge: "WEB-1".parse().unwrap(),
             team: TeamId::new(uuid::Uuid::from_bytes([2; 16])),
             competition: "default".into(),
@@ -171,13 +171,18 @@ mod tests {
             created_at: at,
             started_at: at,
             stopped_at: None,
-            ttl_secs: 60,
-            expires_at: at.plus_secs(60),
+            ttl_secs: 600,
+            expires_at: at.plus_secs(600),
             n_restarts: 0,
             n_resets: 0,
             answer_epoch: 0,
             last_death: None,
         }
+    }
+
+    fn row() -> Instance {
+        let id = InstanceId::new(uuid::Uuid::from_bytes([1; 16]));
+        new_row(id, Timestamp::from_millis(1_000))
     }
 
     /// Anything that anybody may want of a row, about the incarnation with this number.

@@ -15,11 +15,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lifecycle::tests::new_row;
 use super::lifecycle::{self, Answers};
 use super::tests::{service, spec};
 use super::*;
 use crate::model::compose::VolumeMount;
-use crate::model::{Instance, InstanceId, NodeId, ObjectId, Revision, StopReason, TeamId, TreeId};
+use crate::model::{Instance, InstanceId, StopReason};
 
 /// Schedules of one test: a hundred thousand in all.
 const N_SCHEDULES: u64 = 25_000;
@@ -100,31 +101,6 @@ fn id(n: u8) -> InstanceId {
     InstanceId::new(uuid::Uuid::from_bytes([n; 16]))
 }
 
-fn row(n: u8, now: Timestamp) -> Instance {
-    Instance {
-        id: id(n),
-        challenge: "WEB-1".parse().unwrap(),
-        team: TeamId::new(uuid::Uuid::from_bytes([2; 16])),
-        competition: "default".into(),
-        node: NodeId::local(),
-        revision: Revision(ObjectId::from_bytes([3; 20])),
-        tree: TreeId(ObjectId::from_bytes([4; 20])),
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
-        surface: vec![],
-        created_at: now,
-        started_at: now,
-        stopped_at: None,
-        ttl_secs: 600,
-        expires_at: now.plus_secs(600),
-        n_restarts: 0,
-        n_resets: 0,
-        answer_epoch: 0,
-        last_death: None,
-    }
-}
-
 /// One of a few shapes: alone, with a database, with a job before it.
 fn shape(nth: u64) -> InstanceSpec {
     let mut web = service("web", &[]);
@@ -197,7 +173,7 @@ impl World {
         match self.dice.roll(24) {
             0 | 1 if self.rows.len() < 3 => {
                 let n = self.rows.len() as u8 + 1;
-                let row = row(n, self.now);
+                let row = new_row(id(n), self.now);
                 self.rows.insert(row.id, row);
                 self.note(|| format!("start {n}"));
             }

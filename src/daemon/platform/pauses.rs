@@ -1,11 +1,8 @@
 //! Suspending and holding: who keeps us from what, why, and until when.
 
-use std::sync::Arc;
-
 use super::{Outcome, Platform, PlatformError};
 use crate::daemon::pauses;
 use crate::model::{Pause, PauseKind, Scope};
-use crate::store::{InstanceFilter, Which};
 
 /// Longest pause. Whoever forgets one finds it over some day.
 const MAX_PAUSE_SECS: u32 = 30 * 86_400;
@@ -54,9 +51,8 @@ impl Platform {
                 }
             }
             (Scope::Instance(id), _) => {
-                let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
-                let live = self.shared.store.instances(filter).await?;
-                if live.iter().all(|row| row.id != *id) {
+                let row = self.shared.store.instance(*id).await?;
+                if row.is_none_or(|row| !row.phase.is_live()) {
                     return Err(PlatformError::InstanceNotFound { id: id.to_string() });
                 }
             }
@@ -93,6 +89,6 @@ impl Platform {
     /// # Errors
     /// When the store fails.
     pub async fn resume(&self, kind: PauseKind, scope: Scope) -> Outcome<bool> {
-        Ok(pauses::end(&Arc::clone(&self.shared), kind, scope).await?)
+        Ok(pauses::end(&self.shared, kind, scope).await?)
     }
 }

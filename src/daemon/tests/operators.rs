@@ -71,6 +71,10 @@ async fn a_suspended_instance_can_still_be_stopped() {
     pause(&platform, PauseKind::Suspend, Scope::Instance(instance.id)).await;
     platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
     nothing_is_left(&rig, &daemon).await;
+    let scope = Scope::Instance(instance.id);
+    assert!(platform.resume(PauseKind::Suspend, scope.clone()).await.unwrap());
+    let stated = condition(&platform, &scope, ConditionType::Suspended).await;
+    assert_eq!(stated, None, "nothing is stated about what is over");
     daemon.stop().await;
 }
 
