@@ -199,6 +199,8 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("GET", "/api/v1/gitops/plan"),
         ("GET", "/api/v1/gitops/recover"),
         ("POST", "/api/v1/gitops/recover"),
+        ("POST", "/api/v1/gitops/recover/adopt"),
+        ("POST", "/api/v1/gitops/recover/accept"),
         ("GET", "/api/v1/gitops/explain/node/local"),
         ("GET", "/api/v1/gitops/pauses"),
         ("POST", "/api/v1/gitops/pauses"),

@@ -66,14 +66,17 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
         );
     }
     let metrics = Metrics::install();
-    let store = Store::open(&data.database_path()).map_err(StartError::from)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (store, loss) =
+        Store::open_or_restore(&data.database_path(), &data.backups_path(), clock.now())
+            .map_err(StartError::from)?;
     let engine = Docker::connect(&config.engine.endpoint, data.installation().clone())
         .map_err(StartError::from)?;
     let trap = std::env::var("FLAGOPS_TEST_KILL").ok();
     let engine = Arc::new(Metered::new(Arc::new(engine), trap.as_deref()));
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
-    let parts = Parts { config, clock: Arc::new(SystemClock), data, store, engine, mirror };
+    let parts = Parts { config, clock, data, store, engine, mirror, loss };
     let daemon = Daemon::start(parts).await?;
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
@@ -115,7 +118,9 @@ pub(super) async fn start_private(
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
     let store = Store::open(&data.database_path()).map_err(StartError::from)?;
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
-    let parts = Parts { config, clock, data, store, engine: Arc::clone(&engine), mirror };
+    // A private daemon keeps nothing that is worth a copy.
+    let engine_of_it = Arc::clone(&engine);
+    let parts = Parts { config, clock, data, store, engine: engine_of_it, mirror, loss: None };
     Ok(Private { daemon: Daemon::start(parts).await?, engine })
 }
 

@@ -272,6 +272,8 @@ pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
             return;
         }
     }
+    // A lost database does not know what instances that run were started from.
+    let may_unpin = !shared.awaits_acceptance() && !shared.has_unknown();
     let mirror = Arc::clone(&shared.mirror);
     let work = move || {
         let present = mirror.pins()?;
@@ -281,7 +283,7 @@ pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
                 mirror.pin(&name, *revision)?;
             }
         }
-        for name in present.keys() {
+        for name in present.keys().filter(|_| may_unpin) {
             let is_wanted = name.parse().is_ok_and(|revision: Revision| wanted.contains(&revision));
             if !is_wanted {
                 mirror.unpin(name)?;

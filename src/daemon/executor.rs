@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::stock;
-use crate::model::{Instance, QuestionId, ServiceName, SpecHash};
+use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::identity::spec_hash;
@@ -259,7 +259,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
         installation: job.shared.data.installation(),
         instance: job.instance.id,
         spec: &job.spec,
-        n_resets: job.n_resets,
+        provenance: Provenance { n_resets: job.n_resets, ..job.instance.provenance() },
         spec_hash: &job.spec_hash,
         surface: &job.instance.surface,
         publish_address: job.shared.config.network.publish_address,

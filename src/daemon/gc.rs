@@ -94,6 +94,10 @@ async fn tend(shared: &Arc<Shared>) -> Duration {
 }
 
 async fn try_tend(shared: &Arc<Shared>) -> Result<Duration, Fault> {
+    // What needs which image is read from the database.
+    if shared.awaits_acceptance() {
+        return Ok(EVERY);
+    }
     let settings = settings(&shared.config.gc);
     let disk = shared.engine.disk().await?;
     let is_over = disk.is_some_and(|disk| disk.is_at(settings.high_percent));

@@ -10,6 +10,7 @@
 //! * What the tasks need from the database is committed before anything is done in the engine.
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
+mod adoption;
 mod builds;
 mod doubts;
 mod executor;
@@ -21,6 +22,7 @@ mod observe;
 mod pauses;
 pub mod platform;
 mod queue;
+mod recovery;
 mod shared;
 mod source;
 mod steady;
@@ -46,7 +48,7 @@ use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
 use crate::notify::Pump;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
-use crate::store::{DataDir, DataDirError, LiveRow, Store, StoreError};
+use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
 
 pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
@@ -92,6 +94,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// The mirror, which may be empty.
     pub mirror: Mirror,
+    /// What the database lost before it was opened.
+    pub loss: Option<Loss>,
 }
 
 impl Daemon {
@@ -100,9 +104,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
+        let loss = parts.loss.take();
         let (shared, Inbox { looks, reports }) = prepare(parts);
         leases::after_downtime(&shared).await?;
+        recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
@@ -117,6 +123,7 @@ impl Daemon {
         tasks.spawn("stock", stock::keep(Arc::clone(&shared)));
         tasks.spawn("gauges", gauges::keep(Arc::clone(&shared)));
         tasks.spawn("gc", gc::keep(Arc::clone(&shared)));
+        tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
@@ -157,7 +164,7 @@ struct Inbox {
 
 /// Puts the parts together; nothing runs yet.
 fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
-    let Parts { config, clock, data, store, engine, mirror } = parts;
+    let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
     let (report, reports) = mpsc::unbounded_channel();
     let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,

@@ -68,6 +68,10 @@ pub(crate) struct Shared {
     /// Rings when the engine should be proved at once.
     pub(crate) engine_doubt: Notify,
     is_engine_ready: AtomicBool,
+    /// The database was lost, and nobody has accepted that yet.
+    awaits_acceptance: AtomicBool,
+    /// Something bears our label that no row knows, or nobody has looked yet.
+    has_unknown: AtomicBool,
     pub(crate) started_at: Timestamp,
     /// What instances that are on their way wait for, in words for their owner.
     obstacles: Mutex<BTreeMap<InstanceId, &'static str>>,
@@ -128,6 +132,25 @@ impl Shared {
         self.is_engine_ready.store(value == EngineState::Ready, Ordering::Relaxed);
     }
 
+    /// Whether the database was lost and nobody has accepted that yet: then nothing that it may
+    /// have known is taken away.
+    pub(crate) fn awaits_acceptance(&self) -> bool {
+        self.awaits_acceptance.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_loss(&self, loss: LossState) {
+        self.awaits_acceptance.store(loss == LossState::Open, Ordering::SeqCst);
+    }
+
+    /// Whether the engine has something of ours that no row knows, as far as anybody has looked.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.has_unknown.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_unknown(&self, n_unknown: usize) {
+        self.has_unknown.store(n_unknown > 0, Ordering::SeqCst);
+    }
+
     /// Records a condition and logs the transition. A store that cannot take it is logged, too:
     /// nobody upstream could do more.
     pub(crate) async fn state(&self, statement: Statement) {
@@ -169,6 +192,15 @@ impl Shared {
     pub(crate) fn obstacle_of(&self, id: InstanceId) -> Option<&'static str> {
         self.obstacles.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
+}
+
+/// Whether a loss of the database waits for somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LossState {
+    /// It was lost, and nobody has accepted that.
+    Open,
+    /// It was not, or somebody has.
+    Settled,
 }
 
 /// What the last proof of the engine said.
@@ -222,6 +254,8 @@ impl Shared {
             pauses: Swap::default(),
             relist_due: Notify::new(),
             is_engine_ready: AtomicBool::new(false),
+            awaits_acceptance: AtomicBool::new(false),
+            has_unknown: AtomicBool::new(true),
             started_at,
             obstacles: Mutex::default(),
             doubts: Doubts::default(),

@@ -213,6 +213,10 @@ pub(crate) async fn sweep(
         }
     }
     forget_missing(shared, &missing).await?;
+    // A lost database knows nothing of the networks that it held.
+    if shared.awaits_acceptance() {
+        return Ok(());
+    }
     for network in seen {
         let is_known = rows.iter().any(|row| row.spec.name == network.name);
         if !is_known && network.n_containers == 0 {

@@ -1,5 +1,6 @@
 //! A daemon for tests: real store, real mirror of a real remote, an engine in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -120,10 +121,14 @@ impl Rig {
         let remote = Remote::parse(&self.config.source.repo, Path::new("/")).unwrap();
         let mirror =
             Mirror::open(&data.path().join("mirror"), remote, Credentials::default()).unwrap();
+        let (store, loss) =
+            Store::open_or_restore(&data.database_path(), &data.backups_path(), self.clock.now())
+                .unwrap();
         Parts {
             config: self.config.clone(),
             clock: Arc::new(self.clock.clone()),
-            store: Store::open(&data.database_path()).unwrap(),
+            store,
+            loss,
             data,
             engine: Arc::new(self.engine.clone()),
             mirror,
@@ -149,6 +154,29 @@ impl Rig {
         assert!(!database.exists());
     }
 
+    /// The middle of the database is noise; everything else is as it was.
+    pub(crate) fn damage_database(&self) {
+        let database = DataDir::open(&self.config.data_dir).unwrap().database_path();
+        spoil(&database);
+    }
+
+    /// Every copy of the database in `folder` is noise.
+    pub(crate) fn spoil_backups(&self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            spoil(&entry.unwrap().path());
+        }
+    }
+
+    /// The mirror of the remote is gone.
+    pub(crate) fn lose_mirror(&self) {
+        std::fs::remove_dir_all(self.config.data_dir.join("mirror")).unwrap();
+    }
+
+    /// What the mirror keeps whatever happens to the branch.
+    pub(crate) fn pins(&self) -> BTreeSet<String> {
+        self.parts().mirror.pins().unwrap().into_keys().collect()
+    }
+
     /// A platform without any loop running.
     pub(crate) fn idle(&self) -> Platform {
         Platform::new(prepare(self.parts()).0)
@@ -158,6 +186,13 @@ impl Rig {
     pub(crate) async fn start(&self) -> Daemon {
         Daemon::start(self.parts()).await.unwrap()
     }
+}
+
+fn spoil(database: &Path) {
+    let mut bytes = std::fs::read(database).unwrap();
+    let half = bytes.len() / 2;
+    bytes[100..half].fill(0xa5);
+    std::fs::write(database, bytes).unwrap();
 }
 
 impl Platform {

@@ -198,7 +198,7 @@ pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
     if shared.pauses.load().of(PauseKind::Suspend, &Scope::Repo).is_some() {
         return Ok(());
     }
-    let live = live.iter().map(|instance| instance.id).collect();
+    let live: BTreeSet<_> = live.iter().map(|instance| instance.id).collect();
     remove_leftovers(shared, &live, &containers, &volumes).await
 }
 
@@ -267,13 +267,14 @@ async fn has_ended(shared: &Shared, id: InstanceId) -> Result<Option<bool>, Faul
 }
 
 async fn state_unknown(shared: &Shared, n_unknown: usize) {
+    shared.set_unknown(n_unknown);
     let (status, reason, message) = if n_unknown == 0 {
         (ConditionStatus::False, "Ok", "everything that bears our label has a row".to_owned())
     } else {
         (
             ConditionStatus::True,
             "AwaitingApproval",
-            "containers or volumes bear our label but belong to no instance of this database; was it restored from a backup? They are left alone until somebody has looked: `flagops recover` lists and removes them".to_owned(),
+            "containers or volumes bear our label but belong to no instance of this database; was it restored from a backup? They are left alone until somebody has looked: `flagops recover` lists, adopts and removes them".to_owned(),
         )
     };
     shared

@@ -51,6 +51,45 @@ pub struct Instance {
     pub last_death: Option<Death>,
 }
 
+/// Where an instance comes from: what each of its containers tells of it, so that its row can be
+/// written anew when the database was lost. None of it changes while the container exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Whose it is.
+    pub team: TeamId,
+    /// The competition it was started in.
+    pub competition: String,
+    /// The commit it was started from.
+    pub revision: Revision,
+    /// The challenge's tree at that commit.
+    pub tree: TreeId,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// The lease in seconds, as granted when the container was made.
+    pub ttl_secs: u32,
+    /// Which incarnation the container is of.
+    pub n_resets: u32,
+    /// Which answers are its own.
+    pub answer_epoch: u32,
+}
+
+#[cfg(test)]
+impl Provenance {
+    /// Of an instance that nobody started.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            team: TeamId::new(uuid::Uuid::from_bytes([2; 16])),
+            competition: "default".to_owned(),
+            revision: Revision(super::ObjectId::from_bytes([3; 20])),
+            tree: TreeId(super::ObjectId::from_bytes([4; 20])),
+            created_at: Timestamp::from_millis(1_795_000_000_123),
+            ttl_secs: 600,
+            n_resets: 0,
+            answer_epoch: 0,
+        }
+    }
+}
+
 /// How a service of an instance died.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
@@ -97,6 +136,20 @@ impl std::fmt::Display for Death {
 }
 
 impl Instance {
+    /// What its containers tell of it.
+    pub fn provenance(&self) -> Provenance {
+        Provenance {
+            team: self.team,
+            competition: self.competition.clone(),
+            revision: self.revision,
+            tree: self.tree,
+            created_at: self.created_at,
+            ttl_secs: self.ttl_secs,
+            n_resets: self.n_resets,
+            answer_epoch: self.answer_epoch,
+        }
+    }
+
     /// What players are told.
     pub fn status(&self) -> InstanceStatus {
         match self.phase {

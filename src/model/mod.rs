@@ -36,7 +36,7 @@ pub use id::{
     ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
 };
 pub use instance::{
-    Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, StopReason,
+    Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
 };
 pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Observed;
-use crate::model::{Endpoint, InstallationId, InstanceId, ServiceName, SpecHash};
+use crate::model::{Endpoint, InstallationId, InstanceId, Provenance, ServiceName, SpecHash};
 use crate::release::spec::{ContainerSpec, InstanceSpec, NetworkEnd, Published, ServiceSpec};
 
 /// What all containers of one instance share.
@@ -19,8 +19,8 @@ pub struct Ground<'a> {
     pub instance: InstanceId,
     /// What it was started from.
     pub spec: &'a InstanceSpec,
-    /// Which incarnation its containers and volumes are of.
-    pub n_resets: u32,
+    /// Where it comes from, and which incarnation its containers and volumes are of.
+    pub provenance: Provenance,
     /// The hash of `spec` in that incarnation.
     pub spec_hash: &'a SpecHash,
     /// Where its ports are published: the endpoints with their allocated host ports.
@@ -68,7 +68,7 @@ pub fn container_spec(
         .filter_map(|mount| mount.source.as_ref())
         .map(|name| {
             let (ours, id) = (ground.installation, ground.instance);
-            (name.clone(), volume_name(ours, id, ground.n_resets, name))
+            (name.clone(), volume_name(ours, id, ground.provenance.n_resets, name))
         })
         .collect();
     Some(ContainerSpec {
@@ -83,6 +83,7 @@ pub fn container_spec(
         published: published(ground, service),
         answer_values: answer_values(ground, service),
         has_answers: !service.answer_ids(ground.spec).is_empty(),
+        provenance: ground.provenance.clone(),
     })
 }
 
@@ -102,7 +103,7 @@ fn network_ends(
             aliases.extend(service.networks[&wish.name].iter().cloned());
             aliases.dedup();
             let network = observed.networks.get(&wish.name)?.clone();
-            Some(NetworkEnd { network, aliases })
+            Some(NetworkEnd { wish: wish.name.clone(), network, aliases })
         })
         .collect()
 }

@@ -13,8 +13,8 @@ use crate::model::compose::{
     Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
 };
 use crate::model::{
-    AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, QuestionMode, ServiceName,
-    Topology,
+    AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, Provenance, QuestionMode,
+    ServiceName, Topology,
 };
 
 /// The version of [`InstanceSpec`] that this binary writes.
@@ -280,11 +280,15 @@ pub struct ContainerSpec {
     pub answer_values: Vec<String>,
     /// Whether a volume of ours is mounted at `/answers`, to be filled before the start.
     pub has_answers: bool,
+    /// Where the instance comes from, for the labels.
+    pub provenance: Provenance,
 }
 
 /// One end of a container on a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkEnd {
+    /// The wish of the instance that it fulfils, for the label.
+    pub wish: String,
     /// The engine's id of the network.
     pub network: String,
     /// Names under which the others find it: the service's name first.

@@ -7,9 +7,11 @@
 //! * No label holds a secret: labels are shown by every `inspect`.
 //! * Never `com.docker.compose.*`: a stray `docker compose down` must not find us.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{BuildKey, InstallationId, InstanceId, ServiceName};
+use crate::model::{
+    BuildKey, ChallengeId, InstallationId, InstanceId, Provenance, ServiceName, Timestamp,
+};
 use crate::release::spec::ContainerSpec;
 
 /// Whose object it is.
@@ -26,6 +28,24 @@ pub(crate) const SERVICE: &str = "flagops.service";
 pub(crate) const SPEC_HASH: &str = "flagops.spec_hash";
 /// The key of everything that determines an image.
 pub(crate) const BUILD_KEY: &str = "flagops.build_key";
+/// Whose instance it is: the team's id, which says nothing about its name.
+const TEAM: &str = "flagops.team";
+/// The competition it was started in.
+const COMPETITION: &str = "flagops.competition";
+/// The commit it was started from.
+const REVISION: &str = "flagops.revision";
+/// The challenge's tree at that commit.
+const TREE: &str = "flagops.tree";
+/// When the instance was asked for (RFC 3339).
+const CREATED: &str = "flagops.created";
+/// The lease in seconds, as granted when the container was made.
+const TTL: &str = "flagops.ttl";
+/// Which incarnation of the instance it is of.
+const N_RESETS: &str = "flagops.resets";
+/// Which answers are the instance's own.
+const ANSWER_EPOCH: &str = "flagops.answer_epoch";
+/// JSON: the engine's id of the network that fulfils each wish of the service.
+const NETWORKS: &str = "flagops.networks";
 /// The version of this set of labels.
 const SCHEMA: &str = "flagops.schema";
 
@@ -71,9 +91,46 @@ pub(crate) fn of_container(installation: &InstallationId, spec: &ContainerSpec) 
     labels.insert(CHALLENGE.to_owned(), spec.challenge.to_string());
     labels.insert(SERVICE.to_owned(), spec.service.name.to_string());
     labels.insert(SPEC_HASH.to_owned(), spec.spec_hash.clone());
+    insert_provenance(&mut labels, &spec.provenance);
+    let ends = std::iter::once(&spec.network).chain(&spec.more_networks);
+    let networks: BTreeMap<_, _> = ends.map(|end| (&end.wish, &end.network)).collect();
+    labels.insert(NETWORKS.to_owned(), serde_json::json!(networks).to_string());
     labels.insert("ctfy.role".to_owned(), "instance".to_owned());
     labels.insert("ctfy.instance_id".to_owned(), spec.instance.to_string());
     labels
+}
+
+fn insert_provenance(labels: &mut Labels, from: &Provenance) {
+    let facts = [
+        (TEAM, from.team.to_string()),
+        (COMPETITION, from.competition.clone()),
+        (REVISION, from.revision.to_string()),
+        (TREE, from.tree.to_string()),
+        (CREATED, from.created_at.rfc3339()),
+        (TTL, from.ttl_secs.to_string()),
+        (N_RESETS, from.n_resets.to_string()),
+        (ANSWER_EPOCH, from.answer_epoch.to_string()),
+    ];
+    labels.extend(facts.map(|(label, fact)| (label.to_owned(), fact)));
+}
+
+/// Where the instance of a container comes from; `None` when an older flagops made it.
+pub(crate) fn provenance(labels: Option<&Labels>) -> Option<Provenance> {
+    Some(Provenance {
+        team: text(labels, TEAM)?.parse().ok()?,
+        competition: text(labels, COMPETITION)?.to_owned(),
+        revision: text(labels, REVISION)?.parse().ok()?,
+        tree: text(labels, TREE)?.parse().ok()?,
+        created_at: Timestamp::parse_rfc3339(text(labels, CREATED)?).ok()?,
+        ttl_secs: text(labels, TTL)?.parse().ok()?,
+        n_resets: text(labels, N_RESETS)?.parse().ok()?,
+        answer_epoch: text(labels, ANSWER_EPOCH)?.parse().ok()?,
+    })
+}
+
+/// The engine's id of the network that fulfils each wish; empty when an older flagops made it.
+pub(crate) fn networks(labels: Option<&Labels>) -> BTreeMap<String, String> {
+    text(labels, NETWORKS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 /// A filter of a listing: ours, of `kind`, and with the further `label=value` pairs.
@@ -102,6 +159,11 @@ pub(crate) fn instance(labels: Option<&Labels>) -> Option<InstanceId> {
     text(labels, INSTANCE)?.parse().ok()
 }
 
+/// The challenge named by the labels.
+pub(crate) fn challenge(labels: Option<&Labels>) -> Option<ChallengeId> {
+    text(labels, CHALLENGE)?.parse().ok()
+}
+
 /// The service named by the labels.
 pub(crate) fn service(labels: Option<&Labels>) -> Option<ServiceName> {
     text(labels, SERVICE)?.parse().ok()
@@ -124,5 +186,16 @@ mod tests {
         assert!(!is_ours(&ours, Some(&of_kind(&other, KIND_VOLUME))));
         assert!(!is_ours(&ours, Some(&Labels::new())));
         assert!(!is_ours(&ours, None));
+    }
+
+    #[test]
+    fn labels_tell_where_an_instance_comes_from() {
+        let from = Provenance { n_resets: 2, answer_epoch: 1, ..Provenance::for_tests() };
+        let mut labels = Labels::new();
+        assert_eq!(provenance(Some(&labels)), None, "an older flagops wrote none of them");
+        insert_provenance(&mut labels, &from);
+        assert_eq!(provenance(Some(&labels)), Some(from));
+        labels.remove(TREE);
+        assert_eq!(provenance(Some(&labels)), None, "half a story is none");
     }
 }

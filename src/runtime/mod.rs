@@ -32,9 +32,10 @@ use thiserror::Error;
 
 use crate::model::compose::HealthTest;
 use crate::model::{
-    BuildKey, ChallengeId, Disk, Disposition, InstanceId, RetryClass, ServiceName, Timestamp,
+    BuildKey, ChallengeId, Disk, Disposition, InstanceId, Provenance, RetryClass, ServiceName,
+    Timestamp,
 };
-use crate::release::spec::{ContainerSpec, NetworkSpec};
+use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
 /// A container engine on one machine.
 #[async_trait]
@@ -249,6 +250,16 @@ pub struct ContainerSeen {
     pub addresses: BTreeMap<String, Ipv4Addr>,
     /// The engine's own health verdict: a late signal, we probe ourselves.
     pub is_unhealthy: bool,
+    /// The challenge it is of; `None` when the label is not there.
+    pub challenge: Option<ChallengeId>,
+    /// The engine's id of its image.
+    pub image: String,
+    /// Where its ports are published, as it was asked for.
+    pub published: Vec<Published>,
+    /// The engine's id of the network that fulfils each wish; empty when an older flagops made it.
+    pub wishes: BTreeMap<String, String>,
+    /// Where its instance comes from; `None` when an older flagops made it.
+    pub provenance: Option<Provenance>,
 }
 
 /// What a container does.

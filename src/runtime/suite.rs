@@ -18,7 +18,7 @@ use super::{
     ImageSeen,
 };
 use crate::model::compose::{AnswerFiles, HealthTest, Limits, Restart, Transport};
-use crate::model::{BuildKey, EndpointKind, InstallationId, InstanceId};
+use crate::model::{BuildKey, EndpointKind, InstallationId, InstanceId, Provenance};
 use crate::release::spec::{
     ContainerSpec, NetworkEnd, NetworkSpec, PortSpec, Published, ServiceSpec,
 };
@@ -99,6 +99,15 @@ pub(crate) fn build_request(dockerfile: &str, files: &[(&str, &[u8])]) -> BuildR
     }
 }
 
+/// The end of a service `web` on a network that fulfils `wish`.
+pub(crate) fn end(wish: &str, network: &str) -> NetworkEnd {
+    NetworkEnd {
+        wish: wish.to_owned(),
+        network: network.to_owned(),
+        aliases: vec!["web".to_owned()],
+    }
+}
+
 impl Bench<'_> {
     /// Makes a network; another subnet when the first is in use on this machine.
     pub(crate) async fn network(&self) -> (NetworkSpec, String) {
@@ -144,12 +153,13 @@ impl Bench<'_> {
             },
             challenge: "WEB-001".parse().unwrap(),
             spec_hash: format!("v1:{}", random_hex(32)),
-            network: NetworkEnd { network: network.to_owned(), aliases: vec!["web".to_owned()] },
+            network: end("default", network),
             more_networks: Vec::new(),
             volume_names: BTreeMap::new(),
             published: Vec::new(),
             answer_values: Vec::new(),
             has_answers: false,
+            provenance: Provenance::for_tests(),
         }
     }
 
@@ -178,6 +188,7 @@ pub(crate) fn publish(spec: &mut ContainerSpec, port: u16) {
 /// Every check of this file, one after the other.
 pub(crate) async fn everything(bench: &Bench<'_>) {
     creating_twice_gives_the_same_container(bench).await;
+    a_container_tells_where_it_comes_from(bench).await;
     a_name_of_something_else_is_a_conflict(bench).await;
     a_container_lives_and_ends(bench).await;
     a_taken_port_is_said_at_the_start(bench).await;
@@ -206,6 +217,23 @@ async fn creating_twice_gives_the_same_container(bench: &Bench<'_>) {
     assert_eq!(seen.spec_hash, spec.spec_hash);
     assert!(seen.addresses.is_empty(), "{seen:?}");
     bench.remove(&[&id], &[&network]).await;
+}
+
+async fn a_container_tells_where_it_comes_from(bench: &Bench<'_>) {
+    let (_, network) = bench.network().await;
+    let (_, second) = bench.network().await;
+    let mut spec = bench.web(&network);
+    publish(&mut spec, free_port());
+    spec.more_networks = vec![end("back", &second)];
+    let id = bench.engine.create_container(&spec).await.unwrap();
+    let seen = bench.engine.container(&id).await.unwrap().unwrap();
+    assert_eq!(seen.provenance, Some(spec.provenance));
+    assert_eq!(seen.challenge, Some(spec.challenge));
+    assert_eq!(seen.image, bench.engine.image(&bench.image).await.unwrap().unwrap().id);
+    assert_eq!(seen.published, spec.published);
+    let wishes = [("back".to_owned(), second.clone()), ("default".to_owned(), network.clone())];
+    assert_eq!(seen.wishes, BTreeMap::from(wishes));
+    bench.remove(&[&id], &[&network, &second]).await;
 }
 
 async fn a_name_of_something_else_is_a_conflict(bench: &Bench<'_>) {
@@ -390,7 +418,7 @@ async fn a_network_goes_although_something_runs_on_it(bench: &Bench<'_>) {
     let (_, network) = bench.network().await;
     let (_, second) = bench.network().await;
     let mut spec = bench.web(&network);
-    let end = NetworkEnd { network: second.clone(), aliases: vec!["web".to_owned()] };
+    let end = end("back", &second);
     spec.more_networks = vec![end];
     let id = bench.engine.create_container(&spec).await.unwrap();
     assert_eq!(bench.engine.create_container(&spec).await.unwrap(), id);

@@ -155,6 +155,11 @@ impl DataDir {
         self.path.join("flagops.db")
     }
 
+    /// Where copies of the database are.
+    pub fn backups_path(&self) -> PathBuf {
+        self.path.join("backups")
+    }
+
     /// Who we are in the engine.
     pub fn installation(&self) -> &InstallationId {
         &self.installation

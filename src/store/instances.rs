@@ -357,7 +357,7 @@ impl Store {
     }
 
     /// Ports that strangers use, `seen` ones included from now on.
-    fn avoided_ports(&self, seen: &[u16]) -> BTreeSet<u16> {
+    pub(super) fn avoided_ports(&self, seen: &[u16]) -> BTreeSet<u16> {
         let mut strangers = self.inner.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         // A monotonic clock, not the time: this is about patience, and is not stored.
         let now = Instant::now();
@@ -367,7 +367,7 @@ impl Store {
 }
 
 /// Where the search for a port begins, so that ports are spread and not to be foretold.
-fn random_offset() -> Result<u32, StoreError> {
+pub(super) fn random_offset() -> Result<u32, StoreError> {
     getrandom::u32()
         .map_err(|error| StoreError::System { what: "randomness", source: Box::new(error) })
 }
@@ -422,7 +422,11 @@ fn keep_identity(before: &Instance, after: &mut Instance) {
     after.created_at = before.created_at;
 }
 
-fn insert(db: &Connection, instance: &Instance, spec: &InstanceSpec) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    db: &Connection,
+    instance: &Instance,
+    spec: &InstanceSpec,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO instances (id, challenge, team, competition, node, revision, tree, phase,
                 surface, created_at, started_at, ttl_secs, expires_at, n_restarts, spec)
@@ -444,7 +448,7 @@ fn insert(db: &Connection, instance: &Instance, spec: &InstanceSpec) -> rusqlite
 }
 
 /// Writes what may change.
-fn update(db: &Connection, instance: &Instance) -> rusqlite::Result<()> {
+pub(super) fn update(db: &Connection, instance: &Instance) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE instances SET phase = ?2, error = ?3, stop_reason = ?4, surface = ?5,
                 started_at = ?6, stopped_at = ?7, ttl_secs = ?8, expires_at = ?9, n_restarts = ?10,

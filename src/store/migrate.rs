@@ -6,13 +6,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
+use super::backup::{copy, suffixed};
 use crate::model::id::hex;
 
 /// How long a lock of another program (a backup, a shell) is waited for.
@@ -44,8 +45,6 @@ pub(super) fn open_with(path: &Path, steps: &[Migration]) -> Result<Connection, 
         source,
     };
     create_private(path).map_err(|error| cannot_open(Box::new(error)))?;
-    // A log that is still there was not folded in: the last stop was unclean.
-    let was_killed = fs::metadata(log_path(path)).is_ok_and(|log| log.len() > 0);
     let mut connection = Connection::open(path).map_err(|error| cannot_open(Box::new(error)))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Before anything is set: what is not ours stays as it is.
@@ -58,23 +57,15 @@ pub(super) fn open_with(path: &Path, steps: &[Migration]) -> Result<Connection, 
          PRAGMA cell_size_check = ON;
          PRAGMA journal_size_limit = 67108864;",
     )?;
-    if was_killed {
-        check_integrity(&connection)?;
-    }
+    check_integrity(&connection)?;
     migrate(&mut connection, path, steps)?;
     Ok(connection)
 }
 
 /// Makes the file when it is absent, and takes it from everybody else in any case.
-fn create_private(path: &Path) -> std::io::Result<()> {
+pub(super) fn create_private(path: &Path) -> std::io::Result<()> {
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))
-}
-
-fn log_path(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    PathBuf::from(log)
 }
 
 fn check_integrity(connection: &Connection) -> Result<(), StoreError> {
@@ -147,29 +138,10 @@ fn apply(connection: &mut Connection, nth: usize, step: &Migration) -> rusqlite:
     transaction.commit()
 }
 
-/// Copies the database to a name of its own; the copy is complete when it bears that name.
 fn back_up(connection: &Connection, path: &Path, step: &Migration) -> Result<(), StoreError> {
     let number = step.name.get(..4).unwrap_or(step.name);
-    let suffixed = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let target = suffixed(&format!(".before-{number}"));
-    let partial = suffixed(".partial");
-    let copy = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(()) | Err(_) => (),
-        }
-        // SQLite accepts an empty file, and this one is already ours alone.
-        create_private(&partial)?;
-        connection.execute("VACUUM INTO ?1", [partial.to_str().ok_or("its path is not UTF-8")?])?;
-        fs::File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, &target)?;
-        Ok(())
-    };
-    copy().map_err(|source| StoreError::Backup { path: target.clone(), source })
+    let target = suffixed(path, &format!(".before-{number}"));
+    copy(connection, &target).map_err(|source| StoreError::Backup { path: target.clone(), source })
 }
 
 fn version(nth: usize) -> u32 {

@@ -16,6 +16,8 @@
 //! # Not here
 //! What the rows mean (`contest`, `planner`); when they change (`daemon`).
 
+pub mod adoption;
+pub mod backup;
 pub mod builds;
 pub mod conditions;
 pub mod datadir;
@@ -42,12 +44,14 @@ pub mod time;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::watch;
 
+pub use adoption::{AdoptError, AdoptedInstance, AdoptedNetwork};
+pub use backup::{Backup, Loss};
 pub use builds::BuildOutcome;
 pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
@@ -80,6 +84,8 @@ struct Inner {
     strangers: Mutex<StrangerPorts>,
     /// Rings after conditions changed.
     bell: watch::Sender<()>,
+    /// The file.
+    path: PathBuf,
 }
 
 impl fmt::Debug for Store {
@@ -92,8 +98,7 @@ impl Store {
     /// Opens the database file at `path`, makes it (mode 0600) when it is absent, and brings it to
     /// this version's shape, after a backup beside it when there was something to back up.
     ///
-    /// Blocks for as long as migrations take, and for a check of the whole file after an unclean
-    /// stop.
+    /// Blocks for as long as migrations and a check of the whole file take.
     ///
     /// # Errors
     /// When the file cannot be opened, is damaged, belongs to another program or to a newer
@@ -104,7 +109,8 @@ impl Store {
         let writer = Writer::start(connection)?;
         let strangers = Mutex::default();
         let bell = watch::Sender::new(());
-        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers, bell }) })
+        let path = path.to_owned();
+        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers, bell, path }) })
     }
 
     /// Changes whenever conditions did. A hint: look at the rows after each change, and now and

@@ -232,7 +232,11 @@ impl Store {
 
 /// The names follow from the subnet, and the bridge's from nothing else: two daemons that chose the
 /// same subnet cannot both make it.
-fn spec_of(subnet: Ipv4Net, kind: NetworkKind, installation: &InstallationId) -> NetworkSpec {
+pub(super) fn spec_of(
+    subnet: Ipv4Net,
+    kind: NetworkKind,
+    installation: &InstallationId,
+) -> NetworkSpec {
     let address = hex(&subnet.network().octets());
     NetworkSpec {
         name: format!("fo-{}-{address}", installation.short()),

@@ -30,6 +30,21 @@ impl Store {
         .await
     }
 
+    /// Gives every live instance at least a whole lease from `now`; how many there are.
+    ///
+    /// # Errors
+    /// When the database does not take it; then no lease is longer.
+    pub async fn begin_leases_anew(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(move |db| {
+            let mut update = db.prepare_cached(
+                "UPDATE instances SET expires_at = max(expires_at, ?1 + ttl_secs * 1000)
+                 WHERE phase NOT IN ('stopped', 'failed', 'removing')",
+            )?;
+            Ok(update.execute([now.as_millis()])?)
+        })
+        .await
+    }
+
     /// Notes that the daemon lives at `now`.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod author_plays;
 mod author_pushes;
 mod author_reads_verdict;
 mod daemon_killed;
+mod database_lost;
 mod engine_faults;
 mod examples;
 mod operator;

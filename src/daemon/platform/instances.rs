@@ -18,7 +18,7 @@ use crate::model::{
     TreeId,
 };
 use crate::planner::lifecycle::{self, Answers};
-use crate::release::identity::build_units;
+use crate::release::identity::{BuildUnit, build_units};
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
 
@@ -96,13 +96,7 @@ impl Platform {
 
     /// What an instance of `challenge` consists of, with the images that are on the node.
     async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
-        let units = build_units(challenge);
-        let keys = units.iter().map(|unit| unit.key).collect();
-        let builds = self.shared.store.builds(keys).await?;
-        let images: BTreeMap<ServiceName, String> = units
-            .into_iter()
-            .filter_map(|unit| Some((unit.service, builds.get(&unit.key)?.image.clone()?)))
-            .collect();
+        let images = self.images_of(challenge).await?;
         instance_spec(challenge, &images).map_err(|error| match error {
             SpecError::MissingImage { .. } | SpecError::NeedsGateway { .. } => {
                 PlatformError::NotStartable { id: challenge.id.clone(), reason: error.to_string() }
@@ -110,8 +104,20 @@ impl Platform {
         })
     }
 
+    /// The engine's ids of the images of a challenge that are built, by service.
+    pub(super) async fn images_of(
+        &self,
+        challenge: &Challenge,
+    ) -> Outcome<BTreeMap<ServiceName, String>> {
+        let units = build_units(challenge);
+        let keys = units.iter().map(|unit| unit.key).collect();
+        let builds = self.shared.store.builds(keys).await?;
+        let image = |unit: BuildUnit| Some((unit.service, builds.get(&unit.key)?.image.clone()?));
+        Ok(units.into_iter().filter_map(image).collect())
+    }
+
     /// Every endpoint in the order of services and ports; the store fills in the host ports.
-    fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
+    pub(super) fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
         let host = &self.shared.config.network.public_host;
         let endpoints = spec.services.iter().flat_map(|service| {
             service.ports.iter().map(|port| Endpoint {

@@ -31,12 +31,13 @@ use super::shared::Shared;
 
 pub use super::gc::GcReport;
 pub use crate::contest::Answer;
+pub use crate::daemon::adoption::Unadoptable;
 pub use crate::daemon::doubts::Doubt;
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use pauses::PauseRequest;
-pub use recover::Unknown;
+pub use recover::{Adopted, Owner, Unknown};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -8,6 +8,7 @@ mod kills;
 mod notices;
 mod operators;
 mod races;
+mod recovery;
 mod repair;
 mod resets;
 mod source;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::body_full;
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum,
-    HealthStatusEnum, NetworkConnectRequest,
+    HealthStatusEnum, NetworkConnectRequest, PortMap,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
@@ -19,7 +19,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::connect::Call;
 use super::{Docker, errors, names, profile};
 use crate::model::InstanceId;
-use crate::release::spec::{ContainerSpec, NetworkEnd};
+use crate::model::compose::Transport;
+use crate::release::spec::{ContainerSpec, NetworkEnd, Published};
 use crate::runtime::{ContainerSeen, ContainerState, EngineError, labels};
 
 /// How many inspections of a listing run at once.
@@ -332,6 +333,13 @@ impl Docker {
             addresses: addresses(networks.unwrap_or_default()),
             is_unhealthy: health == Some(HealthStatusEnum::UNHEALTHY),
             state: container_state(&state),
+            challenge: labels::challenge(labels),
+            image: found.image.unwrap_or_default(),
+            published: published(
+                found.host_config.and_then(|host| host.port_bindings).unwrap_or_default(),
+            ),
+            wishes: labels::networks(labels),
+            provenance: labels::provenance(labels),
         })
     }
 }
@@ -354,6 +362,25 @@ fn without_answers(error: EngineError, answers: &[String]) -> EngineError {
         }
         other => other,
     }
+}
+
+/// Where ports are published, in the order of the ports inside. What we never write is left out.
+fn published(bindings: PortMap) -> Vec<Published> {
+    let mut published: Vec<_> = bindings
+        .into_iter()
+        .filter_map(|(inside, hosts)| {
+            let (target, transport) = inside.split_once('/')?;
+            let host = hosts?.into_iter().next()?;
+            Some(Published {
+                address: host.host_ip?.parse().ok()?,
+                port: host.host_port?.parse().ok()?,
+                target: target.parse().ok()?,
+                transport: Transport::from_word(transport)?,
+            })
+        })
+        .collect();
+    published.sort_by_key(|it| (it.target, it.transport));
+    published
 }
 
 fn addresses(

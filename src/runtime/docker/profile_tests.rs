@@ -165,13 +165,22 @@ fn the_labels_say_whose_it_is_and_never_compose() {
         [
             "ctfy.instance_id",
             "ctfy.role",
+            "flagops.answer_epoch",
             "flagops.challenge",
+            "flagops.competition",
+            "flagops.created",
             "flagops.installation",
             "flagops.instance",
             "flagops.kind",
+            "flagops.networks",
+            "flagops.resets",
+            "flagops.revision",
             "flagops.schema",
             "flagops.service",
             "flagops.spec_hash",
+            "flagops.team",
+            "flagops.tree",
+            "flagops.ttl",
         ]
     );
     assert_eq!(labels["flagops.instance"], spec.instance.to_string());

@@ -7,8 +7,7 @@ use futures_util::StreamExt as _;
 
 use super::*;
 use crate::model::compose::{Healthcheck, Tmpfs, VolumeMount};
-use crate::release::spec::NetworkEnd;
-use crate::runtime::suite::{self, Bench};
+use crate::runtime::suite::{self, Bench, end};
 use crate::runtime::{ContainerState, ImageSeen, LogLine};
 
 /// The engine that these tests use.
@@ -221,7 +220,7 @@ async fn services_find_each_other_by_name_and_players_find_the_port() {
     let mut web = bench.web(&front);
     let port = suite::free_port();
     suite::publish(&mut web, port);
-    web.more_networks = vec![NetworkEnd { network: back.clone(), aliases: vec!["web".into()] }];
+    web.more_networks = vec![end("back", &back)];
     let mut db = bench.web(&back);
     db.service.name = "db".parse().unwrap();
     db.network.aliases = vec!["db".to_owned(), "mysql".to_owned()];

@@ -71,6 +71,14 @@ impl Container {
             state: self.state.clone(),
             addresses: if is_running { self.ends.clone() } else { BTreeMap::new() },
             is_unhealthy: self.is_unhealthy,
+            challenge: Some(self.spec.challenge.clone()),
+            image: self.spec.service.image.clone(),
+            published: self.spec.published.clone(),
+            wishes: std::iter::once(&self.spec.network)
+                .chain(&self.spec.more_networks)
+                .map(|end| (end.wish.clone(), end.network.clone()))
+                .collect(),
+            provenance: Some(self.spec.provenance.clone()),
         }
     }
 

@@ -59,6 +59,25 @@ pub enum Verb {
     Reach,
 }
 
+impl Verb {
+    /// Whether such a call changes something of an instance, its networks or images.
+    pub fn changes(self) -> bool {
+        matches!(
+            self,
+            Self::CreateNetwork
+                | Self::RemoveNetwork
+                | Self::CreateVolume
+                | Self::RemoveVolume
+                | Self::CreateContainer
+                | Self::Upload
+                | Self::Start
+                | Self::Stop
+                | Self::RemoveContainer
+                | Self::RemoveImage
+        )
+    }
+}
+
 /// Where a call stands when the hook is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {

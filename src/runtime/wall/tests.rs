@@ -10,8 +10,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use super::*;
 use crate::model::compose::HealthTest;
 use crate::model::id::hex;
-use crate::release::spec::{ContainerSpec, NetworkEnd, NetworkSpec};
+use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::docker::tests::{Rig, fetch};
+use crate::runtime::suite::end;
 use crate::runtime::{Engine, EngineError, suite};
 use crate::store::{NetworkKind, Store};
 
@@ -230,7 +231,7 @@ async fn a_container_on_two_networks_answers_players_through_either() {
     let port = suite::free_port();
     suite::publish(&mut spec, port);
     spec.published[0].address = Ipv4Addr::UNSPECIFIED.into();
-    spec.more_networks = vec![NetworkEnd { network: first, aliases: vec!["web".to_owned()] }];
+    spec.more_networks = vec![end("first", &first)];
     server(&rig, &spec).await;
     let wall = Guarded::new(pool);
     wall.up().await;
