@@ -20,7 +20,7 @@ use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
 use crate::runtime::wall::{Wall, WallState};
 use crate::store::{DataDir, Store};
-use crate::telemetry::clock::SystemClock;
+use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Chain, notify};
 
@@ -69,11 +69,10 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     let store = Store::open(&data.database_path()).map_err(StartError::from)?;
     let engine = Docker::connect(&config.engine.endpoint, data.installation().clone())
         .map_err(StartError::from)?;
-    let trap = std::env::var("FLAGOPS_TEST_KILL").ok();
-    let engine = Arc::new(Metered::new(Arc::new(engine), trap.as_deref()));
+    let engine = Arc::new(Metered::new(Arc::new(engine)));
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
-    let parts = Parts { config, clock: Arc::new(SystemClock), data, store, engine, mirror };
+    let parts = Parts { config, clock: clock::of_this_process(), data, store, engine, mirror };
     let daemon = Daemon::start(parts).await?;
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
