@@ -75,7 +75,10 @@ mod tests {
     fn a_closure_is_named_by_the_function_it_is_written_in() {
         for (path, name) in [
             ("create_network", "create_network"),
-            ("flagops::store::live::<impl flagops::store::Store>::set_live::{{closure}}", "set_live"),
+            (
+                "flagops::store::live::<impl flagops::store::Store>::set_live::{{closure}}",
+                "set_live",
+            ),
             ("a::b::pin::{{closure}}::{{closure}}", "pin"),
             ("a::<impl a::Store>::change<bool, a::end::{{closure}}>::{{closure}}", "change"),
         ] {

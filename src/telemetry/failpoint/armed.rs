@@ -97,8 +97,7 @@ impl State {
 }
 
 fn power_cut() {
-    let _ =
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 #[cfg(test)]
