@@ -222,13 +222,13 @@ impl Daemon {
         }
     }
 
-    /// Takes note that it ended by itself.
+    /// Takes note that it was ended by its trap. Its first thread is dead; waits for the others.
     ///
     /// # Panics
-    /// When it still runs, or did not end by the trap's signal.
+    /// When it did not end by the trap's signal.
     pub(crate) fn buried(&mut self) {
         let mut child = self.child.take().expect("it was started");
-        let status = child.try_wait().expect("a child can be asked").expect("it has ended");
+        let status = child.wait().expect("a child can be waited for");
         assert_eq!(status.signal(), Some(9), "only the trap ends it: {status:?}");
     }
 

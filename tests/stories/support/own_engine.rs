@@ -83,16 +83,34 @@ impl OwnEngine {
         }
     }
 
-    /// Starts the engine, again or for the first time, and waits until it answers.
+    /// Starts the engine, again or for the first time, and waits until it answers. One that ends
+    /// instead is started again, as a service manager does: after a kill a dockerd may wait for the
+    /// containerd of the one before it, which is just dying, and then gives up.
     pub(crate) async fn boot(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let log = File::options().create(true).append(true).open(self.folder.join("dockerd.log"));
-        let log = log.expect("the log can be written");
         let data = self.folder.join("data");
         fs::create_dir_all(&data).expect("a folder can be made");
         if !is_mounted(&data) {
             self.mount(&data);
         }
+        let engine = self.engine();
+        until("the story's own engine answers", START_PATIENCE, || {
+            let is_over = match &mut self.process {
+                Some(child) => child.try_wait().expect("a child can be asked").is_some(),
+                None => true,
+            };
+            if is_over {
+                self.process = Some(self.spawn());
+            }
+            std::future::ready(engine.docker(&["version"]))
+        })
+        .await;
+    }
+
+    /// Starts the engine's process.
+    fn spawn(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.folder.join("dockerd.log"));
+        let log = log.expect("the log can be written");
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace));
         command.args(["unshare", "--mount", "--propagation", "slave", "dockerd"]);
@@ -104,12 +122,7 @@ impl OwnEngine {
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         let log_too = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
-        self.process = Some(child.expect("dockerd is installed"));
-        let engine = self.engine();
-        until("the story's own engine answers", START_PATIENCE, || {
-            std::future::ready(engine.docker(&["version"]))
-        })
-        .await;
+        child.expect("dockerd is installed")
     }
 
     /// Mounts what the engine keeps its data on.
