@@ -51,6 +51,13 @@ impl std::fmt::Display for Boundary {
     }
 }
 
+impl Boundary {
+    /// Whether this is a side of an engine call.
+    pub(super) fn is_of_engine(&self) -> bool {
+        self.name.starts_with("engine.")
+    }
+}
+
 impl Operation {
     /// All of them.
     pub(super) const ALL: [Self; 8] = [
