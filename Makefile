@@ -1,6 +1,6 @@
 # Each target does all its own set-up and may be run again at any time.
 .DEFAULT_GOAL := help
-.PHONY: run test bench lint help
+.PHONY: run test bench lint chaos help
 
 run:    ## start flagops with the example challenges (Ctrl-C to stop)
 	@scripts/run
@@ -13,6 +13,9 @@ bench:  ## measure against the bare Docker calls
 
 lint:   ## format, clippy, docs, dependencies, shell scripts
 	@scripts/ci-lints
+
+chaos:  ## break everything around the daemon for an hour, print what was survived
+	@scripts/chaos
 
 help:   ## show this
 	@awk -F ' *## *' '/^[a-z]+: *##/ { sub(":", "", $$1); printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -19,8 +19,8 @@ use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
 use crate::runtime::wall::{Wall, WallState};
-use crate::store::{DataDir, Store};
-use crate::telemetry::clock::SystemClock;
+use crate::store::{DataDir, Store, StoreError};
+use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{Chain, notify};
 
@@ -41,6 +41,14 @@ pub(super) enum RunError {
     /// `source.repo` is not a remote we read.
     #[error("`source.repo` cannot be used")]
     Remote(#[from] RemoteError),
+    /// The database cannot be used.
+    #[error("the database `{}` cannot be used", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        source: StoreError,
+    },
     /// A room could not be opened.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -66,18 +74,17 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
         );
     }
     let metrics = Metrics::install();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, loss) =
-        Store::open_or_restore(&data.database_path(), &data.backups_path(), clock.now())
-            .map_err(StartError::from)?;
+    let path = data.database_path();
+    let clock = clock::of_this_process();
+    let (store, loss) = Store::open_or_restore(&path, &data.backups_path(), clock.now())
+        .map_err(|error| unusable(&path, error.into()))?;
     let engine = Docker::connect(&config.engine.endpoint, data.installation().clone())
         .map_err(StartError::from)?;
-    let trap = std::env::var("FLAGOPS_TEST_KILL").ok();
-    let engine = Arc::new(Metered::new(Arc::new(engine), trap.as_deref()));
+    let engine = Arc::new(Metered::new(Arc::new(engine)));
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
     let parts = Parts { config, clock, data, store, engine, mirror, loss };
-    let daemon = Daemon::start(parts).await?;
+    let daemon = Daemon::start(parts).await.map_err(|error| unusable(&path, error))?;
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
     let pulse = daemon.tasks();
@@ -87,6 +94,15 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// Names the database where it is why the daemon could not start: what is wrong with a file is of use
+/// only to who knows which file.
+fn unusable(path: &Path, error: StartError) -> RunError {
+    match error {
+        StartError::Store(source) => RunError::Database { path: path.to_owned(), source },
+        other => other.into(),
+    }
 }
 
 /// A daemon for this process alone.

@@ -197,7 +197,7 @@ pub(crate) async fn sweep(
     let rows = shared.store.networks().await?;
     let mut missing = Vec::new();
     for row in rows.iter().filter(|row| row.touched_at < looked_at) {
-        let found = seen.iter().find(|network| network.name == row.spec.name);
+        let found = seen.iter().find(|network| is_the_one(network, row));
         match (row.state, found) {
             (NetworkState::Intent, Some(network)) => {
                 shared.store.network_made(row.spec.subnet, &network.id).await?;
@@ -238,7 +238,7 @@ async fn forget_missing(shared: &Shared, missing: &[&NetworkRow]) -> Result<(), 
     }
     let again = shared.engine.networks().await?;
     for row in missing {
-        if again.iter().all(|network| network.name != row.spec.name) {
+        if !again.iter().any(|network| is_the_one(network, row)) {
             tracing::warn!(
                 network.name = row.spec.name,
                 "a network of ours is gone from the engine"
@@ -247,6 +247,16 @@ async fn forget_missing(shared: &Shared, missing: &[&NetworkRow]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether the engine's network is that of the row. Names follow from subnets, so one that was made
+/// later, by hand or by a daemon with another database, can bear the name of one that is gone: as
+/// long as the row has an id, only the id tells.
+fn is_the_one(network: &NetworkSeen, row: &NetworkRow) -> bool {
+    match &row.engine_id {
+        Some(id) => network.id == *id,
+        None => network.name == row.spec.name && network.is_internal == row.spec.is_internal,
+    }
 }
 
 fn kind_of(wish: &NetworkWish) -> NetworkKind {

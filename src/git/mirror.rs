@@ -25,6 +25,10 @@ use super::session::{self, Order, Tip};
 use super::tree::GitTree;
 use super::{local, object_id, oid, one_line};
 use crate::model::{Revision, Timestamp, TreeError};
+use crate::telemetry::failpoint;
+
+/// What the fail points of the mirror begin with.
+const ROOM: &str = "git";
 
 /// Bounds of one fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +216,10 @@ impl Mirror {
             Err(_) => Patience::First,
         };
         drop(before);
+        failpoint::before(ROOM, "fetch");
         let tip = session::run(&self.order(&self.dir, branch, patience), &self.n_running)
             .map_err(|error| self.suspect_mirror(error))?;
+        failpoint::after(ROOM, "fetch");
         // Opened after the transfer, so that it sees the new objects.
         let repository = self.repository()?;
         self.observe(&repository, &repository, &tip)
@@ -239,7 +245,9 @@ impl Mirror {
             Ok(old) => self.observe(&old, &new, &tip)?,
             Err(_) => self.observe(&new, &new, &tip)?,
         };
+        failpoint::before(ROOM, "swap");
         let aside = home::swap(&place, &self.dir).map_err(|error| unwritable(error.to_string()))?;
+        failpoint::after(ROOM, "swap");
         drop(guard);
         Ok(Repaired { fetched, aside, lost_pins })
     }
@@ -316,7 +324,9 @@ impl Mirror {
         if repository.refname_to_id(&reference).is_ok_and(|stands| stands == wanted) {
             return Ok(());
         }
+        failpoint::before(ROOM, "pin");
         repository.reference(&reference, wanted, true, "").map_err(|source| self.git(source))?;
+        failpoint::after(ROOM, "pin");
         Ok(())
     }
 
@@ -329,7 +339,12 @@ impl Mirror {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = home::open(&self.dir).map_err(|source| self.git(source))?;
         match repository.find_reference(&reference) {
-            Ok(mut found) => found.delete().map_err(|source| self.git(source)),
+            Ok(mut found) => {
+                failpoint::before(ROOM, "unpin");
+                found.delete().map_err(|source| self.git(source))?;
+                failpoint::after(ROOM, "unpin");
+                Ok(())
+            }
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(()),
             Err(source) => Err(self.git(source)),
         }
@@ -411,10 +426,12 @@ impl Mirror {
             || new.refname_to_id(HEAD).ok() != Some(tip.oid)
             || !std::ptr::eq(old, new);
         if is_moved {
+            failpoint::before(ROOM, "move_head");
             move_head(new, &reference, tip.oid).map_err(|error| FetchError::Unwritable {
                 dir: self.dir.clone(),
                 reason: one_line(error.message(), 200),
             })?;
+            failpoint::after(ROOM, "move_head");
         }
         Ok(Fetched {
             revision: Revision(object_id(tip.oid)),

@@ -1,10 +1,9 @@
-//! An engine with a stopwatch: counts and times each call, and in debug builds can kill the
-//! process between two of them, so that tests see what any crash leaves behind.
+//! An engine with a stopwatch: counts and times each call, and passes a fail point before and after
+//! each that changes something, so that tests see what any crash leaves behind.
 
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,35 +17,21 @@ use super::{
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
-use crate::telemetry::metrics;
+use crate::telemetry::{failpoint, metrics};
+
+/// What the fail points of the engine begin with.
+const ROOM: &str = "engine";
 
 /// Wraps an engine.
 #[derive(Debug)]
 pub struct Metered {
     inner: Arc<dyn Engine>,
-    trap: Option<Trap>,
-}
-
-/// Kills the process at the nth call that changes something. Exists in debug builds only.
-#[derive(Debug)]
-struct Trap {
-    at: u64,
-    moment: Moment,
-    n_calls: AtomicU64,
-}
-
-/// On which side of the call the trap closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    Before,
-    After,
 }
 
 impl Metered {
-    /// Wraps `inner`. `trap` is `before:N` or `after:N`; a release build ignores it.
-    pub fn new(inner: Arc<dyn Engine>, trap: Option<&str>) -> Self {
-        let trap = if cfg!(debug_assertions) { trap.and_then(Trap::parse) } else { None };
-        Self { inner, trap }
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn Engine>) -> Self {
+        Self { inner }
     }
 
     async fn read<T>(
@@ -65,11 +50,9 @@ impl Metered {
         verb: &'static str,
         call: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
-        let nth = self.trap.as_ref().map(Trap::enter);
+        failpoint::before(ROOM, verb);
         let result = self.read(verb, call).await;
-        if let (Some(trap), Some(nth)) = (&self.trap, nth) {
-            trap.leave(nth);
-        }
+        failpoint::after(ROOM, verb);
         result
     }
 }
@@ -81,42 +64,6 @@ fn count(verb: &'static str, begin: Instant, error: Option<&EngineError>) {
     }
 }
 
-impl Trap {
-    fn parse(text: &str) -> Option<Self> {
-        let (moment, at) = text.split_once(':')?;
-        let moment = match moment {
-            "before" => Moment::Before,
-            "after" => Moment::After,
-            _ => return None,
-        };
-        Some(Self { at: at.parse().ok()?, moment, n_calls: AtomicU64::new(0) })
-    }
-
-    fn enter(&self) -> u64 {
-        let nth = self.n_calls.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.moment == Moment::Before {
-            self.close(nth);
-        }
-        nth
-    }
-
-    fn leave(&self, nth: u64) {
-        if self.moment == Moment::After {
-            self.close(nth);
-        }
-    }
-
-    /// Ends the process like a power cut: no destructor, no flush.
-    fn close(&self, nth: u64) {
-        if nth == self.at {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-        }
-    }
-}
-
 #[async_trait]
 impl Engine for Metered {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
@@ -124,7 +71,8 @@ impl Engine for Metered {
     }
 
     async fn prove(&self) -> Result<(), EngineError> {
-        self.read("prove", self.inner.prove()).await
+        // It makes a container, and removes it.
+        self.change("prove", self.inner.prove()).await
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageSeen>, EngineError> {
@@ -140,7 +88,7 @@ impl Engine for Metered {
     }
 
     async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError> {
-        let nth = self.trap.as_ref().map(Trap::enter);
+        failpoint::before(ROOM, "build");
         let begin = Instant::now();
         let result = self.inner.build(request, log).await;
         match &result {
@@ -149,9 +97,7 @@ impl Engine for Metered {
             Err(BuildError::Failed { .. }) => metrics::engine_error("build", "failed"),
             Err(BuildError::TimedOut { .. }) => metrics::engine_error("build", "timed_out"),
         }
-        if let (Some(trap), Some(nth)) = (&self.trap, nth) {
-            trap.leave(nth);
-        }
+        failpoint::after(ROOM, "build");
         result
     }
 

@@ -38,6 +38,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::model::InstallationId;
+use crate::telemetry::failpoint;
 
 /// How long `nft` may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -118,7 +119,10 @@ impl Wall {
             return Ok(WallState::Up);
         }
         *made = None;
-        match run_nft(&rules::text(&self.table, self.pool)).await? {
+        failpoint::before("wall", "load");
+        let loaded = run_nft(&rules::text(&self.table, self.pool)).await?;
+        failpoint::after("wall", "load");
+        match loaded {
             Outcome::Done(_) => {
                 *made = self.listing().await?;
                 Ok(WallState::Up)

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use crate::telemetry::failpoint;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -41,7 +42,8 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Runs `change` in an immediate transaction after everything queued before it.
+    /// Runs `change` in an immediate transaction after everything queued before it. The fail points
+    /// around it bear the name of the method that `change` is written in.
     pub(super) async fn run<T, E>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
@@ -62,15 +64,18 @@ impl Writer {
     }
 }
 
-fn transact<T, E: From<StoreError>>(
-    connection: &mut Connection,
-    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
+fn transact<T, E, F>(connection: &mut Connection, change: F) -> Result<T, E>
+where
+    E: From<StoreError>,
+    F: FnOnce(&Transaction<'_>) -> Result<T, E>,
+{
+    failpoint::before("store", std::any::type_name::<F>());
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(StoreError::from)?;
     let value = change(&transaction)?;
     transaction.commit().map_err(StoreError::from)?;
+    failpoint::after("store", std::any::type_name::<F>());
     Ok(value)
 }
 

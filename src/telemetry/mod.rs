@@ -12,6 +12,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod failpoint;
 pub mod metrics;
 pub mod notify;
 

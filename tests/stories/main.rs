@@ -14,6 +14,7 @@ mod author_breaks;
 mod author_plays;
 mod author_pushes;
 mod author_reads_verdict;
+mod chaos;
 mod daemon_killed;
 mod database_lost;
 mod engine_faults;

@@ -6,24 +6,9 @@ use std::net::TcpListener;
 
 use crate::support::{Challenge, Client, Daemon, Engine, PATIENCE, Ready, Stage, fetch, until};
 
-/// What a container of `instance` can run: the player has a shell in it.
-fn inside(engine: &Engine, instance: &Ready, arguments: &[&str]) -> Result<String, String> {
-    let container = engine.containers_of(&instance.id).pop().expect("it has a container");
-    engine.docker(&[&["exec", container.as_str()], arguments].concat())
-}
-
-/// The container's address on its network.
-fn address(engine: &Engine, instance: &Ready) -> String {
-    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-    let container = engine.containers_of(&instance.id).pop().expect("it has a container");
-    let shown = engine.docker(&["inspect", "--format", format, &container]);
-    shown.expect("the container is there").trim().to_owned()
-}
-
-/// Whether a container of `instance` can open a TCP connection.
-fn reaches(engine: &Engine, instance: &Ready, host: &str, port: u16) -> bool {
-    let port = port.to_string();
-    inside(engine, instance, &["timeout", "3", "nc", "-w", "2", host, &port, "-e", "true"]).is_ok()
+/// The container of `instance`, in which the player has a shell.
+fn container(engine: &Engine, instance: &Ready) -> String {
+    engine.containers_of(&instance.id).pop().expect("it has a container")
 }
 
 async fn two_instances(stage: &Stage) -> (Daemon, Client, Ready, Ready) {
@@ -40,15 +25,16 @@ async fn an_instance_reaches_itself_and_nothing_else() {
     let stage = Stage::with(&[Challenge::web("WEB-901", "one")]).await;
     let (daemon, _, of_red, of_blue) = two_instances(&stage).await;
     let engine = daemon.engine();
-    let (own, other) = (address(engine, &of_red), address(engine, &of_blue));
-    assert!(reaches(engine, &of_red, "web", 8080), "its own service, by name");
-    assert!(reaches(engine, &of_red, &own, 8080), "its own service, by address");
-    assert!(reaches(engine, &of_blue, &other, 8080), "that address is right");
+    let (red, blue) = (container(engine, &of_red), container(engine, &of_blue));
+    let (own, other) = (engine.address_of(&red), engine.address_of(&blue));
+    assert!(engine.reaches(&red, "web", 8080), "its own service, by name");
+    assert!(engine.reaches(&red, &own, 8080), "its own service, by address");
+    assert!(engine.reaches(&blue, &other, 8080), "that address is right");
 
     // A service of the host, on every address of it.
     let host = TcpListener::bind("0.0.0.0:0").expect("a port is free");
     let host_port = host.local_addr().expect("it is bound").port();
-    let gateway = inside(engine, &of_red, &["ip", "route"]).expect("it has routes");
+    let gateway = engine.inside(&red, &["ip", "route"]).expect("it has routes");
     let gateway = gateway.split("via ").nth(1).and_then(|rest| rest.split(' ').next());
     let gateway = gateway.expect("it has a gateway").to_owned();
     let (_, published) = of_blue.first();
@@ -59,7 +45,7 @@ async fn an_instance_reaches_itself_and_nothing_else() {
         ("the host's ssh", gateway.as_str(), 22),
         ("the metadata of a cloud", "169.254.169.254", 80),
     ] {
-        assert!(!reaches(engine, &of_red, host, port), "it reaches {what} at {host}:{port}");
+        assert!(!engine.reaches(&red, host, port), "it reaches {what} at {host}:{port}");
     }
     // Players still come in.
     of_red.flag("/answers/flag").await;
@@ -71,7 +57,9 @@ async fn a_container_has_no_power_over_the_machine() {
     let stage = Stage::with(&[Challenge::web("WEB-901", "one")]).await;
     let (daemon, _, of_red, of_blue) = two_instances(&stage).await;
     let engine = daemon.engine();
-    let status = inside(engine, &of_red, &["cat", "/proc/1/status"]).expect("it has a process");
+    let red = container(engine, &of_red);
+    let inside = |arguments: &[&str]| engine.inside(&red, arguments);
+    let status = inside(&["cat", "/proc/1/status"]).expect("it has a process");
     let line = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or_default().to_owned()
@@ -83,16 +71,16 @@ async fn a_container_has_no_power_over_the_machine() {
     for capability in [21, 13, 19, 16, 27] {
         assert_eq!(bounding >> capability & 1, 0, "capability {capability}: {bounding:x}");
     }
-    assert!(inside(engine, &of_red, &["mount", "-t", "tmpfs", "none", "/tmp"]).is_err());
-    assert!(inside(engine, &of_red, &["ping", "-c", "1", "-W", "1", "127.0.0.1"]).is_err());
-    let limit = inside(engine, &of_red, &["cat", "/sys/fs/cgroup/pids/pids.max"])
-        .or_else(|_| inside(engine, &of_red, &["cat", "/sys/fs/cgroup/pids.max"]));
+    assert!(inside(&["mount", "-t", "tmpfs", "none", "/tmp"]).is_err());
+    assert!(inside(&["ping", "-c", "1", "-W", "1", "127.0.0.1"]).is_err());
+    let limit = inside(&["cat", "/sys/fs/cgroup/pids/pids.max"])
+        .or_else(|_| inside(&["cat", "/sys/fs/cgroup/pids.max"]));
     let limit: u64 = limit.expect("it has a limit").trim().parse().expect("it is a number");
     assert!(limit <= 4096, "{limit}");
 
     // A fork bomb ends at the limits of its container, and the neighbour does not notice.
     let bomb = "for i in $(seq 5000); do sleep 5 & done 2>/dev/null; wait";
-    let _ = inside(engine, &of_red, &["timeout", "5", "sh", "-c", bomb]);
+    let _ = inside(&["timeout", "5", "sh", "-c", bomb]);
     of_blue.flag("/answers/flag").await;
     let (host, port) = of_red.first();
     let url = format!("http://{host}:{port}/answers/flag");

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{ConditionStatus, NodeId};
 use crate::runtime::ContainerState;
 use crate::runtime::fake::IsOom;
+use crate::store::NetworkRow;
 
 /// Waits until the instance is ready with all its containers up and on their networks.
 async fn whole(rig: &Rig, daemon: &Daemon, id: InstanceId) -> Instance {
@@ -100,6 +101,31 @@ async fn a_network_that_vanished_from_the_stock_is_not_handed_out() {
     .await;
     for network in rig.engine.networks().await.unwrap() {
         rig.engine.remove_network(&network.id).await.unwrap();
+    }
+    let begin = tokio::time::Instant::now();
+    let instance = ready_instance(&daemon, &red).await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "the start waited for a relist");
+    whole(&rig, &daemon, instance.id).await;
+    platform.stop(&red, &instance.id.to_string(), StopReason::User).await.unwrap();
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+/// As when the database is that of yesterday: names follow from subnets, so only the id tells.
+#[tokio::test]
+async fn a_network_that_bears_the_name_of_one_of_the_stock_is_not_handed_out_for_it() {
+    let mut rig = full_rig();
+    rig.config.network.n_ready = 2;
+    let (daemon, platform, red) = playing(&rig).await;
+    until("the stock to be full", async || {
+        let rows = daemon.store().networks().await.unwrap();
+        let is_ready = |row: &&NetworkRow| row.state == NetworkState::Ready;
+        (rows.iter().filter(is_ready).count() == 2).then_some(())
+    })
+    .await;
+    for row in daemon.store().networks().await.unwrap() {
+        rig.engine.remove_network(&row.spec.name).await.unwrap();
+        rig.engine.create_network(&row.spec).await.unwrap();
     }
     let begin = tokio::time::Instant::now();
     let instance = ready_instance(&daemon, &red).await;

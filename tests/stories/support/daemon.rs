@@ -71,6 +71,12 @@ impl Settings {
         self
     }
 
+    /// Sets a variable of the daemon's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Uses another data directory than the story's.
     pub(crate) fn data_dir(mut self, path: PathBuf) -> Self {
         self.data_dir = path;
@@ -184,6 +190,22 @@ impl Daemon {
         .await;
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("it was started");
+        let status = until("the daemon has ended by itself", PATIENCE, || {
+            let ended = child.try_wait().expect("a child can be asked");
+            std::future::ready(ended.ok_or_else(|| "still running".to_owned()))
+        })
+        .await;
+        status.code()
+    }
+
     /// Whether the process runs.
     pub(crate) fn is_running(&mut self) -> bool {
         match &mut self.child {
@@ -200,13 +222,13 @@ impl Daemon {
         }
     }
 
-    /// Takes note that it ended by itself.
+    /// Takes note that it was ended by its trap. Its first thread is dead; waits for the others.
     ///
     /// # Panics
-    /// When it still runs, or did not end by the trap's signal.
+    /// When it did not end by the trap's signal.
     pub(crate) fn buried(&mut self) {
         let mut child = self.child.take().expect("it was started");
-        let status = child.try_wait().expect("a child can be asked").expect("it has ended");
+        let status = child.wait().expect("a child can be waited for");
         assert_eq!(status.signal(), Some(9), "only the trap ends it: {status:?}");
     }
 
@@ -300,6 +322,15 @@ impl Daemon {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Shows the end of its log, beside the panic of a story that failed.
+    #[expect(clippy::print_stderr, reason = "the test harness shows it for failed tests only")]
+    pub(crate) fn tell(&self) {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(80)..].join("\n");
+        eprintln!("--- the end of the daemon's log ---\n{tail}\n---");
+    }
+
     fn log_path(&self) -> PathBuf {
         self.settings.data_dir.with_extension("log")
     }
@@ -341,7 +372,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
         if std::thread::panicking() {
-            tell(&self.log());
+            self.tell();
         }
         if let Ok(installation) = fs::read_to_string(self.settings.data_dir.join("installation")) {
             let installation = installation.trim();
@@ -351,14 +382,6 @@ impl Drop for Daemon {
             let _ = Command::new("nft").args(["delete", "table", "inet", &table]).output();
         }
     }
-}
-
-/// Shows the end of a failed story's log beside its panic.
-#[expect(clippy::print_stderr, reason = "the test harness shows it for failed tests only")]
-fn tell(log: &str) {
-    let lines: Vec<_> = log.lines().collect();
-    let tail = lines[lines.len().saturating_sub(80)..].join("\n");
-    eprintln!("--- the end of the daemon's log ---\n{tail}\n---");
 }
 
 impl Finished {

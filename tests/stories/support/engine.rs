@@ -100,6 +100,26 @@ impl Engine {
         self.lines(&["ps", "--all", "--no-trunc", "--filter", &label, "--format", "{{.ID}}"])
     }
 
+    /// Runs a program in a container: a player has a shell in it.
+    pub(crate) fn inside(&self, container: &str, arguments: &[&str]) -> Result<String, String> {
+        self.docker(&[&["exec", container], arguments].concat())
+    }
+
+    /// The address of a container on its network; on the first by name when there are several.
+    pub(crate) fn address_of(&self, container: &str) -> String {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+        let shown = self.docker(&["inspect", "--format", format, container]);
+        let shown = shown.expect("the container is there");
+        shown.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether a container can open a TCP connection.
+    pub(crate) fn reaches(&self, container: &str, host: &str, port: u16) -> bool {
+        let port = port.to_string();
+        let call = ["timeout", "3", "nc", "-w", "2", host, &port, "-e", "true"];
+        self.inside(container, &call).is_ok()
+    }
+
     /// Removes everything that bears the label of `installation`, its images too.
     pub(crate) fn sweep(&self, installation: &str) {
         let ours = format!("label=flagops.installation={installation}");

@@ -5,9 +5,12 @@
 //! and its instances publish on [`OwnEngine::address`] is reachable from the story.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
 
 use super::{Engine, until};
 
@@ -21,6 +24,8 @@ pub(crate) enum Disk {
     Ample,
     /// A file system in memory with this many MiB.
     Small(u32),
+    /// A file system in a file, by a loop device, with this many MiB.
+    Loop(u32),
 }
 
 /// An engine that ends, with everything in it, when it is dropped.
@@ -78,20 +83,34 @@ impl OwnEngine {
         }
     }
 
-    /// Starts the engine, again or for the first time, and waits until it answers.
+    /// Starts the engine, again or for the first time, and waits until it answers. One that ends
+    /// instead is started again, as a service manager does: after a kill a dockerd may wait for the
+    /// containerd of the one before it, which is just dying, and then gives up.
     pub(crate) async fn boot(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let log = File::options().create(true).append(true).open(self.folder.join("dockerd.log"));
-        let log = log.expect("the log can be written");
         let data = self.folder.join("data");
         fs::create_dir_all(&data).expect("a folder can be made");
-        let mount = match self.disk {
-            Disk::Small(mib) if !is_mounted(&data) => {
-                format!("mount -t tmpfs -o size={mib}m tmpfs {};", data.display())
+        if !is_mounted(&data) {
+            self.mount(&data);
+        }
+        let engine = self.engine();
+        until("the story's own engine answers", START_PATIENCE, || {
+            let is_over = match &mut self.process {
+                Some(child) => child.try_wait().expect("a child can be asked").is_some(),
+                None => true,
+            };
+            if is_over {
+                self.process = Some(self.spawn());
             }
-            Disk::Small(_) | Disk::Ample => String::new(),
-        };
-        run(Command::new("sh").arg("-c").arg(format!("{mount} true")));
+            std::future::ready(engine.docker(&["version"]))
+        })
+        .await;
+    }
+
+    /// Starts the engine's process.
+    fn spawn(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.folder.join("dockerd.log"));
+        let log = log.expect("the log can be written");
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace));
         command.args(["unshare", "--mount", "--propagation", "slave", "dockerd"]);
@@ -103,12 +122,68 @@ impl OwnEngine {
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         let log_too = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
-        self.process = Some(child.expect("dockerd is installed"));
-        let engine = self.engine();
-        until("the story's own engine answers", START_PATIENCE, || {
-            std::future::ready(engine.docker(&["version"]))
-        })
-        .await;
+        child.expect("dockerd is installed")
+    }
+
+    /// Mounts what the engine keeps its data on.
+    fn mount(&self, data: &Path) {
+        match self.disk {
+            Disk::Ample => {}
+            Disk::Small(mib) => {
+                let size = format!("size={mib}m");
+                run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(data));
+            }
+            Disk::Loop(mib) => {
+                let image = self.folder.join("disk.ext4");
+                let file = File::create(&image).expect("a file can be made");
+                file.set_len(u64::from(mib) << 20).expect("a file can have holes");
+                run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+                run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(data));
+            }
+        }
+    }
+
+    /// Leaves no byte free on the disk of the engine.
+    pub(crate) fn fill_disk(&self) {
+        let filler = File::create(self.filler()).expect("a file can be made");
+        let block = vec![0x5a; 1 << 20];
+        let mut n_bytes = block.len();
+        // Ever smaller pieces, until not even one byte fits.
+        while n_bytes > 0 {
+            if (&filler).write_all(&block[..n_bytes]).is_err() {
+                n_bytes /= 2;
+            }
+        }
+    }
+
+    /// Frees what [`Self::fill_disk`] took.
+    pub(crate) fn free_disk(&self) {
+        fs::remove_file(self.filler()).expect("the disk was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join("data/filler")
+    }
+
+    /// Sends `signal` to the engine.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.process.as_ref().expect("it runs");
+        // It has not been waited for, so the number is still its own.
+        rustix::process::kill_process(Pid::from_child(child), signal)
+            .expect("a child can be sent a signal");
+    }
+
+    /// The containerd that the engine runs; the one before it while it starts another.
+    pub(crate) fn containerd(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.folder.join("exec/containerd/containerd.pid"));
+        Pid::from_raw(text.ok()?.trim().parse().ok()?)
+    }
+
+    /// Ends the engine as a crash of it would, and waits for the end.
+    pub(crate) fn kill9(&mut self) {
+        let mut child = self.process.take().expect("it runs");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a child can be waited for");
     }
 
     fn load_busybox(&self) {
@@ -161,6 +236,13 @@ impl OwnEngine {
 impl Drop for OwnEngine {
     fn drop(&mut self) {
         let engine = self.engine();
+        if self.process.is_some() {
+            // A story that failed may have left them stopped.
+            self.signal(Signal::CONT);
+            if let Some(pid) = self.containerd() {
+                let _ = rustix::process::kill_process(pid, Signal::CONT);
+            }
+        }
         if let Some(mut child) = self.process.take() {
             let ids = engine.docker(&["ps", "-aq"]).unwrap_or_default();
             let ids: Vec<_> = ids.split_whitespace().collect();
