@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 
 /// No keys.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenPgpKeys;
+pub(super) struct OpenPgpKeys(());
 
 impl OpenPgpKeys {
     pub(super) fn parse(
@@ -23,7 +23,7 @@ impl OpenPgpKeys {
             "this flagops was built without OpenPGP",
             "build it with the feature `pgp`, or sign with SSH keys",
         );
-        Self
+        Self(())
     }
 
     /// Everything is there: that nothing can be used is said once, by `parse`.

@@ -113,7 +113,9 @@ impl OpenPgpKeys {
         };
         let signer =
             Signer { name: shown(trusted.name.as_bytes()), key: trusted.fingerprint.clone() };
-        if revoked.has_openpgp(&trusted.fingerprint) || trusted.is_revoked(&part) {
+        let is_listed = revoked.has_openpgp(&trusted.fingerprint)
+            || matches!(part, Part::Subkey(subkey) if revoked.has_openpgp(&hex(&subkey.key)));
+        if is_listed || trusted.is_revoked(&part) {
             return Err(Verdict::SignerRevoked { signer });
         }
         let made = signature

@@ -230,10 +230,11 @@ impl Verdict {
                 "Sign with git (`gpg.format = ssh`), which uses the namespace `git`, and let the \
                  key's line in the allowed signers say `namespaces=\"git\"` or nothing: {again}."
             ),
-            Self::UnknownSigner { .. } => "If the key belongs to an organizer, add it to the \
-                                           trust file and run `flagops` again; otherwise find \
-                                           out who pushed this."
-                .to_owned(),
+            Self::UnknownSigner { .. } => {
+                "If the key is an organizer's, add it to the trust file; otherwise find out who \
+                 pushed this."
+                    .to_owned()
+            }
             Self::SignerRevoked { .. } => {
                 format!("Sign with a key that is not revoked: {again}.")
             }

@@ -39,7 +39,7 @@ pub(crate) fn keyring() -> Keyring {
     let files = KeyFiles {
         allowed_signers: Some(text("allowed_signers")),
         revoked_keys: Some(text("revoked_keys")),
-        openpgp_keyring: Some(text("organizers.asc")),
+        openpgp_keyring: cfg!(feature = "pgp").then(|| text("organizers.asc")),
     };
     Keyring::parse(&source, &TrustFile::parse(&source).unwrap(), &files).unwrap()
 }

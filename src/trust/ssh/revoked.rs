@@ -40,6 +40,7 @@ impl RevokedKeys {
     }
 
     /// Whether the OpenPGP key with this fingerprint (upper case) is revoked.
+    #[cfg(feature = "pgp")]
     pub(in crate::trust) fn has_openpgp(&self, fingerprint: &str) -> bool {
         self.0.contains(fingerprint)
     }
