@@ -20,6 +20,7 @@ pub mod secrets;
 mod sections;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 use std::collections::BTreeMap;
 use std::path::Path;

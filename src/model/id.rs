@@ -340,6 +340,21 @@ impl ContextId {
 
 hex_id!(ContextId, "a context id (64 hex digits)");
 
+/// The SHA-256 of everything that decides whom we trust. Another keyring, another digest: what was
+/// judged with the old one is judged anew.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyringDigest([u8; 32]);
+
+impl KeyringDigest {
+    /// From a SHA-256 digest.
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
+hex_id!(KeyringDigest, "a digest of a keyring (64 hex digits)");
+
 string_id!(
     /// The versioned hash of the fields that we set on an instance's containers, `v1:<64 hex>`.
     SpecHash,

@@ -32,8 +32,9 @@ pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};
 pub use disk::Disk;
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
-    BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
-    ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
+    BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId,
+    KeyringDigest, NodeId, ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId,
+    TeamId, TreeId,
 };
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,

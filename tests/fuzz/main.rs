@@ -11,6 +11,7 @@ mod hostile;
 #[path = "../seeded/rng.rs"]
 mod rng;
 mod targets;
+mod trust;
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -117,6 +118,24 @@ fn hostile_inputs_are_refused_within_limits() {
     assert!(peak < MAX_RSS_KIB, "{peak} KiB at the peak");
 }
 
+#[test]
+fn no_mutation_of_a_signed_object_or_of_a_keyring_breaks_an_invariant() {
+    const MUTATIONS_OF_SIGNED: u64 = 200;
+    for (name, _) in trust::TARGETS {
+        let (check, seeds) = (trust::named(name), corpus(name));
+        assert!(!seeds.is_empty(), "`{name}` has no seeds");
+        for (nth, seed) in seeds.iter().enumerate() {
+            for round in 0..MUTATIONS_OF_SIGNED {
+                let mut rng = Rng::new(round * 7919 + nth as u64);
+                let bytes = mutated(seed, &seeds, &mut rng);
+                let done = std::panic::catch_unwind(AssertUnwindSafe(|| check(&bytes)));
+                let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]);
+                assert!(done.is_ok(), "`{name}` broke (add it to fuzz/corpus): {shown:?}");
+            }
+        }
+    }
+}
+
 /// Checks `bytes`; a failure shows them.
 fn look(target: &Target, bytes: &[u8]) {
     let done = std::panic::catch_unwind(AssertUnwindSafe(|| check(target, bytes)));
@@ -141,12 +160,19 @@ fn seeds(target: &Target) -> Vec<Vec<u8>> {
             _ => None,
         })
         .collect();
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
-    for entry in std::fs::read_dir(corpus).into_iter().flatten().filter_map(Result::ok) {
-        seeds.push(std::fs::read(entry.path()).expect("the corpus can be read"));
-    }
+    seeds.extend(corpus(target.name));
     seeds.sort();
     seeds.dedup();
+    seeds
+}
+
+/// What is kept for the target `name`, sorted.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut seeds: Vec<Vec<u8>> =
+        entries.map(|entry| std::fs::read(entry.path()).expect("the corpus can be read")).collect();
+    seeds.sort();
     seeds
 }
 

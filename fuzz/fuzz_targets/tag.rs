@@ -1,0 +1,7 @@
+//! `cargo fuzz run tag`: see `fuzz/README.md`.
+#![no_main]
+
+#[path = "../../tests/fuzz/trust.rs"]
+mod trust;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| trust::named("tag")(bytes));
