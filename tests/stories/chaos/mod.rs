@@ -203,8 +203,8 @@ async fn a_daemon_killed_before_or_after_any_engine_call_of_a_start_and_a_stop_c
     let operations = vec![Operation::Start, Operation::Stop];
     kill_everywhere(&mut runner, operations, |_, mut passed| {
         passed.retain(Boundary::is_of_engine);
-        // Two services, a volume, two networks: fewer would mean that points are missing.
-        assert!(passed.len() >= 8, "only {passed:?}");
+        // A stop has the fewest: two containers and a volume go, each with a before and an after.
+        assert!(passed.len() >= 6, "only {passed:?}");
         passed
     })
     .await;
