@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod check;
+mod converged;
 mod floor;
 mod planner;
 mod platform;
@@ -37,6 +38,12 @@ fn main() -> Result<()> {
     if wants("check") {
         check::run(&mut report, runs)?;
         check::hostile(&mut report);
+    }
+    if wants("no-op") {
+        runtime.block_on(converged::no_op(&mut report))?;
+    }
+    if wants("recovery") {
+        runtime.block_on(converged::recovery(&mut report))?;
     }
     if wants("start") || wants("stop") || wants("parallel") {
         runtime.block_on(starts(&mut report, runs))?;

@@ -51,6 +51,8 @@ fn observed(web: &ServiceState) -> Result<Observed> {
         networks: ["back", "front"].map(|name| (name.to_owned(), name.to_owned())).into(),
         volumes: BTreeSet::from(["data".to_owned()]),
         stray_volumes: BTreeSet::new(),
+        lost_volumes: BTreeSet::new(),
+        duplicates: BTreeMap::new(),
         services: BTreeMap::from([
             ("db".parse()?, seen(&ServiceState::Usable)),
             ("web".parse()?, seen(web)),

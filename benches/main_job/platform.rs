@@ -16,6 +16,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// A running daemon with its remote, removed with everything it made.
 pub(crate) struct Platform {
     _dir: tempfile::TempDir,
+    remote: PathBuf,
+    port: u16,
     data: PathBuf,
     child: Child,
     base: String,
@@ -44,6 +46,8 @@ impl Platform {
         let base = format!("http://127.0.0.1:{port}");
         let mut platform = Self {
             _dir: dir,
+            remote,
+            port,
             data,
             child,
             base,
@@ -53,6 +57,34 @@ impl Platform {
         platform.wait_until_live(challenges.len()).await?;
         platform.token = platform.team_token().await?;
         Ok(platform)
+    }
+
+    /// Ends the daemon; what it started keeps running.
+    pub(crate) async fn stop_daemon(&mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        while self.child.try_wait()?.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Starts it again on the same data, without waiting.
+    pub(crate) fn start_daemon_again(&mut self) -> Result<()> {
+        self.child = serve(&self.remote, &self.data, self.port)?;
+        Ok(())
+    }
+
+    /// Whether it serves, its engine is proved, and it has nothing to do.
+    pub(crate) async fn is_converged(&self) -> Result<bool> {
+        let ready = self.client.get(format!("{}/readyz", self.base)).send().await;
+        if !ready.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(false);
+        }
+        let admin = std::fs::read_to_string(self.data.join("admin.token"))?;
+        let plan = self.client.get(format!("{}/api/v1/gitops/plan", self.base));
+        let plan: Value =
+            plan.bearer_auth(admin.trim()).send().await?.error_for_status()?.json().await?;
+        Ok(plan["items"].as_array().is_some_and(Vec::is_empty))
     }
 
     async fn wait_until_live(&self, n: usize) -> Result<()> {
@@ -211,7 +243,8 @@ fn commit(remote: &Path, dir: &Path, challenges: &[(&str, usize)]) -> Result<()>
     push(&work, remote)
 }
 
-const METADATA: &str = "name: Bench\ndescription: Answers as fast as it can.\ndifficulty: easy\ntags: [bench]\ncategory: web\n";
+/// What every challenge of the benchmark says of itself.
+pub(crate) const METADATA: &str = "name: Bench\ndescription: Answers as fast as it can.\ndifficulty: easy\ntags: [bench]\ncategory: web\n";
 
 /// Services as the floor runs them. The health interval is what authors write: 10 s.
 fn compose(n_services: usize) -> String {

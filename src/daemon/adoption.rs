@@ -30,6 +30,9 @@ pub enum Unadoptable {
     /// Nothing tells whose it is.
     #[error("only volumes of it are left")]
     NoContainer,
+    /// Its row says that it ended.
+    #[error("it is over: this is left of it, and goes by itself unless that is held")]
+    Over,
     /// An older flagops made it.
     #[error("its containers were made by an older flagops and do not say whose they are")]
     NoProvenance,

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
+use super::specs::Stored;
 use super::stock;
 use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
-use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
 use crate::render::answers;
 use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
@@ -47,16 +47,16 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, spec: InstanceSpec) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, stored: Stored) -> Self {
         let patience = i64::from(shared.config.limits.start_deadline_secs) * 1000;
         let is_first = lifecycle::is_first_start(&instance);
         let waited = shared.now().millis_since(instance.created_at).max(0);
         let left = if is_first { (patience - waited).max(0) } else { patience };
         Self {
             shared: Arc::clone(shared),
-            spec_hash: spec_hash(&spec, instance.n_resets),
+            spec_hash: stored.hash,
             n_resets: instance.n_resets,
-            spec: Arc::new(spec),
+            spec: stored.spec,
             deadline: Instant::now() + Duration::from_millis(left.unsigned_abs()),
             turn_around: shared.tasks.stopping().child_token(),
             instance,
@@ -134,6 +134,8 @@ pub(crate) enum Effect {
     VolumeGone(String),
     /// A volume of an earlier incarnation is gone.
     StrayGone(String),
+    /// A further container of a service is gone.
+    DuplicateGone(String),
     /// A network is given back.
     NetworkGone(String),
 }
@@ -147,6 +149,22 @@ pub(crate) enum Fault {
     /// The instance can never become usable; the text is for its owner.
     #[error("{0}")]
     Hopeless(String),
+    /// Something that is not ours has the name of an object of ours. It is never touched.
+    #[error(
+        "{what} has the name of an object of this instance and is not ours: rename or remove it, flagops does not touch it"
+    )]
+    NameTaken {
+        /// The object.
+        what: String,
+    },
+    /// The image that a container is to be made from is gone; it is being built again.
+    #[error(
+        "the image of service `{service}` is gone from the node; it is being built again, start once more in a moment"
+    )]
+    ImageLost {
+        /// The service.
+        service: ServiceName,
+    },
     /// The engine failed in a way that passes.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -179,6 +197,9 @@ pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
         Effect::StrayGone(name) => {
             observed.stray_volumes.remove(&name);
         }
+        Effect::DuplicateGone(container) => {
+            observed.duplicates.remove(&container);
+        }
         Effect::NetworkGone(wish) => {
             observed.networks.remove(&wish);
         }
@@ -202,8 +223,10 @@ pub(crate) fn execute(
         Action::CreateVolume(name) => {
             let (name, full) = (name.clone(), job.volume_name(name));
             Box::pin(async move {
-                shared.engine.create_volume(&full, id).await?;
-                Ok(Effect::Volume(name))
+                match shared.engine.create_volume(&full, id).await {
+                    Ok(()) => Ok(Effect::Volume(name)),
+                    Err(error) => Err(name_taken_or(error)),
+                }
             })
         }
         Action::Create(name) => create(job, observed, name),
@@ -212,6 +235,13 @@ pub(crate) fn execute(
         Action::Probe(name) => prove_usable(job, name, container(name)),
         Action::AwaitExit(name) => await_exit(job, name, container(name)),
         Action::Remove(name) => remove(job, name, container(name)),
+        Action::RemoveDuplicate(container) => {
+            let container = container.clone();
+            Box::pin(async move {
+                shared.engine.remove_container(&container).await?;
+                Ok(Effect::DuplicateGone(container))
+            })
+        }
         Action::RemoveVolume(name) => {
             let (name, full) = (name.clone(), job.volume_name(name));
             Box::pin(async move {
@@ -276,9 +306,12 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
                 lost_ground(&shared, &spec.service.image, &name, what).await
             }
             Err(EngineError::Conflict { .. }) => {
-                // An older container of ours by that name: another spec, or half removed.
-                shared.engine.remove_container(&spec.name).await?;
-                Err(Fault::Again)
+                // An older container of ours by that name (another spec, or half removed), or one
+                // that only looks like ours: that is refused.
+                match shared.engine.remove_container(&spec.name).await {
+                    Ok(()) => Err(Fault::Again),
+                    Err(error) => Err(name_taken_or(error)),
+                }
             }
             Err(error) => Err(hopeless_or(error, &name)),
         }
@@ -294,9 +327,7 @@ async fn lost_ground(
 ) -> Result<Effect, Fault> {
     if shared.engine.image(image).await?.is_none() {
         super::builds::heal(shared).await?;
-        return Err(Fault::Hopeless(format!(
-            "the image of service `{name}` is gone from the node; it is being built again, start once more in a moment"
-        )));
+        return Err(Fault::ImageLost { service: name.clone() });
     }
     tracing::debug!(missing = what, "the ground of a container vanished");
     Err(Fault::Again)
@@ -463,6 +494,14 @@ fn remove(job: &Job, name: &ServiceName, container: String) -> Work {
         shared.engine.remove_container(&container).await?;
         Ok(Effect::Removed(name))
     })
+}
+
+/// A stranger that has a name of ours is said to be one; everything else passes.
+fn name_taken_or(error: EngineError) -> Fault {
+    match error {
+        EngineError::NotOurs { what } | EngineError::Conflict { what } => Fault::NameTaken { what },
+        other => Fault::Engine(other),
+    }
 }
 
 /// A refusal is for the owner to read; everything else passes.

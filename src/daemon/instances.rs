@@ -22,13 +22,16 @@ use futures_util::stream::FuturesUnordered;
 use super::executor::{self, Effect, Fault, Job};
 use super::observe;
 use super::queue::Signal;
+use super::repairs::{self, Turn};
 use super::shared::{Shared, Statement};
+use super::specs;
 use super::tasks::jittered;
 use super::watch;
 use crate::model::{
     ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, RetryClass, Scope,
     ServiceName, Timestamp,
 };
+use crate::planner::drift::{self, DriftClass};
 use crate::planner::{
     self, Action, Crashes, Exit, Observed, ServiceState, Verdict, Want, lifecycle,
 };
@@ -37,6 +40,12 @@ use crate::telemetry::metrics;
 
 /// Deaths older than this are forgotten.
 const CRASH_MEMORY_MILLIS: i64 = 600_000;
+
+/// Between two looks whether the image of a repair is there again.
+const IMAGE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Between two looks whether a stranger has given up a name of ours.
+const NAME_PAUSE: Duration = Duration::from_secs(60);
 
 /// Starts the worker of an instance; the table of workers has `signal` already.
 pub(crate) fn spawn_worker(shared: &Arc<Shared>, id: InstanceId, signal: Arc<Signal>) {
@@ -48,6 +57,7 @@ pub(crate) fn spawn_worker(shared: &Arc<Shared>, id: InstanceId, signal: Arc<Sig
         phase_since: Instant::now(),
         proved: BTreeSet::new(),
         n_resets: None,
+        image_lost_since: None,
     };
     shared.tasks.spawn("instance", worker.run());
 }
@@ -84,6 +94,8 @@ struct Worker {
     proved: BTreeSet<String>,
     /// The incarnation that was last looked at: a newer one has no history.
     n_resets: Option<u32>,
+    /// Since when a repair finds no image.
+    image_lost_since: Option<Instant>,
 }
 
 impl Worker {
@@ -144,10 +156,10 @@ impl Worker {
         if !instance.phase.is_live() || watch::is_suspended(&self.shared, &instance) {
             return Ok(Next::Rest);
         }
-        let Some(spec) = self.shared.store.instance_spec(self.id).await? else {
+        let Some(stored) = specs::of(&self.shared, &instance).await? else {
             return Ok(Next::Rest);
         };
-        let mut job = Job::new(&self.shared, instance, spec);
+        let mut job = Job::new(&self.shared, instance, stored);
         self.begin_incarnation(job.n_resets);
         let mut observed = if job.instance.phase == InstancePhase::Queued {
             Observed::default() // The row is older than anything that could exist.
@@ -163,10 +175,47 @@ impl Worker {
             }
         };
         observed.crashes = self.recent_crashes();
+        if !observed.lost_volumes.is_empty() {
+            // What it held is lost with the instance: that is looked at twice.
+            let again = observe::instance(&self.shared, &job).await?;
+            observed.lost_volumes.retain(|volume| again.lost_volumes.contains(volume));
+        }
         if job.instance.phase != InstancePhase::Ready {
             self.recall_proofs(&mut observed);
         }
+        if let Some(next) = self.await_turn(&mut job, &observed).await? {
+            return Ok(next);
+        }
         self.drive(&mut job, observed).await
+    }
+
+    /// Says what drifted; `Some` when the repair has to wait.
+    async fn await_turn(
+        &mut self,
+        job: &mut Job,
+        observed: &Observed,
+    ) -> Result<Option<Next>, PassError> {
+        if job.want() != Want::Run || job.is_first_start() {
+            return Ok(None);
+        }
+        let drifts = drift::classify(&job.instance, &job.spec, observed);
+        if drifts.is_empty() && job.instance.phase == InstancePhase::Ready {
+            return Ok(None);
+        }
+        let (words, next) = match repairs::turn(&self.shared, &job.instance, &drifts).await? {
+            Turn::Go => return Ok(None),
+            Turn::Wait(pause) => {
+                ("many instances need repair at once, it waits for its turn", Next::WakeIn(pause))
+            }
+            Turn::Stalled => (
+                "it was repaired again and again and is left alone now: reset it, or ask an organizer",
+                Next::Rest,
+            ),
+        };
+        let plan = planner::plan(&job.spec, Want::Run, observed, self.shared.now());
+        self.show(job, repairs::waiting_phase(&plan.verdict)).await?;
+        self.shared.set_obstacle(self.id, Some(words));
+        Ok(Some(next))
     }
 
     /// What passed its probe and still runs is usable. A ready instance is left out: there only the
@@ -369,7 +418,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn ready(&self, job: &Job) -> Result<Next, PassError> {
+    async fn ready(&mut self, job: &Job) -> Result<Next, PassError> {
         let now = self.shared.now();
         let n_resets = job.n_resets;
         let change = move |row: &mut Instance| lifecycle::ready(row, n_resets, now);
@@ -388,6 +437,10 @@ impl Worker {
                 );
             }
         }
+        if !job.is_first_start() {
+            repairs::settled(&self.shared, &job.instance).await;
+        }
+        self.image_lost_since = None;
         self.after_a_crash_loop(job).await
     }
 
@@ -419,6 +472,7 @@ impl Worker {
         }
         self.shared.set_obstacle(self.id, None);
         self.shared.queue.forget(self.id);
+        self.shared.repairs.forget(self.id);
         self.shared.stock_low.notify_one();
         tracing::info!(
             instance.id = %self.id, challenge.id = %job.instance.challenge,
@@ -452,7 +506,7 @@ impl Worker {
     }
 
     async fn after_fault(
-        &self,
+        &mut self,
         job: &mut Job,
         observed: &Observed,
         fault: Fault,
@@ -465,9 +519,44 @@ impl Worker {
             Fault::Hopeless(reason) if job.want() == Want::Run => {
                 self.fail(job, observed, reason).await
             }
+            Fault::NameTaken { .. } | Fault::ImageLost { .. } if job.want() == Want::Run => {
+                self.hold_back(job, observed, fault).await
+            }
             // Removal is never given up: nothing may be left behind.
             other => Err(other.into()),
         }
+    }
+}
+
+impl Worker {
+    /// A start that meets a stranger's object, or no image, has failed. What worked before waits
+    /// until the stranger is gone, or the image is built again.
+    async fn hold_back(
+        &mut self,
+        job: &Job,
+        observed: &Observed,
+        fault: Fault,
+    ) -> Result<Next, PassError> {
+        let (class, is_over) = match &fault {
+            Fault::ImageLost { .. } => {
+                let since = *self.image_lost_since.get_or_insert_with(Instant::now);
+                let patience = self.shared.config.limits.start_deadline_secs;
+                let is_over = since.elapsed() >= Duration::from_secs(patience.into());
+                (DriftClass::ImageMissing, is_over)
+            }
+            _ => (DriftClass::NameConflict, false),
+        };
+        let message = fault.to_string();
+        repairs::say_late(&self.shared, &job.instance, class, message.clone()).await;
+        if is_over || job.is_first_start() {
+            return self.fail(job, observed, message).await;
+        }
+        let (words, pause) = match class {
+            DriftClass::ImageMissing => ("its image is being built again", IMAGE_PAUSE),
+            _ => ("something else on the node has its name; organizers see what", NAME_PAUSE),
+        };
+        self.shared.set_obstacle(self.id, Some(words));
+        Ok(Next::WakeIn(pause))
     }
 }
 

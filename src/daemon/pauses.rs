@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shared::{Shared, Statement};
-use super::{builds, queue};
+use super::{builds, queue, repairs};
 use crate::model::{
     ConditionStatus, ConditionType, InstancePhase, Pause, PauseKind, Pauses, Scope,
 };
@@ -51,6 +51,10 @@ pub(crate) async fn end(
                 // It ended meanwhile: nothing is stated about what is no more.
                 shared.store.clear_conditions(&scope).await?;
             }
+        }
+        if let Scope::Instance(id) = &scope {
+            // Whoever lets us work on it again wants it to be repaired, whatever was before.
+            repairs::begin_anew_by_hand(shared, *id).await;
         }
         // The relist finds what died meanwhile.
         shared.relist_due.notify_one();

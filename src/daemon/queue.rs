@@ -7,9 +7,10 @@
 //! * At most one worker per instance.
 //! * After [`trigger`] returned, a worker looks at the instance at least once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -25,7 +26,12 @@ pub(crate) struct Queue {
     /// Deaths, kept from one worker of an instance to the next, so that a service which dies again
     /// and again is started ever later.
     crashes: Mutex<BTreeMap<InstanceId, BTreeMap<ServiceName, Crashes>>>,
+    /// When the last worker of an instance was done, for as long as a listing may take.
+    done: Mutex<BTreeMap<InstanceId, Instant>>,
 }
+
+/// No listing takes longer than this.
+const LONGEST_LISTING: Duration = Duration::from_secs(600);
 
 impl Queue {
     fn workers(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Arc<Signal>>> {
@@ -38,8 +44,20 @@ impl Queue {
         if signal.take() {
             return false;
         }
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Instant::now());
         workers.remove(&id);
         true
+    }
+
+    /// Instances that a worker was at since `then`: what was listed since then may be older than
+    /// what was done.
+    pub(crate) fn touched_since(&self, then: Instant) -> BTreeSet<InstanceId> {
+        // In the order of `retire`: whoever leaves one table is in the other.
+        let workers = self.workers();
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.retain(|_, at| at.elapsed() < LONGEST_LISTING);
+        let recent = done.iter().filter(|(_, at)| **at >= then).map(|(id, _)| *id);
+        workers.keys().copied().chain(recent).collect()
     }
 
     /// The deaths that earlier workers repaired.

@@ -9,6 +9,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use super::doubts::Doubts;
 use super::platform::LiveSet;
 use super::queue::Queue;
+use super::repairs::Repairs;
+use super::specs::Specs;
 use super::steady::Steady;
 use super::tasks::Tasks;
 use super::verdicts::Verdicts;
@@ -44,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) verdicts: Verdicts,
     /// Instances that are being worked on.
     pub(crate) queue: Queue,
+    /// What ready instances were started from.
+    pub(crate) specs: Specs,
+    /// What drifted, and how much of it may be repaired at once.
+    pub(crate) repairs: Repairs,
     /// Asks the source loop to look at once; answered when that look is done.
     pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Bounds the engine calls that start containers.
@@ -242,6 +248,8 @@ impl Shared {
             head: Swap::default(),
             verdicts: Verdicts::default(),
             queue: Queue::default(),
+            specs: Specs::default(),
+            repairs: Repairs::default(),
             looks,
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),

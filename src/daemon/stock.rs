@@ -4,6 +4,7 @@
 //! ones wait. The row in the store is written before the engine is asked, and the explicit subnet
 //! and bridge name are the lock: two makers cannot both succeed (E16).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use super::shared::Shared;
 use crate::model::{InstanceId, Timestamp};
 use crate::release::spec::NetworkWish;
 use crate::runtime::{EngineError, NetworkSeen};
-use crate::store::{NetworkKind, NetworkRow, NetworkState, PortRange, StoreError};
+use crate::store::{
+    InstanceFilter, NetworkKind, NetworkRow, NetworkState, PortRange, StoreError, Which,
+};
 
 /// How long a subnet that a stranger uses is not tried again.
 const STRANGER_MILLIS: i64 = 600_000;
@@ -186,18 +189,28 @@ async fn retire(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
 }
 
 /// Brings rows and engine together after a crash or a hand: adopts what was made, forgets what is
-/// gone, removes what no row knows. `looked_at` is from before `seen` was listed: a row touched
-/// since then is newer than the listing and is left alone.
+/// gone, and gives the ids of what no row knows and no container is on. `looked_at` is from before
+/// `seen` was listed: a row touched since then is newer than the listing and is left alone.
 pub(crate) async fn sweep(
     shared: &Shared,
     seen: &[NetworkSeen],
     looked_at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<Vec<String>, Fault> {
     let now = shared.now();
     let rows = shared.store.networks().await?;
     let mut missing = Vec::new();
+    let by_name: BTreeMap<&str, &NetworkSeen> =
+        seen.iter().map(|network| (network.name.as_str(), network)).collect();
+    let by_id: BTreeMap<&str, &NetworkSeen> =
+        seen.iter().map(|network| (network.id.as_str(), network)).collect();
+    let mut live = None;
     for row in rows.iter().filter(|row| row.touched_at < looked_at) {
-        let found = seen.iter().find(|network| is_the_one(network, row));
+        let found = match &row.engine_id {
+            Some(id) => by_id.get(id.as_str()),
+            None => by_name
+                .get(row.spec.name.as_str())
+                .filter(|network| network.is_internal == row.spec.is_internal),
+        };
         match (row.state, found) {
             (NetworkState::Intent, Some(network)) => {
                 shared.store.network_made(row.spec.subnet, &network.id).await?;
@@ -209,25 +222,25 @@ pub(crate) async fn sweep(
             }
             (NetworkState::Ready | NetworkState::Used, None) => missing.push(row),
             (NetworkState::Ready, Some(_)) => {}
-            (NetworkState::Used, Some(_)) => release_if_ended(shared, row).await?,
+            (NetworkState::Used, Some(_)) => {
+                let live = match &live {
+                    Some(live) => live,
+                    None => live.insert(live_ids(shared).await?),
+                };
+                if row.owner.as_ref().is_some_and(|(owner, _)| !live.contains(owner)) {
+                    shared.store.release_network(row.spec.subnet, shared.now()).await?;
+                }
+            }
         }
     }
     forget_missing(shared, &missing).await?;
     // A lost database knows nothing of the networks that it held.
     if shared.awaits_acceptance() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    for network in seen {
-        let is_known = rows.iter().any(|row| row.spec.name == network.name);
-        if !is_known && network.n_containers == 0 {
-            tracing::info!(
-                network.name = network.name,
-                "removing a network of ours that nobody holds"
-            );
-            shared.engine.remove_network(&network.id).await?;
-        }
-    }
-    Ok(())
+    let known: BTreeSet<&str> = rows.iter().map(|row| row.spec.name.as_str()).collect();
+    let is_idle = |it: &&NetworkSeen| it.n_containers == 0 && !known.contains(it.name.as_str());
+    Ok(seen.iter().filter(is_idle).map(|network| network.id.clone()).collect())
 }
 
 /// Forgets networks that a second look does not show either: the first may have been taken while
@@ -263,14 +276,8 @@ fn kind_of(wish: &NetworkWish) -> NetworkKind {
     if wish.is_internal { NetworkKind::Internal } else { NetworkKind::Outward }
 }
 
-async fn release_if_ended(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
-    let Some((owner, _)) = &row.owner else { return Ok(()) };
-    let is_live = match shared.store.instance(*owner).await? {
-        Some(instance) => instance.phase.is_live(),
-        None => false,
-    };
-    if !is_live {
-        shared.store.release_network(row.spec.subnet, shared.now()).await?;
-    }
-    Ok(())
+/// The instances that live now. Read after the rows of networks: whoever owns one has a row.
+async fn live_ids(shared: &Shared) -> Result<BTreeSet<InstanceId>, StoreError> {
+    let live = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+    Ok(shared.store.instances(live).await?.iter().map(|instance| instance.id).collect())
 }

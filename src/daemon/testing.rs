@@ -196,6 +196,11 @@ fn spoil(database: &Path) {
 }
 
 impl Platform {
+    /// Whoever waits looks at once, as after a long sleep of the machine.
+    pub(crate) fn wake_workers_for_test(&self) {
+        super::queue::wake_all(self.shared_for_test());
+    }
+
     /// States a condition as the loops do; whether that was an event.
     pub(crate) async fn state_for_test(&self, condition: NewCondition, now: Timestamp) -> bool {
         self.store_for_test().set_condition(condition, now).await.unwrap()

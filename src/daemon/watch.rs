@@ -5,23 +5,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
 use super::builds;
 use super::executor::Fault;
+use super::leftovers::{self, Listing};
 use super::observe::View;
-use super::queue;
 use super::shared::{EngineState, Shared, Statement};
-use super::stock;
+use super::{queue, repairs, specs, stock};
 use crate::model::{
     ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, NodeId, PauseKind, Scope,
 };
-use crate::planner::{self, Want};
-use crate::release::identity::spec_hash;
-use crate::runtime::{ContainerSeen, VolumeSeen};
+use crate::planner::drift::{self, Drift};
 use crate::store::{InstanceFilter, Which};
+use crate::telemetry::metrics;
 
 /// Between two proofs of an engine that works.
 const PROOF_SECS: u64 = 30;
@@ -44,6 +43,7 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
     loop {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
+            repairs::engine_restarted(&shared);
             heal(&shared).await;
             queue::wake_all(&shared);
             shared.stock_low.notify_one();
@@ -131,6 +131,10 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                         () = shared.tasks.stopping().cancelled() => return,
                     }
                 }
+                // The stream ends with the engine that it came from.
+                if repairs::engine_restarted(&shared) {
+                    queue::wake_all(&shared);
+                }
                 shared.engine_doubt.notify_one();
             }
             Err(error) => {
@@ -178,44 +182,86 @@ fn log_relist(error: &Fault) {
 
 /// One level pass: wakes the worker of every instance that is not as wanted, and removes what is
 /// left of instances that ended.
+///
+/// # Errors
+/// When something could not be listed: then nothing follows from what was.
 pub(crate) async fn relist(shared: &Arc<Shared>) -> Result<(), Fault> {
-    let looked_at = shared.now();
+    let begin = Instant::now();
+    let passed = pass(shared).await;
+    metrics::level_pass(metrics::Outcome::of(&passed), begin.elapsed());
+    passed
+}
+
+async fn pass(shared: &Arc<Shared>) -> Result<(), Fault> {
+    let (looked_at, began, begin) = (shared.now(), repairs::tick(shared), Instant::now());
     // The engine first, the rows after it: a row is always older than what it stands for.
-    let containers = shared.engine.containers(None).await?;
-    let volumes = shared.engine.volumes().await?;
-    let networks = shared.engine.networks().await?;
-    stock::sweep(shared, &networks, looked_at).await?;
+    let (containers, volumes, networks) = tokio::try_join!(
+        shared.engine.containers(None),
+        shared.engine.volumes(),
+        shared.engine.networks(),
+    )?;
+    let idle_networks = stock::sweep(shared, &networks, looked_at).await?;
     let rows = shared.store.networks().await?;
     let live = InstanceFilter { team: None, challenge: None, which: Which::Live };
     let live = shared.store.instances(live).await?;
-    let view =
-        View { containers: &containers, networks: &networks, volumes: &volumes, rows: &rows };
+    let ids: BTreeSet<InstanceId> = live.iter().map(|instance| instance.id).collect();
+    shared.specs.keep_only(&ids);
+    let view = View::new(&containers, &networks, &volumes, &rows);
+    let mut drifted = Vec::new();
+    let touched = shared.queue.touched_since(begin);
     for instance in &live {
-        if needs_work(shared, &view, instance).await? {
+        if instance.phase == InstancePhase::Ready && !touched.contains(&instance.id) {
+            look_at(shared, &view, instance, &mut drifted).await?;
+        } else if !queue::is_busy(shared, instance.id) {
+            // On its way, or looked at before it was done: its worker sees for itself.
             queue::trigger(shared, instance.id);
         }
+    }
+    // The fuse knows of everything before the first repair begins.
+    repairs::tell(shared, &drifted, live.len());
+    for (id, _) in &drifted {
+        queue::trigger(shared, *id);
+    }
+    if repairs::listed(shared, began).await {
+        queue::wake_all(shared);
     }
     if shared.pauses.load().of(PauseKind::Suspend, &Scope::Repo).is_some() {
         return Ok(());
     }
-    let live: BTreeSet<_> = live.iter().map(|instance| instance.id).collect();
-    remove_leftovers(shared, &live, &containers, &volumes).await
+    let listing = Listing {
+        containers: &containers,
+        volumes: &volumes,
+        networks: &networks,
+        idle_networks,
+        live: ids,
+    };
+    leftovers::prune(shared, &listing).await
 }
 
-async fn needs_work(shared: &Shared, view: &View<'_>, instance: &Instance) -> Result<bool, Fault> {
-    if queue::is_busy(shared, instance.id) {
-        return Ok(false);
-    }
-    if instance.phase != InstancePhase::Ready {
-        return Ok(true);
-    }
+/// Looks for drift of a ready instance. What a person wants to be left alone is said to have
+/// drifted, and nothing follows.
+async fn look_at(
+    shared: &Shared,
+    view: &View<'_>,
+    instance: &Instance,
+    drifted: &mut Vec<(InstanceId, Vec<Drift>)>,
+) -> Result<(), Fault> {
+    let Some(stored) = specs::of(shared, instance).await? else { return Ok(()) };
+    let observed = view.of(shared, instance, &stored.spec, &stored.hash);
+    let drifts = drift::classify(instance, &stored.spec, &observed);
+    let is_said = shared.repairs.is_drifted(instance.id);
     if is_suspended(shared, instance) {
-        return Ok(false);
+        if !drifts.is_empty() && !is_said {
+            repairs::say(shared, instance, &drifts).await;
+        }
+    } else if !drifts.is_empty() {
+        drifted.push((instance.id, drifts));
+        return Ok(());
     }
-    let Some(spec) = shared.store.instance_spec(instance.id).await? else { return Ok(false) };
-    let observed = view.of(shared, instance, &spec, &spec_hash(&spec, instance.n_resets));
-    let plan = planner::plan(&spec, Want::Run, &observed, shared.now());
-    Ok(plan.verdict != planner::Verdict::Usable)
+    if drifts.is_empty() && is_said {
+        repairs::settled(shared, instance).await;
+    }
+    Ok(())
 }
 
 /// Whether a person wants a usable instance to be left as it is.
@@ -223,68 +269,4 @@ pub(crate) fn is_suspended(shared: &Shared, instance: &Instance) -> bool {
     let pauses = shared.pauses.load();
     instance.phase == InstancePhase::Ready
         && pauses.suspended_instance(instance.id, &instance.challenge).is_some()
-}
-
-/// Removes containers and volumes whose instance has ended. What belongs to an instance that no
-/// row knows is held: the database may be older than the engine.
-async fn remove_leftovers(
-    shared: &Shared,
-    live: &BTreeSet<InstanceId>,
-    containers: &[ContainerSeen],
-    volumes: &[VolumeSeen],
-) -> Result<(), Fault> {
-    let mut n_unknown = 0;
-    for container in containers {
-        let Some(id) = container.instance.filter(|id| !live.contains(id)) else { continue };
-        match has_ended(shared, id).await? {
-            Some(true) => {
-                tracing::info!(
-                    container.name = container.name,
-                    "removing a leftover of an ended instance"
-                );
-                shared.engine.remove_container(&container.id).await?;
-            }
-            Some(false) => {}
-            None => n_unknown += 1,
-        }
-    }
-    for volume in volumes {
-        let Some(id) = volume.instance.filter(|id| !live.contains(id)) else { continue };
-        match has_ended(shared, id).await? {
-            Some(true) => shared.engine.remove_volume(&volume.name).await?,
-            Some(false) => {}
-            None => n_unknown += 1,
-        }
-    }
-    state_unknown(shared, n_unknown).await;
-    Ok(())
-}
-
-/// Whether an instance has ended; `None` when no row knows it.
-async fn has_ended(shared: &Shared, id: InstanceId) -> Result<Option<bool>, Fault> {
-    let row = shared.store.instance(id).await?;
-    Ok(row.map(|instance| !instance.phase.is_live()))
-}
-
-async fn state_unknown(shared: &Shared, n_unknown: usize) {
-    shared.set_unknown(n_unknown);
-    let (status, reason, message) = if n_unknown == 0 {
-        (ConditionStatus::False, "Ok", "everything that bears our label has a row".to_owned())
-    } else {
-        (
-            ConditionStatus::True,
-            "AwaitingApproval",
-            "containers or volumes bear our label but belong to no instance of this database; was it restored from a backup? They are left alone until somebody has looked: `flagops recover` lists, adopts and removes them".to_owned(),
-        )
-    };
-    shared
-        .state(Statement {
-            scope: Scope::Node(NodeId::local()),
-            kind: ConditionType::PruneHeld,
-            status,
-            reason,
-            message,
-            revision: None,
-        })
-        .await;
 }

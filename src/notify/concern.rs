@@ -38,6 +38,11 @@ pub fn concern(condition: &Condition) -> Concern {
         | (ConditionType::PruneHeld, "SourceNotReady" | "Recovering") => Concern::Silent,
         // `Validated` and `Built` say so.
         (ConditionType::Stalled, "InvalidManifest" | "BuildFailedPermanent") => Concern::Silent,
+        // Players can make a service end or fail its check: it is put right at once, and a crash
+        // loop is told as `Healthy`.
+        (ConditionType::Drifted, "ContainerExited" | "Unhealthy") => Concern::Silent,
+        // The next looks go on.
+        (ConditionType::PruneHeld, "BudgetExceeded") => Concern::Silent,
         // A lack, not a failure.
         (ConditionType::Healthy, "NoHealthcheck") => Concern::Silent,
         // It happened, and lasts by name only: until the next push.
@@ -88,6 +93,9 @@ mod tests {
             ("DockerAvailable", ConditionStatus::Unknown, "Timeout", Concern::Silent),
             ("PruneHeld", yes, "AllWouldBeRemoved", Concern::Lasting),
             ("PruneHeld", yes, "Recovering", Concern::Silent),
+            ("PruneHeld", yes, "BudgetExceeded", Concern::Silent),
+            ("Drifted", yes, "ContainerExited", Concern::Silent),
+            ("Drifted", yes, "ChangedByHand", Concern::Lasting),
             ("PruneHeld", no, "Ok", Concern::Silent),
             ("Reconciling", yes, "Building", Concern::Silent),
             ("Ready", no, "Degraded", Concern::Silent),

@@ -18,8 +18,13 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod container;
+pub mod drift;
+pub mod fuse;
 pub mod gc;
+#[cfg(test)]
+mod invariants;
 pub mod lifecycle;
+pub mod prune;
 pub mod report;
 #[cfg(test)]
 mod simulation;
@@ -28,6 +33,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::drift::Flaw;
 use crate::model::compose::{DependsCondition, Restart};
 use crate::model::{Death, InstancePhase, ServiceName, Timestamp};
 use crate::release::spec::{InstanceSpec, ServiceSpec};
@@ -59,8 +65,12 @@ pub struct Observed {
     pub volumes: BTreeSet<String>,
     /// Volumes of it that nothing wants any more, by the engine's name: an earlier incarnation's.
     pub stray_volumes: BTreeSet<String>,
+    /// Volumes of it that are gone with what they held, by their name in the file.
+    pub lost_volumes: BTreeSet<String>,
     /// Containers that exist.
     pub services: BTreeMap<ServiceName, ServiceSeen>,
+    /// Further containers of a service: the engine's id, and which service.
+    pub duplicates: BTreeMap<String, ServiceName>,
     /// Deaths of each service, as far as remembered.
     pub crashes: BTreeMap<ServiceName, Crashes>,
     /// Whether it was usable before: then a death is repaired for as long as the lease lasts.
@@ -94,8 +104,8 @@ pub enum ServiceState {
         /// Whether the kernel killed it for memory.
         is_oom: bool,
     },
-    /// It is not what we made, or stuck: paused, dead, of another spec. It must be made anew.
-    Wrong,
+    /// It is not what we made, or stuck. It must be made anew.
+    Wrong(Flaw),
 }
 
 /// How often and when a service died.
@@ -126,6 +136,8 @@ pub enum Action {
     AwaitExit(ServiceName),
     /// Remove its container.
     Remove(ServiceName),
+    /// Remove a further container of a service, by the engine's id.
+    RemoveDuplicate(String),
     /// Remove the volume of this name in the file.
     RemoveVolume(String),
     /// Remove a volume of an earlier incarnation, by the engine's name.
@@ -171,6 +183,11 @@ pub fn plan(spec: &InstanceSpec, want: Want, observed: &Observed, now: Timestamp
 
 fn plan_run(spec: &InstanceSpec, observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan { actions: Vec::new(), verdict: Verdict::Usable, wake_at: None };
+    if let Some(volume) = observed.lost_volumes.first() {
+        // Another one, empty, would look like the instance and not be it.
+        plan.verdict = Verdict::Failed(lost(volume));
+        return plan;
+    }
     for wish in &spec.networks {
         if !observed.networks.contains_key(&wish.name) {
             plan.act(Action::ClaimNetwork(wish.name.clone()), InstancePhase::Preparing);
@@ -199,10 +216,13 @@ fn plan_strays(plan: &mut Plan, spec: &InstanceSpec, observed: &Observed) {
     for name in observed.services.keys().filter(|name| !is_known(name)) {
         plan.act(Action::Remove(name.clone()), InstancePhase::Creating);
     }
+    for container in observed.duplicates.keys() {
+        plan.act(Action::RemoveDuplicate(container.clone()), InstancePhase::Creating);
+    }
     let may_hold = |(name, seen): (&ServiceName, &ServiceSeen)| {
-        seen.state == ServiceState::Wrong || !is_known(name)
+        matches!(seen.state, ServiceState::Wrong(_)) || !is_known(name)
     };
-    if !observed.services.iter().any(may_hold) {
+    if observed.duplicates.is_empty() && !observed.services.iter().any(may_hold) {
         for volume in &observed.stray_volumes {
             plan.act(Action::RemoveStray(volume.clone()), InstancePhase::Preparing);
         }
@@ -225,7 +245,7 @@ fn plan_service(
         return;
     };
     match &seen.state {
-        ServiceState::Wrong => plan.act(Action::Remove(name.clone()), InstancePhase::Creating),
+        ServiceState::Wrong(_) => plan.act(Action::Remove(name.clone()), InstancePhase::Creating),
         ServiceState::Empty if !service.answer_ids(spec).is_empty() => {
             plan.act(Action::Fill(name.clone()), InstancePhase::Creating);
         }
@@ -312,7 +332,7 @@ pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
         | ServiceState::Filled
         | ServiceState::Running
         | ServiceState::Usable
-        | ServiceState::Wrong => None,
+        | ServiceState::Wrong(_) => None,
     });
     let waiting = || {
         spec.services.iter().find_map(|service| {
@@ -329,11 +349,18 @@ pub fn shortfall(spec: &InstanceSpec, observed: &Observed) -> Option<String> {
                 | ServiceState::Filled
                 | ServiceState::Usable
                 | ServiceState::Exited { .. }
-                | ServiceState::Wrong => None,
+                | ServiceState::Wrong(_) => None,
             }
         })
     };
     died.or_else(waiting)
+}
+
+/// Why an instance ends whose volume is gone, for its owner.
+fn lost(volume: &str) -> String {
+    format!(
+        "the volume `{volume}` of this instance is gone from the node, and what was in it is lost: stop the instance and start another"
+    )
 }
 
 fn plan_gone(observed: &Observed) -> Plan {
@@ -341,7 +368,10 @@ fn plan_gone(observed: &Observed) -> Plan {
     for name in observed.services.keys() {
         plan.act(Action::Remove(name.clone()), InstancePhase::Removing);
     }
-    if observed.services.is_empty() {
+    for container in observed.duplicates.keys() {
+        plan.act(Action::RemoveDuplicate(container.clone()), InstancePhase::Removing);
+    }
+    if observed.services.is_empty() && observed.duplicates.is_empty() {
         // Volumes and networks can go only when no container holds them.
         for volume in &observed.volumes {
             plan.act(Action::RemoveVolume(volume.clone()), InstancePhase::Removing);

@@ -7,7 +7,7 @@
 //! * A report without a next step says why there is none.
 //! * No answer and no output of a container is in it.
 
-use super::{Action, Observed, Plan, ServiceState, Verdict, lifecycle, shortfall};
+use super::{Action, Observed, Plan, ServiceState, Verdict, drift, lifecycle, shortfall};
 use crate::model::{Instance, InstancePhase, Pause, Timestamp};
 use crate::release::spec::InstanceSpec;
 
@@ -55,6 +55,9 @@ pub fn instance(
         return report;
     };
     report.seen = seen(spec, observed);
+    for drift in drift::classify(row, spec, observed) {
+        report.because.push(format!("drift {} {}: {drift}", drift.class.code(), drift.class));
+    }
     report.next = plan.actions.iter().map(say).collect();
     if let Verdict::Failed(reason) = &plan.verdict {
         report.next = vec![format!("take everything of it down: {reason}")];
@@ -98,6 +101,9 @@ fn seen(spec: &InstanceSpec, observed: &Observed) -> Vec<String> {
     for volume in &observed.stray_volumes {
         lines.push(format!("volume `{volume}`: left by an earlier incarnation"));
     }
+    for (container, service) in &observed.duplicates {
+        lines.push(format!("container {container}: a second one for service `{service}`"));
+    }
     for service in &spec.services {
         let state = observed.services.get(&service.name).map(|seen| &seen.state);
         let deaths = match observed.crashes.get(&service.name) {
@@ -120,7 +126,7 @@ fn describe(state: Option<&ServiceState>) -> String {
             "was killed for using more memory than its limit".to_owned()
         }
         Some(ServiceState::Exited { code, .. }) => format!("exited with code {code}"),
-        Some(ServiceState::Wrong) => "is not what was made: it is made anew".to_owned(),
+        Some(ServiceState::Wrong(flaw)) => format!("{flaw}: it is made anew"),
     }
 }
 
@@ -135,6 +141,7 @@ pub fn say(action: &Action) -> String {
         Action::Probe(name) => format!("wait until `{name}` is usable"),
         Action::AwaitExit(name) => format!("wait until `{name}` is done"),
         Action::Remove(name) => format!("remove the container of `{name}`"),
+        Action::RemoveDuplicate(id) => format!("remove the second container {id}"),
         Action::RemoveVolume(name) => format!("remove the volume `{name}`"),
         Action::RemoveStray(name) => format!("remove the volume `{name}` of before the reset"),
         Action::ReleaseNetwork(name) => format!("give the network `{name}` back"),

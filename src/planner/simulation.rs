@@ -231,7 +231,10 @@ impl World {
                 }
             }
             2 => drop(self.machine.containers.remove(&key)),
-            3 => self.machine.containers.get_mut(&key).unwrap().state = ServiceState::Wrong,
+            3 => {
+                let object = self.machine.containers.get_mut(&key).unwrap();
+                object.state = ServiceState::Wrong(Flaw::Paused);
+            }
             4 => drop(self.machine.networks.remove(&key.0)),
             5 => {
                 // The engine refuses to remove a volume that a container has.
@@ -274,22 +277,30 @@ impl World {
         let services = of_us.map(|((_, name), object)| {
             let is_wrong = object.n_resets != row.n_resets || Some(&object.network) != network;
             let state = match &object.state {
-                _ if is_wrong => ServiceState::Wrong,
+                _ if is_wrong => ServiceState::Wrong(Flaw::OtherSpec),
                 ServiceState::Running if row.phase == InstancePhase::Ready => ServiceState::Usable,
                 // Nothing shows whether answers are in place.
                 ServiceState::Empty | ServiceState::Filled => ServiceState::Empty,
                 ServiceState::Running
                 | ServiceState::Usable
                 | ServiceState::Exited { .. }
-                | ServiceState::Wrong => object.state.clone(),
+                | ServiceState::Wrong(_) => object.state.clone(),
             };
             (name.clone(), ServiceSeen { container: object.id.to_string(), state })
         });
         let volumes = || self.machine.volumes.iter().filter(|(owner, _)| *owner == id);
         let is_ours = |n: u32| n == row.n_resets;
+        let ours: BTreeSet<_> =
+            volumes().filter(|(_, n)| is_ours(*n)).map(|_| "data".to_owned()).collect();
+        let has_container = |name: &ServiceName| {
+            let found = self.machine.containers.get(&(id, name.clone()));
+            found.is_some_and(|object| is_ours(object.n_resets))
+        };
         Some(Observed {
             networks: network.iter().map(|n| ("default".to_owned(), n.to_string())).collect(),
-            volumes: volumes().filter(|(_, n)| is_ours(*n)).map(|_| "data".to_owned()).collect(),
+            lost_volumes: drift::lost_volumes(row.phase, &self.spec, &ours, has_container),
+            volumes: ours,
+            duplicates: BTreeMap::new(),
             stray_volumes: volumes()
                 .filter(|(_, n)| !is_ours(*n))
                 .map(|(_, n)| n.to_string())
@@ -480,6 +491,8 @@ impl World {
                 machine.networks.remove(&id);
                 true
             }
+            // Names are keys of this machine: it has no second of a name.
+            Action::RemoveDuplicate(_) => true,
         }
     }
 
@@ -519,6 +532,7 @@ impl World {
             Action::RemoveVolume(name) => drop(observed.volumes.remove(name)),
             Action::RemoveStray(name) => drop(observed.stray_volumes.remove(name)),
             Action::ReleaseNetwork(name) => drop(observed.networks.remove(name)),
+            Action::RemoveDuplicate(id) => drop(observed.duplicates.remove(id)),
         }
     }
 

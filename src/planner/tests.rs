@@ -50,7 +50,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
 }
 
 /// What an engine without faults shows after `action`.
-fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
+pub(super) fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
     let seen = |state| ServiceSeen { container: "c".into(), state };
     match action {
         Action::ClaimNetwork(name) => {
@@ -86,6 +86,9 @@ fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
         Action::RemoveStray(name) => {
             observed.stray_volumes.remove(name);
         }
+        Action::RemoveDuplicate(id) => {
+            observed.duplicates.remove(id);
+        }
         Action::ReleaseNetwork(name) => {
             observed.networks.remove(name);
         }
@@ -93,7 +96,11 @@ fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
 }
 
 /// Runs the loop until nothing is planned; panics when it does not end.
-fn converge(spec: &InstanceSpec, want: Want, observed: &mut Observed) -> (Verdict, Vec<Action>) {
+pub(super) fn converge(
+    spec: &InstanceSpec,
+    want: Want,
+    observed: &mut Observed,
+) -> (Verdict, Vec<Action>) {
     let mut log = Vec::new();
     let mut now = Timestamp::from_millis(1_000_000);
     for _ in 0..200 {
@@ -205,7 +212,7 @@ fn condition() -> impl Strategy<Value = DependsCondition> {
 }
 
 /// Up to four services; each depends only on earlier ones, so the graph has no cycle.
-fn any_spec() -> impl Strategy<Value = InstanceSpec> {
+pub(super) fn any_spec() -> impl Strategy<Value = InstanceSpec> {
     proptest::collection::vec(
         (proptest::collection::btree_map(0_usize..4, condition(), 0..3), any::<bool>()),
         0..4,
@@ -228,28 +235,35 @@ fn any_spec() -> impl Strategy<Value = InstanceSpec> {
     })
 }
 
-fn any_state() -> impl Strategy<Value = ServiceState> {
+pub(super) fn any_state() -> impl Strategy<Value = ServiceState> {
     prop_oneof![
         Just(ServiceState::Empty),
         Just(ServiceState::Filled),
         Just(ServiceState::Running),
         Just(ServiceState::Usable),
-        Just(ServiceState::Wrong),
+        Just(ServiceState::Wrong(Flaw::OtherSpec)),
+        Just(ServiceState::Wrong(Flaw::Paused)),
         (0_i64..3, any::<bool>()).prop_map(|(code, is_oom)| ServiceState::Exited { code, is_oom }),
     ]
 }
 
 /// Anything that a crash, an operator or another version may have left.
-fn any_observed() -> impl Strategy<Value = Observed> {
+pub(super) fn any_observed() -> impl Strategy<Value = Observed> {
     let services = proptest::collection::btree_map(0_usize..4, any_state(), 0..4);
-    (any::<bool>(), any::<bool>(), any::<bool>(), services).prop_map(
-        |(has_network, has_volume, has_stray, services)| Observed {
+    let duplicates = proptest::collection::btree_map("[xy]", 0_usize..4, 0..2);
+    (any::<bool>(), any::<bool>(), any::<bool>(), services, duplicates).prop_map(
+        |(has_network, has_volume, has_stray, services, duplicates)| Observed {
             networks: has_network
                 .then(|| ("default".to_owned(), "n".to_owned()))
                 .into_iter()
                 .collect(),
             volumes: has_volume.then(|| "data".to_owned()).into_iter().collect(),
             stray_volumes: has_stray.then(|| "old".to_owned()).into_iter().collect(),
+            lost_volumes: BTreeSet::new(),
+            duplicates: duplicates
+                .into_iter()
+                .map(|(container, n)| (container, format!("s{n}").parse().unwrap()))
+                .collect(),
             services: services
                 .into_iter()
                 .map(|(n, state)| {
@@ -270,7 +284,7 @@ proptest! {
     fn from_anything_it_converges_to_usable(spec in any_spec(), mut observed in any_observed()) {
         let (verdict, _) = converge(&spec, Want::Run, &mut observed);
         prop_assert_eq!(verdict, Verdict::Usable);
-        prop_assert!(observed.stray_volumes.is_empty());
+        prop_assert!(observed.stray_volumes.is_empty() && observed.duplicates.is_empty());
         let is_known = |name: &&ServiceName| spec.services.iter().any(|it| it.name == **name);
         prop_assert!(observed.services.keys().all(|name| is_known(&name)), "a stranger is left");
         prop_assert_eq!(plan(&spec, Want::Run, &observed, Timestamp::default()).actions, vec![]);
@@ -299,8 +313,10 @@ proptest! {
         spec in any_spec(), observed in any_observed(),
     ) {
         let actions = plan(&spec, Want::Gone, &observed, Timestamp::default()).actions;
-        if !observed.services.is_empty() {
-            prop_assert!(actions.iter().all(|action| matches!(action, Action::Remove(_))));
+        let is_removal =
+            |it: &Action| matches!(it, Action::Remove(_) | Action::RemoveDuplicate(_));
+        if !observed.services.is_empty() || !observed.duplicates.is_empty() {
+            prop_assert!(actions.iter().all(is_removal));
         }
     }
 }

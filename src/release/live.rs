@@ -73,12 +73,15 @@ pub fn build_state(folder: &Folder, builds: &BTreeMap<BuildKey, BuildState>) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::compose::{
+        AnswerFiles, Compose, ImageSource, Limits, Restart, Service, ServiceProtocol,
+    };
     use crate::model::{
         Category, Challenge, Difficulty, InstanceSettings, Metadata, ObjectId, Topology,
     };
@@ -162,6 +165,82 @@ mod tests {
         let none_left = plan(&head(&[]), &live(&[("A", 1), ("B", 1)]), &BTreeMap::new());
         assert_eq!(none_left.held, Some(HoldReason::AllWouldBeRemoved));
         assert_eq!(none_left.drop, []);
+    }
+
+    /// A repository of a few challenges with images of their own, and how far each image is.
+    pub(crate) fn any_repository()
+    -> impl Strategy<Value = (Catalog, BTreeMap<BuildKey, BuildState>)> {
+        let state = prop_oneof![
+            Just(BuildState::Unbuilt),
+            Just(BuildState::Building),
+            Just(BuildState::Built),
+            Just(BuildState::Failed),
+        ];
+        let folder = (0_u8..3, validity(), proptest::option::of(state));
+        proptest::collection::btree_map("[A-D]", folder, 0..5).prop_map(|folders| {
+            let mut builds = BTreeMap::new();
+            let mut head = Catalog::default();
+            for (id, (n, validity, state)) in folders {
+                let mut it = (*folder_with_image(&id, n, validity)).clone();
+                it.path.clone_from(&id);
+                for unit in it.challenge.iter().flat_map(|challenge| build_units(challenge)) {
+                    builds.extend(state.map(|state| (unit.key, state)));
+                }
+                head.folders.insert(id.parse().unwrap(), Arc::new(it));
+            }
+            (head, builds)
+        })
+    }
+
+    /// Some of the challenges that [`any_repository`] may have, and one that it never has.
+    pub(crate) fn any_live() -> impl Strategy<Value = BTreeMap<ChallengeId, LiveVersion>> {
+        proptest::collection::btree_map("[A-E]", 0_u8..3, 0..5).prop_map(|versions| {
+            let versions: Vec<_> = versions.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+            live(&versions)
+        })
+    }
+
+    /// As [`folder`], with one service that refers to an image of its own.
+    fn folder_with_image(id: &str, n: u8, validity: Validity) -> Arc<Folder> {
+        let mut folder = (*folder(id, n, validity)).clone();
+        folder.challenge = folder.challenge.map(|challenge| {
+            let mut challenge = (*challenge).clone();
+            challenge.compose = Some(Compose {
+                services: vec![service_of(&format!("{id}:{n}"))],
+                networks: BTreeMap::new(),
+                volumes: vec![],
+            });
+            Arc::new(challenge)
+        });
+        Arc::new(folder)
+    }
+
+    fn service_of(image: &str) -> Service {
+        Service {
+            name: "web".parse().unwrap(),
+            image: ImageSource::Reference(image.to_owned()),
+            command: None,
+            entrypoint: None,
+            environment: BTreeMap::new(),
+            answer_environment: vec![],
+            ports: vec![],
+            protocol: ServiceProtocol::Tcp,
+            depends_on: BTreeMap::new(),
+            healthcheck: None,
+            networks: BTreeMap::new(),
+            volumes: vec![],
+            answers: AnswerFiles::All,
+            tmpfs: vec![],
+            limits: Limits::default(),
+            user: None,
+            working_dir: None,
+            hostname: None,
+            capabilities: vec![],
+            is_read_only: false,
+            stop_signal: None,
+            stop_grace_millis: 0,
+            restart: Restart::No,
+        }
     }
 
     fn validity() -> impl Strategy<Value = Validity> {

@@ -20,7 +20,7 @@ pub mod probe;
 mod suite;
 pub mod wall;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -35,6 +35,7 @@ use crate::model::{
     BuildKey, ChallengeId, Disk, Disposition, InstanceId, Provenance, RetryClass, ServiceName,
     Timestamp,
 };
+use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
 /// A container engine on one machine.
@@ -250,6 +251,10 @@ pub struct ContainerSeen {
     pub addresses: BTreeMap<String, Ipv4Addr>,
     /// The engine's own health verdict: a late signal, we probe ourselves.
     pub is_unhealthy: bool,
+    /// Its limits.
+    pub limits: LimitsSeen,
+    /// Host ports that it serves; empty unless running.
+    pub served: BTreeSet<u16>,
     /// The challenge it is of; `None` when the label is not there.
     pub challenge: Option<ChallengeId>,
     /// The engine's id of its image.

@@ -41,6 +41,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod time;
+pub mod tombstones;
 mod writer;
 
 use std::fmt;

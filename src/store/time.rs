@@ -10,7 +10,7 @@ const LAST_SEEN: &str = "last_seen";
 
 impl Store {
     /// Moves, in one step, every time that is compared with the present by `millis`: the ends of
-    /// leases that are not over, and the times of networks and subnets. What is a record of the
+    /// leases that are not over, and the times of networks, subnets and tombstones. What is a record of the
     /// past stays.
     ///
     /// # Errors
@@ -21,6 +21,7 @@ impl Store {
                 "UPDATE instances SET expires_at = expires_at + ?1 WHERE phase <> 'stopped'",
                 "UPDATE networks SET touched_at = touched_at + ?1",
                 "UPDATE blocked_subnets SET until = until + ?1",
+                "UPDATE tombstones SET seen_at = seen_at + ?1",
                 "UPDATE cursors SET value = value + ?1 WHERE name = 'last_seen'",
             ] {
                 db.prepare_cached(sql)?.execute([millis])?;

@@ -36,6 +36,12 @@ pub const CHALLENGES: &str = "flagops_challenges";
 pub const ENGINE_CALL_SECONDS: &str = "flagops_engine_call_duration_seconds";
 /// Counter by `verb` and `error`: calls to the engine that did not.
 pub const ENGINE_ERRORS: &str = "flagops_engine_call_errors_total";
+/// Counter by `class` (`D1` …): differences of ready instances, and of what bears our names.
+pub const DRIFT: &str = "flagops_drift_total";
+/// Histogram by `outcome`: level passes over everything that the engine has.
+pub const LEVEL_PASS_SECONDS: &str = "flagops_level_pass_duration_seconds";
+/// Counter by `kind`: leftovers of instances that are over, removed.
+pub const PRUNED: &str = "flagops_pruned_total";
 /// Counter by `verdict`: graded answers.
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
 /// Counter by `fate`: deliveries of notices.
@@ -145,6 +151,9 @@ fn describe() {
     describe_gauge!(CHALLENGES, "Challenges by state.");
     describe_histogram!(ENGINE_CALL_SECONDS, "How long calls to the container engine took.");
     describe_counter!(ENGINE_ERRORS, "Calls that the container engine did not fulfil.");
+    describe_counter!(DRIFT, "Differences that were found, by their class.");
+    describe_histogram!(LEVEL_PASS_SECONDS, "How long a look at everything on the engine took.");
+    describe_counter!(PRUNED, "Leftovers of instances that are over, removed, by kind.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
@@ -204,6 +213,21 @@ pub fn engine_error(verb: &'static str, error: &'static str) {
     counter!(ENGINE_ERRORS, "verb" => verb, "error" => error).increment(1);
 }
 
+/// A difference was found; `class` is its code (`D1`, …).
+pub fn drift(class: &'static str) {
+    counter!(DRIFT, "class" => class).increment(1);
+}
+
+/// A level pass ended after `elapsed`.
+pub fn level_pass(outcome: Outcome, elapsed: Duration) {
+    histogram!(LEVEL_PASS_SECONDS, "outcome" => outcome.as_str()).record(elapsed);
+}
+
+/// A leftover was removed; `kind` is what it was (`container`, …).
+pub fn pruned(kind: &'static str) {
+    counter!(PRUNED, "kind" => kind).increment(1);
+}
+
 /// An answer was graded.
 pub fn submission(verdict: Verdict) {
     let word = match verdict {
@@ -247,6 +271,9 @@ mod tests {
         challenges("live", 7);
         engine_call("create_container", Duration::from_millis(8));
         engine_error("create_network", "timed_out");
+        drift("D1");
+        level_pass(Outcome::Ok, Duration::from_millis(30));
+        pruned("volume");
         submission(Verdict::Wrong);
         notice(NoticeFate::GivenUp);
         http_request("GET", "/api/v1/instances/{id}", 404, Duration::from_millis(2));
@@ -261,6 +288,9 @@ mod tests {
             "flagops_builds_pending 2",
             "flagops_challenges{state=\"live\"} 7",
             "flagops_engine_call_errors_total{verb=\"create_network\",error=\"timed_out\"} 1",
+            "flagops_drift_total{class=\"D1\"} 1",
+            "flagops_level_pass_duration_seconds_count{outcome=\"ok\"} 1",
+            "flagops_pruned_total{kind=\"volume\"} 1",
             "flagops_submissions_total{verdict=\"wrong\"} 1",
             "flagops_notices_total{fate=\"given_up\"}",
             "# HELP flagops_http_request_duration_seconds How long requests to the API took.",

@@ -2,10 +2,10 @@
 
 use super::{ChallengeState, Outcome, Platform, PlatformError};
 use crate::daemon::observe::View;
+use crate::daemon::specs;
 use crate::model::{BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope};
 use crate::planner::report::{self, Around, Report};
 use crate::planner::{self, lifecycle};
-use crate::release::identity::spec_hash;
 use crate::runtime::{ContainerSeen, NetworkSeen, VolumeSeen};
 use crate::store::{InstanceFilter, NetworkRow, NetworkState, Which};
 
@@ -24,6 +24,12 @@ struct Listing {
     networks: Vec<NetworkSeen>,
     volumes: Vec<VolumeSeen>,
     rows: Vec<NetworkRow>,
+}
+
+impl Listing {
+    fn view(&self) -> View<'_> {
+        View::new(&self.containers, &self.networks, &self.volumes, &self.rows)
+    }
 }
 
 impl Platform {
@@ -56,8 +62,9 @@ impl Platform {
             }
         }
         let live = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+        let view = listing.view();
         for row in self.shared.store.instances(live).await? {
-            let report = self.report_of(&row, Some(&listing)).await?;
+            let report = self.report_of(&row, Some(&view)).await?;
             if !report.next.is_empty() || report.is_held {
                 plan.push(Explained { scope: Scope::Instance(row.id), report });
             }
@@ -86,12 +93,14 @@ impl Platform {
         let unknown = || PlatformError::InstanceNotFound { id: id.to_string() };
         let row = self.shared.store.instance(id).await?.ok_or_else(unknown)?;
         let listing = self.listing().await;
-        self.report_of(&row, listing.as_ref()).await
+        let view = listing.as_ref().map(Listing::view);
+        self.report_of(&row, view.as_ref()).await
     }
 
-    async fn report_of(&self, row: &Instance, listing: Option<&Listing>) -> Outcome<Report> {
+    async fn report_of(&self, row: &Instance, view: Option<&View<'_>>) -> Outcome<Report> {
         let unknown = || PlatformError::InstanceNotFound { id: row.id.to_string() };
-        let spec = self.shared.store.instance_spec(row.id).await?.ok_or_else(unknown)?;
+        let stored = specs::of(&self.shared, row).await?.ok_or_else(unknown)?;
+        let spec = &stored.spec;
         let now = self.now();
         let pauses = self.shared.pauses.load();
         let around = Around {
@@ -100,21 +109,14 @@ impl Platform {
             held: pauses.held_instance(row.id),
             now,
         };
-        let observed = listing.map(|listing| {
-            let view = View {
-                containers: &listing.containers,
-                networks: &listing.networks,
-                volumes: &listing.volumes,
-                rows: &listing.rows,
-            };
-            let hash = spec_hash(&spec, row.n_resets);
-            let mut observed = view.of(&self.shared, row, &spec, &hash);
+        let observed = view.map(|view| {
+            let mut observed = view.of(&self.shared, row, spec, &stored.hash);
             observed.crashes = self.shared.queue.crashes_of(row.id);
-            let plan = planner::plan(&spec, lifecycle::want(row), &observed, now);
+            let plan = planner::plan(spec, lifecycle::want(row), &observed, now);
             (observed, plan)
         });
         let observed = observed.as_ref().map(|(observed, plan)| (observed, plan));
-        Ok(report::instance(row, &spec, observed, around))
+        Ok(report::instance(row, spec, observed, around))
     }
 
     async fn explain_challenge(&self, id: &ChallengeId) -> Outcome<Report> {

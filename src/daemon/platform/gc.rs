@@ -37,8 +37,10 @@ fn refuse(fault: Fault) -> PlatformError {
             PlatformError::EngineUnavailable
         }
         Fault::Store(error) => error.into(),
-        other @ (Fault::Again | Fault::Hopeless(_) | Fault::CutOff(_)) => {
-            PlatformError::Internal(Box::new(other))
-        }
+        other @ (Fault::Again
+        | Fault::Hopeless(_)
+        | Fault::NameTaken { .. }
+        | Fault::ImageLost { .. }
+        | Fault::CutOff(_)) => PlatformError::Internal(Box::new(other)),
     }
 }

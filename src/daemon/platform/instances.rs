@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, leases, queue};
+use crate::daemon::{builds, leases, queue, repairs};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType, Death,
     Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope, ServiceName, StopReason,
@@ -226,6 +226,7 @@ impl Platform {
                     "instance {} is made anew", row.id
                 );
                 self.shared.queue.forget(row.id);
+                repairs::begin_anew_by_hand(&self.shared, row.id).await;
                 if instance.last_death.as_ref().is_some_and(Death::is_crash_loop) {
                     self.state_fresh(&row).await;
                 }

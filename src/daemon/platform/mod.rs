@@ -53,6 +53,12 @@ impl Platform {
         &self.shared.store
     }
 
+    /// What the loops share, for tests that play them.
+    #[cfg(test)]
+    pub(super) fn shared_for_test(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }

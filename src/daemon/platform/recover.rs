@@ -85,7 +85,7 @@ impl Platform {
         recovery::accept(&self.shared, who).await;
     }
 
-    /// Everything of ours that belongs to no instance of this database, by instance.
+    /// Everything of ours that belongs to no live instance of this database, by instance.
     ///
     /// # Errors
     /// When the store fails, or the engine cannot be listed: then nothing is said about what it
@@ -94,15 +94,19 @@ impl Platform {
         let listing = self.list().await?;
         let mut unknown = BTreeMap::new();
         for id in listing.instances() {
-            if unknown.contains_key(&id) || self.shared.store.instance(id).await?.is_some() {
+            if unknown.contains_key(&id) {
                 continue;
             }
             let containers = listing.containers_of(id);
-            let owner = self.tell(id, &listing).await?.map(|told| Owner {
-                challenge: told.instance.challenge,
-                team: told.instance.team,
-                created_at: told.instance.created_at,
-            });
+            let owner = match self.shared.store.instance(id).await? {
+                Some(row) if row.phase.is_live() => continue,
+                Some(_) => Err(Unadoptable::Over),
+                None => self.tell(id, &listing).await?.map(|told| Owner {
+                    challenge: told.instance.challenge,
+                    team: told.instance.team,
+                    created_at: told.instance.created_at,
+                }),
+            };
             let is_running = |seen: &&&ContainerSeen| seen.state == ContainerState::Running;
             let left = Unknown {
                 n_running: containers.iter().filter(is_running).count(),

@@ -7,7 +7,7 @@ use crate::runtime::fake::IsOom;
 use crate::store::NetworkRow;
 
 /// Waits until the instance is ready with all its containers up and on their networks.
-async fn whole(rig: &Rig, daemon: &Daemon, id: InstanceId) -> Instance {
+pub(super) async fn whole(rig: &Rig, daemon: &Daemon, id: InstanceId) -> Instance {
     until("the instance to be whole", async || {
         let seen = rig.engine.containers(Some(id)).await.unwrap();
         let is_up = |service: &str, n_networks: usize| {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::Provenance;
-use crate::release::spec::{ContainerSpec, InstanceSpec, NetworkEnd, NetworkSpec};
+use crate::model::compose::Transport;
+use crate::release::spec::{ContainerSpec, InstanceSpec, NetworkEnd, NetworkSpec, Published};
 use crate::runtime::Engine;
 use crate::store::testing::write_0001;
 use crate::store::{DataDir, Store};
@@ -46,7 +47,12 @@ async fn run(engine: &dyn Engine, spec: &InstanceSpec, front: &str, back: &str) 
         network: end("front", front),
         more_networks: vec![end("back", back)],
         volume_names: BTreeMap::from([("data".to_owned(), VOLUME.to_owned())]),
-        published: vec![],
+        published: vec![Published {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 31848,
+            target: 8080,
+            transport: Transport::Tcp,
+        }],
         answer_values: vec![],
         has_answers: true,
         provenance: Provenance::for_tests(),

@@ -1,13 +1,13 @@
 //! Containers: made once, adopted when a crash left them, started, stopped, removed, listed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::body_full;
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum,
-    HealthStatusEnum, NetworkConnectRequest, PortMap,
+    HealthStatusEnum, HostConfig, NetworkConnectRequest, PortBinding, PortMap,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
@@ -18,8 +18,9 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::connect::Call;
 use super::{Docker, errors, names, profile};
-use crate::model::InstanceId;
 use crate::model::compose::Transport;
+use crate::model::{InstallationId, InstanceId};
+use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkEnd, Published};
 use crate::runtime::{ContainerSeen, ContainerState, EngineError, labels};
 
@@ -206,7 +207,7 @@ impl Docker {
         container: &str,
     ) -> Result<Option<ContainerSeen>, EngineError> {
         let found = self.inspect(container).await?;
-        Ok(found.and_then(|inspected| self.as_seen(inspected)))
+        Ok(found.and_then(|inspected| as_seen(&self.installation, inspected)))
     }
 
     pub(super) async fn seen_containers(
@@ -313,35 +314,39 @@ impl Docker {
         }
         Ok(())
     }
+}
 
-    /// The engine's answer in our words; `None` when it is not ours.
-    fn as_seen(&self, found: ContainerInspectResponse) -> Option<ContainerSeen> {
-        let config = found.config.unwrap_or_default();
-        let labels = config.labels.as_ref();
-        if !labels::is_ours(&self.installation, labels) {
-            return None;
-        }
-        let state = found.state.unwrap_or_default();
-        let networks = found.network_settings.and_then(|settings| settings.networks);
-        let health = state.health.as_ref().and_then(|health| health.status);
-        Some(ContainerSeen {
-            id: found.id?,
-            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            instance: labels::instance(labels),
-            service: labels::service(labels),
-            spec_hash: labels::text(labels, labels::SPEC_HASH).unwrap_or_default().to_owned(),
-            addresses: addresses(networks.unwrap_or_default()),
-            is_unhealthy: health == Some(HealthStatusEnum::UNHEALTHY),
-            state: container_state(&state),
-            challenge: labels::challenge(labels),
-            image: found.image.unwrap_or_default(),
-            published: published(
-                found.host_config.and_then(|host| host.port_bindings).unwrap_or_default(),
-            ),
-            wishes: labels::networks(labels),
-            provenance: labels::provenance(labels),
-        })
+/// The engine's answer in our words; `None` when it is not ours.
+fn as_seen(
+    installation: &InstallationId,
+    found: ContainerInspectResponse,
+) -> Option<ContainerSeen> {
+    let config = found.config.unwrap_or_default();
+    let labels = config.labels.as_ref();
+    if !labels::is_ours(installation, labels) {
+        return None;
     }
+    let state = found.state.unwrap_or_default();
+    let settings = found.network_settings.unwrap_or_default();
+    let host = found.host_config.unwrap_or_default();
+    let health = state.health.as_ref().and_then(|health| health.status);
+    Some(ContainerSeen {
+        id: found.id?,
+        name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        instance: labels::instance(labels),
+        service: labels::service(labels),
+        spec_hash: labels::text(labels, labels::SPEC_HASH).unwrap_or_default().to_owned(),
+        addresses: addresses(settings.networks.unwrap_or_default()),
+        is_unhealthy: health == Some(HealthStatusEnum::UNHEALTHY),
+        state: container_state(&state),
+        limits: limits(&host),
+        served: served(settings.ports.unwrap_or_default()),
+        challenge: labels::challenge(labels),
+        image: found.image.unwrap_or_default(),
+        published: published(host.port_bindings.unwrap_or_default()),
+        wishes: labels::networks(labels),
+        provenance: labels::provenance(labels),
+    })
 }
 
 fn absent_is_done(result: Result<(), EngineError>) -> Result<(), EngineError> {
@@ -391,6 +396,22 @@ fn addresses(
         Some((end.network_id?, address))
     });
     pairs.collect()
+}
+
+/// The limits that are in force. 0 is none: a kernel without that controller.
+fn limits(config: &HostConfig) -> LimitsSeen {
+    let positive = |it: Option<i64>| it.filter(|it| *it > 0).map(i64::unsigned_abs);
+    LimitsSeen {
+        memory_bytes: positive(config.memory),
+        nano_cpus: positive(config.nano_cpus),
+        pids: config.pids_limit.filter(|it| *it != 0),
+    }
+}
+
+/// The host ports that are bound now.
+fn served(ports: HashMap<String, Option<Vec<PortBinding>>>) -> BTreeSet<u16> {
+    let bindings = ports.into_values().flatten().flatten();
+    bindings.filter_map(|binding| binding.host_port?.parse().ok()).collect()
 }
 
 fn container_state(state: &EngineState) -> ContainerState {
@@ -458,6 +479,42 @@ mod tests {
     fn lossy_text_keeps_its_bound_although_replacements_are_longer() {
         let text = lossy(&[0xff; 100], 100);
         assert!(text.len() <= 100 && text.chars().all(|c| c == '\u{fffd}'));
+    }
+
+    #[test]
+    fn d13_labels_of_an_older_schema_are_no_difference() {
+        let ours: InstallationId = "0123456789abcdef".parse().unwrap();
+        let seen = |schema: Option<&str>| {
+            let instance = InstanceId::new(uuid::Uuid::from_bytes([1; 16]));
+            let mut found = labels::of_instance(&ours, labels::KIND_INSTANCE, instance);
+            found.insert(labels::SPEC_HASH.to_owned(), "v1:00".to_owned());
+            match schema {
+                Some(schema) => found.insert("flagops.schema".to_owned(), schema.to_owned()),
+                None => found.remove("flagops.schema"),
+            };
+            let config = bollard::models::ContainerConfig {
+                labels: Some(found),
+                ..bollard::models::ContainerConfig::default()
+            };
+            let inspected = ContainerInspectResponse {
+                id: Some("c".to_owned()),
+                config: Some(config),
+                ..ContainerInspectResponse::default()
+            };
+            as_seen(&ours, inspected).expect("it is ours")
+        };
+        assert_eq!(seen(None), seen(Some("1")));
+        assert_eq!(seen(Some("0")), seen(Some("1")));
+    }
+
+    #[test]
+    fn limits_that_a_kernel_discarded_are_not_shown() {
+        let seen = |memory, pids_limit| {
+            limits(&HostConfig { memory, pids_limit, ..HostConfig::default() })
+        };
+        assert_eq!(seen(Some(0), Some(0)), LimitsSeen::default());
+        assert_eq!(seen(Some(64), Some(-1)).memory_bytes, Some(64));
+        assert_eq!(seen(None, Some(-1)).pids, Some(-1), "somebody lifted it");
     }
 
     #[test]

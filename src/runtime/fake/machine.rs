@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::IsOom;
 use crate::model::id::hex;
 use crate::model::{Disk, InstallationId, InstanceId, Timestamp};
+use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
@@ -23,6 +24,8 @@ use crate::runtime::{
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     n_made: u64,
+    /// Names of what listings leave out.
+    pub(super) hidden: BTreeSet<String>,
     images: BTreeMap<String, (Option<InstallationId>, ImageSeen)>,
     /// Image ids by reference.
     tags: BTreeMap<String, String>,
@@ -57,6 +60,9 @@ struct Container {
     files: BTreeMap<String, Vec<u8>>,
     log: String,
     is_unhealthy: bool,
+    limits: LimitsSeen,
+    /// Host ports that were taken from it.
+    unserved: BTreeSet<u16>,
 }
 
 impl Container {
@@ -71,6 +77,8 @@ impl Container {
             state: self.state.clone(),
             addresses: if is_running { self.ends.clone() } else { BTreeMap::new() },
             is_unhealthy: self.is_unhealthy,
+            limits: self.limits,
+            served: if is_running { self.served() } else { BTreeSet::new() },
             challenge: Some(self.spec.challenge.clone()),
             image: self.spec.service.image.clone(),
             published: self.spec.published.clone(),
@@ -80,6 +88,11 @@ impl Container {
                 .collect(),
             provenance: Some(self.spec.provenance.clone()),
         }
+    }
+
+    fn served(&self) -> BTreeSet<u16> {
+        let ports = self.spec.published.iter().map(|published| published.port);
+        ports.filter(|port| !self.unserved.contains(port)).collect()
     }
 
     fn event(&self, action: &str) -> Option<EngineEvent> {
@@ -318,7 +331,10 @@ impl Machine {
     }
 
     pub(super) fn own_volumes(&self, us: &InstallationId) -> Vec<VolumeSeen> {
-        let ours = self.volumes.iter().filter(|(_, (owner, _))| owner == us);
+        let ours = self
+            .volumes
+            .iter()
+            .filter(|(name, (owner, _))| owner == us && !self.hidden.contains(*name));
         ours.map(|(name, (_, instance))| VolumeSeen {
             name: name.clone(),
             instance: Some(*instance),

@@ -297,9 +297,55 @@ impl FakeEngine {
         self.publish(event);
     }
 
+    /// Somebody pauses a container (id or name), and the event of it is lost.
+    pub fn pause_quietly(&self, container: &str) {
+        self.machine().pause(container);
+    }
+
+    /// Listings leave these out, by name, until [`FakeEngine::show`]: as if a call that made them
+    /// took effect late.
+    pub fn hide(&self, names: &BTreeSet<String>) {
+        self.machine().hidden.extend(names.iter().cloned());
+    }
+
+    /// Listings show everything again.
+    pub fn show(&self) {
+        self.machine().hidden.clear();
+    }
+
     /// The engine's own health verdict on a container (id or name) becomes: unhealthy.
     pub fn make_unhealthy(&self, container: &str) {
         self.machine().make_unhealthy(container);
+    }
+
+    /// Somebody gives a container (id or name) another memory limit behind our back.
+    pub fn set_memory_by_hand(&self, container: &str, bytes: u64) {
+        self.machine().set_memory(container, bytes);
+    }
+
+    /// A container (id or name) serves this host port no more, until it is started again.
+    pub fn take_port_by_hand(&self, container: &str, port: u16) {
+        self.machine().take_port(container, port);
+    }
+
+    /// Somebody takes a container (id or name) off a network (id) behind our back.
+    pub fn detach_by_hand(&self, container: &str, network: &str) {
+        self.machine().detach(container, network);
+    }
+
+    /// Somebody runs a second container with the labels of a container (id or name); its id.
+    pub fn copy_by_hand(&self, container: &str, name: &str) -> Option<String> {
+        self.machine().copy(container, name)
+    }
+
+    /// A container (id or name) is replaced by one of another installation with the same name.
+    pub fn give_away(&self, container: &str, to: &InstallationId) {
+        self.machine().give_away(container, to);
+    }
+
+    /// A volume vanishes, whoever has it.
+    pub fn lose_volume(&self, volume: &str) {
+        self.machine().lose_volume(volume);
     }
 
     /// What a container (id or name) has printed.

@@ -12,6 +12,7 @@ mod migrations;
 mod networks;
 mod outbox;
 mod room;
+mod tombstones;
 
 use std::path::PathBuf;
 

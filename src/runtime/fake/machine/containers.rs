@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 
 use super::{Container, Machine, missing, refused};
 use crate::model::{InstallationId, InstanceId};
+use crate::planner::drift::LimitsSeen;
 use crate::release::spec::ContainerSpec;
 use crate::runtime::fake::IsOom;
 use crate::runtime::{ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome};
@@ -42,6 +43,12 @@ impl Machine {
         }
         let mut spec = spec.clone();
         spec.service.image = image;
+        let limits = &spec.service.limits;
+        let limits = LimitsSeen {
+            memory_bytes: Some(limits.memory_bytes),
+            nano_cpus: Some(u64::from(limits.cpu_millis) * 1_000_000),
+            pids: Some(i64::from(limits.pids)),
+        };
         let container = Container {
             owner: us.clone(),
             spec,
@@ -50,6 +57,8 @@ impl Machine {
             files: BTreeMap::new(),
             log: String::new(),
             is_unhealthy: false,
+            limits,
+            unserved: BTreeSet::new(),
         };
         let event = container.event("create");
         let id = self.next_id();
@@ -148,6 +157,7 @@ impl Machine {
             None => ContainerState::Running,
         };
         found.is_unhealthy = false;
+        found.unserved.clear();
         Ok(((), found.event("start")))
     }
 
@@ -210,7 +220,9 @@ impl Machine {
         instance: Option<InstanceId>,
     ) -> Vec<ContainerSeen> {
         let ours = self.containers.iter().filter(|(_, found)| {
-            found.owner == *us && instance.is_none_or(|id| found.spec.instance == id)
+            found.owner == *us
+                && instance.is_none_or(|id| found.spec.instance == id)
+                && !self.hidden.contains(&found.spec.name)
         });
         let mut seen: Vec<_> = ours.map(|(id, found)| found.seen(id)).collect();
         seen.sort_by(|a, b| a.name.cmp(&b.name));
@@ -286,9 +298,61 @@ impl Machine {
     }
 
     pub(in crate::runtime::fake) fn make_unhealthy(&mut self, container: &str) {
+        self.change(container, |found| found.is_unhealthy = true);
+    }
+
+    pub(in crate::runtime::fake) fn set_memory(&mut self, container: &str, bytes: u64) {
+        self.change(container, |found| found.limits.memory_bytes = Some(bytes));
+    }
+
+    pub(in crate::runtime::fake) fn take_port(&mut self, container: &str, port: u16) {
+        self.change(container, |found| {
+            found.unserved.insert(port);
+        });
+    }
+
+    pub(in crate::runtime::fake) fn detach(&mut self, container: &str, network: &str) {
+        self.change(container, |found| {
+            found.ends.remove(network);
+        });
+    }
+
+    /// Changes a container in place; it needs to be there.
+    fn change(&mut self, container: &str, change: impl FnOnce(&mut Container)) {
         if let Some(id) = self.container_id(container) {
-            self.containers.entry(id).and_modify(|found| found.is_unhealthy = true);
+            self.containers.entry(id).and_modify(change);
         }
+    }
+
+    /// A second container with the labels of one, under another name.
+    pub(in crate::runtime::fake) fn copy(&mut self, container: &str, name: &str) -> Option<String> {
+        let found = self.containers.get(&self.container_id(container)?)?;
+        let mut spec = found.spec.clone();
+        name.clone_into(&mut spec.name);
+        spec.published.clear();
+        let copy = Container {
+            owner: found.owner.clone(),
+            spec,
+            state: ContainerState::Running,
+            ends: found.ends.clone(),
+            files: BTreeMap::new(),
+            log: String::new(),
+            is_unhealthy: false,
+            limits: found.limits,
+            unserved: BTreeSet::new(),
+        };
+        let id = self.next_id();
+        self.containers.insert(id.clone(), copy);
+        Some(id)
+    }
+
+    /// The same container belongs to somebody else.
+    pub(in crate::runtime::fake) fn give_away(&mut self, container: &str, to: &InstallationId) {
+        self.change(container, |found| found.owner = to.clone());
+    }
+
+    pub(in crate::runtime::fake) fn lose_volume(&mut self, volume: &str) {
+        self.volumes.remove(volume);
     }
 
     pub(in crate::runtime::fake) fn set_log(&mut self, container: &str, text: &str) {
