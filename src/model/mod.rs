@@ -33,7 +33,7 @@ pub use disk::Disk;
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId, NodeId,
-    ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TeamId, TreeId,
+    ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId, TagName, TeamId, TreeId,
 };
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
