@@ -140,11 +140,9 @@ pub fn judge(question: &Question<'_>) -> Verdict {
 
 fn state(question: &Question<'_>, id: &ChallengeId, folder: &Folder) -> State {
     let Some(challenge) = &folder.challenge else {
-        let blocking = folder.findings.iter().find(|finding| finding.blocks);
-        let first = blocking.map_or_else(
-            || "look at `flagops challenges show`".to_owned(),
-            |finding| format!("{}:{}: {}", finding.path, finding.line, finding.message),
-        );
+        let first = folder.findings.iter().min_by_key(|finding| finding.weight());
+        let first = first
+            .map_or_else(|| "its folder holds no usable challenge".to_owned(), ToString::to_string);
         return State::Bad(Fault::Invalid { id: id.clone(), first });
     };
     let version = (id.clone(), challenge.tree);

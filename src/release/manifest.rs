@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::challenge::word_enum;
 use crate::model::id::hex;
-use crate::model::{BuildKey, ChallengeId, ObjectId, Revision, TagName, Timestamp, TreeId};
+use crate::model::{BuildKey, ChallengeId, IdError, ObjectId, Revision, TagName, Timestamp, TreeId};
 
 /// The version of the shape that is hashed.
 const SCHEMA: u32 = 1;
@@ -34,6 +34,19 @@ impl ReleaseId {
     /// The first twelve digits, for people.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::str::FromStr for ReleaseId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_id = text.len() == 64
+            && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
+        let wrong = || IdError {
+            text: text.chars().take(80).collect(),
+            wanted: "a release id (64 lower-case hex digits)",
+        };
+        is_id.then(|| Self(text.to_owned())).ok_or_else(wrong)
     }
 }
 
@@ -103,7 +116,7 @@ impl Manifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     /// Its number: only ever grows.
-    pub number: u64,
+    pub number: u32,
     /// What went live.
     pub release: ReleaseId,
     /// Why.

@@ -31,6 +31,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0002_instances", sql: include_str!("../../schema/sql/0002_instances.sql") },
     Migration { name: "0003_notices", sql: include_str!("../../schema/sql/0003_notices.sql") },
     Migration { name: "0004_images", sql: include_str!("../../schema/sql/0004_images.sql") },
+    Migration { name: "0005_releases", sql: include_str!("../../schema/sql/0005_releases.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.
