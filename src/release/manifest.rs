@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::model::challenge::word_enum;
 use crate::model::id::hex;
-use crate::model::{BuildKey, ChallengeId, IdError, ObjectId, Revision, TagName, Timestamp, TreeId};
+use crate::model::{
+    BuildKey, ChallengeId, IdError, ObjectId, Revision, TagName, Timestamp, TreeId,
+};
 
 /// The version of the shape that is hashed.
 const SCHEMA: u32 = 1;

@@ -57,9 +57,7 @@ impl Store {
 
 /// Every live challenge, by id.
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<LiveRow>> {
-    db.prepare_cached("SELECT * FROM live ORDER BY challenge")?
-        .query_map([], live_row)?
-        .collect()
+    db.prepare_cached("SELECT * FROM live ORDER BY challenge")?.query_map([], live_row)?.collect()
 }
 
 /// Makes one version live in place of the one before it, which is remembered.

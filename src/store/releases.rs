@@ -93,7 +93,11 @@ impl Store {
                 "INSERT INTO releases (id, manifest, created_at) VALUES (?1, ?2, ?3)
                  ON CONFLICT (id) DO NOTHING",
             )?
-            .execute(params![release.as_str(), row::to_json(&new.manifest)?, now.as_millis()])?;
+            .execute(params![
+                release.as_str(),
+                row::to_json(&new.manifest)?,
+                now.as_millis()
+            ])?;
             let number = last_number(db)? + 1;
             let generation = Generation {
                 number,
@@ -327,8 +331,10 @@ pub(super) fn note_audit(
     object: &str,
     why: &str,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO audit (at, who, what, object, why) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![at.as_millis(), who, what, object, why])?;
+    db.prepare_cached(
+        "INSERT INTO audit (at, who, what, object, why) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![at.as_millis(), who, what, object, why])?;
     Ok(())
 }
 

@@ -61,8 +61,7 @@ async fn a_flip_changes_everything_at_once_and_generations_only_grow() {
         panic!()
     };
     assert_eq!((back.number, &back.release), (3, &first.release));
-    let numbers: Vec<_> =
-        store.generations(10).await.unwrap().iter().map(|it| it.number).collect();
+    let numbers: Vec<_> = store.generations(10).await.unwrap().iter().map(|it| it.number).collect();
     assert_eq!(numbers, [3, 2, 1]);
     assert_eq!(store.audit(10).await.unwrap()[0].object, "generation 3");
 }
