@@ -6,7 +6,10 @@
 
 use std::io::Write as _;
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
+
+/// The largest tag object that is read: a message and a signature.
+pub(super) const MAX_TAG_BYTES: usize = 1 << 20;
 
 /// How a copy ended early.
 pub(super) enum CopyError {
@@ -20,6 +23,42 @@ impl From<git2::Error> for CopyError {
     fn from(error: git2::Error) -> Self {
         Self::Git(error)
     }
+}
+
+/// The tag objects from `oid` on, and the commit that they name in the end; `None` when that is
+/// something else, or the repository does not have it.
+pub(super) fn tag_chain(
+    from: &Repository,
+    mut oid: Oid,
+) -> Result<(Vec<Oid>, Option<Oid>), git2::Error> {
+    let odb = from.odb()?;
+    let mut tags = Vec::new();
+    // A chain that is longer is no release.
+    for _ in 0..8 {
+        let Ok((size, kind)) = odb.read_header(oid) else { return Ok((tags, None)) };
+        match kind {
+            ObjectType::Commit => return Ok((tags, Some(oid))),
+            ObjectType::Tag if size <= MAX_TAG_BYTES => {
+                tags.push(oid);
+                oid = from.find_tag(oid)?.target_id();
+            }
+            ObjectType::Tag | ObjectType::Tree | ObjectType::Blob | ObjectType::Any => break,
+        }
+    }
+    Ok((tags, None))
+}
+
+/// Copies tag objects, not what they name.
+pub(super) fn copy_tags(
+    from: &Repository,
+    to: &Repository,
+    tags: &[Oid],
+) -> Result<(), git2::Error> {
+    let (source, target) = (from.odb()?, to.odb()?);
+    for oid in tags.iter().rev() {
+        target.write(ObjectType::Tag, source.read(*oid)?.data())?;
+    }
+    Ok(())
 }
 
 /// Copies commit `tip` and everything that it needs. `watch` is given the bytes so far and says

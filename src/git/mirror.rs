@@ -16,15 +16,16 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use super::error::{FetchError, MirrorError};
 use super::home::{self, HEAD, HEADS, PINS};
 use super::remote::{BranchName, Credentials, Remote};
-use super::session::{self, Order, Tip};
+use super::session::{self, Order, TagWish, Tip};
 use super::tree::GitTree;
 use super::{local, object_id, oid, one_line};
-use crate::model::{Revision, Timestamp, TreeError};
+use crate::model::{ObjectId, Revision, TagName, Timestamp, TreeError};
+use crate::release::tag::{TagObject, TagTarget};
 use crate::telemetry::failpoint;
 
 /// What the fail points of the mirror begin with.
@@ -65,6 +66,19 @@ pub struct Fetched {
     pub change: Change,
     /// The commit there.
     pub commit: CommitInfo,
+    /// What was seen beside the branch; `None` when nobody asked for tags.
+    pub tags: Option<SeenTags>,
+}
+
+/// The release tags of a remote, all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenTags {
+    /// What each names: a tag object or a commit.
+    pub objects: BTreeMap<TagName, ObjectId>,
+    /// Where the branches stand that a release must be on.
+    pub branches: Vec<Revision>,
+    /// Why some objects are not in the mirror, in words.
+    pub fault: Option<String>,
 }
 
 /// How a branch moved since the last look.
@@ -139,6 +153,7 @@ pub struct Mirror {
     remote: Remote,
     credentials: Credentials,
     limits: Limits,
+    wish: TagWish,
     opened: Opened,
     writer: Mutex<()>,
     n_running: Arc<AtomicUsize>,
@@ -178,6 +193,7 @@ impl Mirror {
             remote,
             credentials,
             limits: Limits::default(),
+            wish: TagWish::default(),
             opened,
             writer: Mutex::new(()),
             n_running: Arc::default(),
@@ -188,6 +204,13 @@ impl Mirror {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// This mirror, looking for tags as well.
+    #[must_use]
+    pub fn with_tags(mut self, wish: TagWish) -> Self {
+        self.wish = wish;
         self
     }
 
@@ -270,7 +293,48 @@ impl Mirror {
             branch,
             change: Change::Unchanged,
             commit: describe(&commit),
+            tags: None,
         })
+    }
+
+    /// What `object`, which a tag names, is. Needs no network.
+    pub fn tag_target(&self, object: ObjectId) -> TagTarget {
+        home::open(&self.dir)
+            .and_then(|repository| read_target(&repository, oid(Revision(object))))
+            .unwrap_or(TagTarget::Unreadable)
+    }
+
+    /// The bytes of a tag or commit object, as they are signed.
+    ///
+    /// # Errors
+    /// [`TreeError::Unreadable`] when the mirror does not hold it, or it is larger than any tag.
+    pub fn raw_object(&self, object: ObjectId) -> Result<Vec<u8>, TreeError> {
+        let wanted = Revision(object);
+        let read = || -> Result<Vec<u8>, git2::Error> {
+            let repository = home::open(&self.dir)?;
+            let odb = repository.odb()?;
+            if odb.read_header(oid(wanted))?.0 > local::MAX_TAG_BYTES {
+                return Err(git2::Error::from_str("it is larger than 1 MiB"));
+            }
+            Ok(odb.read(oid(wanted))?.data().to_vec())
+        };
+        read().map_err(|error| unreadable(wanted, &error))
+    }
+
+    /// Whether one of `tips` is `revision` or a descendant of it.
+    ///
+    /// # Errors
+    /// [`TreeError::Unreadable`] when the mirror does not hold one of them.
+    pub fn is_contained(&self, revision: Revision, tips: &[Revision]) -> Result<bool, TreeError> {
+        let repository = home::open(&self.dir).map_err(|error| unreadable(revision, &error))?;
+        for tip in tips {
+            let is_tip = *tip == revision;
+            let contains = || repository.graph_descendant_of(oid(*tip), oid(revision));
+            if is_tip || contains().map_err(|error| unreadable(revision, &error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What is known of a commit in the mirror.
@@ -382,6 +446,7 @@ impl Mirror {
             remote: self.remote.clone(),
             credentials: self.credentials.clone(),
             branch: branch.cloned(),
+            wish: self.wish.clone(),
             limits,
         }
     }
@@ -438,7 +503,47 @@ impl Mirror {
             branch: tip.branch.to_string(),
             change,
             commit: describe(&commit),
+            tags: self.wish.pattern.as_ref().map(|_| SeenTags {
+                objects: tip
+                    .tags
+                    .iter()
+                    .map(|(name, oid)| (name.clone(), object_id(*oid)))
+                    .collect(),
+                branches: tip.branches.iter().map(|oid| Revision(object_id(*oid))).collect(),
+                fault: tip.fault.as_ref().map(ToString::to_string),
+            }),
         })
+    }
+}
+
+/// What the object of a tag is, as far as the repository holds it.
+fn read_target(repository: &Repository, object: Oid) -> Result<TagTarget, git2::Error> {
+    let (size, kind) = repository.odb()?.read_header(object)?;
+    match kind {
+        ObjectType::Commit => {
+            repository.find_commit(object)?.tree()?;
+            Ok(TagTarget::Commit { revision: Revision(object_id(object)), object: None })
+        }
+        ObjectType::Tag if size <= local::MAX_TAG_BYTES => {
+            let tag = repository.find_tag(object)?;
+            if tag.target_type() != Some(ObjectType::Commit) {
+                return Ok(TagTarget::Other(tag.target_type().map_or("thing", |it| it.str())));
+            }
+            repository.find_commit(tag.target_id())?.tree()?;
+            let tagged_at = tag.tagger().map(|tagger| tagger.when().seconds());
+            let name = String::from_utf8_lossy(tag.name_bytes()).into_owned();
+            let object = TagObject {
+                name,
+                tagged_at: tagged_at.map(|secs| Timestamp::from_millis(0).plus_secs(secs)),
+            };
+            Ok(TagTarget::Commit {
+                revision: Revision(object_id(tag.target_id())),
+                object: Some(object),
+            })
+        }
+        ObjectType::Tag | ObjectType::Tree | ObjectType::Blob | ObjectType::Any => {
+            Ok(TagTarget::Other(kind.str()))
+        }
     }
 }
 

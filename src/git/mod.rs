@@ -31,8 +31,9 @@ pub mod watch;
 pub mod worktree;
 
 pub use error::{FetchError, MirrorError};
-pub use mirror::{Change, CommitInfo, Fetched, Limits, Mirror, Opened, Repaired};
+pub use mirror::{Change, CommitInfo, Fetched, Limits, Mirror, Opened, Repaired, SeenTags};
 pub use remote::{BranchName, Credentials, Remote, RemoteError};
+pub use session::TagWish;
 pub use snapshot::{SnapshotError, Snapshots};
 pub use tree::GitTree;
 pub use watch::Watch;

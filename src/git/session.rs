@@ -27,9 +27,13 @@ use super::local::{self, CopyError};
 use super::mirror::Limits;
 use super::remote::{BranchName, Credentials, Remote};
 use super::{home, object_id, one_line};
+use crate::model::TagName;
+use crate::release::order::TagPattern;
 
 /// Conversations that may hang at the same time before new ones are refused.
 const MAX_THREADS: usize = 64;
+/// Most tags that are looked at. More are a mistake, or an attack.
+const MAX_TAGS: usize = 5_000;
 /// Matches no reference: connects and lists, transfers nothing.
 const NOTHING: &str = "+refs/flagops/nothing:refs/flagops/nothing";
 /// Below this many bytes per second, and without another sign of life, a transfer has stalled.
@@ -44,7 +48,18 @@ pub(super) struct Order {
     pub(super) credentials: Credentials,
     /// `None` follows the remote's own default branch.
     pub(super) branch: Option<BranchName>,
+    /// What else is wanted.
+    pub(super) wish: TagWish,
     pub(super) limits: Limits,
+}
+
+/// What is wanted beside the branch.
+#[derive(Debug, Clone, Default)]
+pub struct TagWish {
+    /// Tags that match; `None` for none.
+    pub pattern: Option<TagPattern>,
+    /// Branches whose tips are needed to tell what contains a tag.
+    pub branches: Vec<BranchName>,
 }
 
 /// Where the wanted branch stands. Its objects are in the receiving repository.
@@ -52,6 +67,12 @@ pub(super) struct Order {
 pub(super) struct Tip {
     pub(super) branch: BranchName,
     pub(super) oid: Oid,
+    /// Tips of the wished branches that exist.
+    pub(super) branches: Vec<Oid>,
+    /// What the wished tags name; their objects may be missing.
+    pub(super) tags: BTreeMap<TagName, Oid>,
+    /// Why some of those objects are missing.
+    pub(super) fault: Option<FetchError>,
 }
 
 enum Step {
@@ -188,18 +209,34 @@ fn converse_local(
 ) -> Result<Tip, FetchError> {
     let source = open_local(&order.remote, path)?;
     let git = |error: git2::Error| FetchError::from_git(&order.remote, &error);
-    let tip = choose(&list_local(&source).map_err(git)?, order)?;
+    let mut tip = choose(&list_local(&source).map_err(git)?, order)?;
     let _ = steps.send(Step::Listed);
     let mirror = home::open(&order.dir).map_err(|error| corrupt(order, &error))?;
-    if !has(&mirror, tip.oid) {
-        local::copy(&source, &mirror, tip.oid, |n_bytes| {
+    let copy = |oid: Oid| {
+        local::copy(&source, &mirror, oid, |n_bytes| {
             pulse.n_signs.fetch_add(1, Ordering::Relaxed);
             pulse.beat(n_bytes, order.limits.max_bytes)
         })
         .map_err(|error| match error {
             CopyError::Stopped => too_large(order),
             CopyError::Git(error) => git(error),
-        })?;
+        })
+    };
+    if !has(&mirror, tip.oid) {
+        copy(tip.oid)?;
+    }
+    let wanted: Vec<_> = tip.branches.iter().chain(tip.tags.values()).copied().collect();
+    for oid in wanted.into_iter().filter(|oid| !mirror.odb().is_ok_and(|odb| odb.exists(*oid))) {
+        // The commit first: a tag object that is here has everything.
+        let copied = local::tag_chain(&source, oid).map_err(git).and_then(|(tags, commit)| {
+            if let Some(commit) = commit.filter(|commit| !has(&mirror, *commit)) {
+                copy(commit)?;
+            }
+            local::copy_tags(&source, &mirror, &tags).map_err(git)
+        });
+        if let Err(error) = copied {
+            tip.fault = Some(error);
+        }
     }
     Ok(tip)
 }
@@ -233,7 +270,8 @@ fn open_local(remote: &Remote, path: &Path) -> Result<Repository, FetchError> {
 
 fn list_local(source: &Repository) -> Result<Listing, git2::Error> {
     let mut listing = Listing::default();
-    for reference in source.references_glob("refs/heads/*")? {
+    let heads = source.references_glob("refs/heads/*")?;
+    for reference in heads.chain(source.references_glob("refs/tags/*")?) {
         let reference = reference?;
         // A symbolic branch stands where its target stands; a dangling one is no branch.
         let target = reference.resolve().ok().and_then(|resolved| resolved.target());
@@ -277,12 +315,21 @@ fn converse_remote(
     options.proxy_options(proxy);
     let mut connection = mirror.remote_anonymous(url).map_err(explain)?;
     connection.download(&[NOTHING], Some(&mut options)).map_err(explain)?;
-    let tip = choose(&list_remote(&connection).map_err(explain)?, order)?;
+    let listing = list_remote(&connection).map_err(explain)?;
+    let mut tip = choose(&listing, order)?;
     let _ = steps.send(Step::Listed);
     if !has(&mirror, tip.oid) {
         let branch = &tip.branch;
         let wanted = format!("+refs/heads/{branch}:{}{branch}", home::HEADS);
         connection.download(&[wanted], Some(&mut options)).map_err(explain)?;
+    }
+    // Objects only: what a tag names is remembered in the database, so names never collide here.
+    let wanted = listing.missing(order, &tip, &mirror);
+    if !wanted.is_empty()
+        && let Err(error) = connection.download(&wanted, Some(&mut options)).map_err(explain)
+    {
+        // A tag that cannot be had is no reason to be blind for the branch.
+        tip.fault = Some(error);
     }
     Ok(tip)
 }
@@ -427,6 +474,8 @@ fn check_host_key(remote: &Remote, path: &Path, host: &str, key: &[u8]) -> Resul
 struct Listing {
     /// Branches by name, without `refs/heads/`.
     heads: BTreeMap<String, Oid>,
+    /// What tags name, without `refs/tags/`.
+    tags: BTreeMap<TagName, Oid>,
     /// What `HEAD` names, if it names a branch.
     default: Option<String>,
     /// Where `HEAD` stands, unless the branch it names has no commit.
@@ -437,7 +486,36 @@ impl Listing {
     fn add(&mut self, name: &str, oid: Oid) {
         if let Some(branch) = name.strip_prefix("refs/heads/") {
             self.heads.insert(branch.to_owned(), oid);
+        } else if let Some(tag) = name.strip_prefix("refs/tags/")
+            // What a server peels for us (`NAME^{}`) is no name.
+            && let Ok(tag) = tag.parse()
+        {
+            self.tags.insert(tag, oid);
         }
+    }
+
+    /// The tags that are wished for.
+    fn wished(&self, wish: &TagWish) -> BTreeMap<TagName, Oid> {
+        let Some(pattern) = &wish.pattern else { return BTreeMap::new() };
+        let wished = self.tags.iter().filter(|(name, _)| pattern.ordered_part(name).is_some());
+        wished.map(|(name, oid)| (name.clone(), *oid)).collect()
+    }
+
+    /// What to ask for, so that the objects of every wished branch and tag are here.
+    fn missing(&self, order: &Order, tip: &Tip, mirror: &Repository) -> Vec<String> {
+        let is_missing = |oid: &Oid| !mirror.odb().is_ok_and(|odb| odb.exists(*oid));
+        let mut wanted = Vec::new();
+        for branch in &order.wish.branches {
+            if self.heads.get(branch.as_str()).is_some_and(is_missing) {
+                wanted.push(format!("+refs/heads/{branch}:refs/flagops/nothing"));
+            }
+        }
+        for (tag, oid) in &tip.tags {
+            if is_missing(oid) {
+                wanted.push(format!("+refs/tags/{tag}:refs/flagops/nothing"));
+            }
+        }
+        wanted
     }
 
     /// The branch that the remote itself holds for the main one. A detached `HEAD` and one that
@@ -473,7 +551,20 @@ fn choose(listing: &Listing, order: &Order) -> Result<Tip, FetchError> {
     let branch = name.parse().map_err(|error: super::remote::BranchNameError| {
         FetchError::Failed { remote: order.remote.masked(), reason: error.to_string() }
     })?;
-    Ok(Tip { branch, oid })
+    let tips = order.wish.branches.iter().filter_map(|branch| listing.heads.get(branch.as_str()));
+    let branches = tips.copied().collect();
+    let mut tags = listing.wished(&order.wish);
+    let fault = (tags.len() > MAX_TAGS).then(|| FetchError::Failed {
+        remote: order.remote.masked(),
+        reason: format!(
+            "{} tags match `release.tags`, more than {MAX_TAGS}: make the pattern narrower",
+            tags.len()
+        ),
+    });
+    if fault.is_some() {
+        tags.clear();
+    }
+    Ok(Tip { branch, oid, branches, tags, fault })
 }
 
 /// Whether the mirror holds the commit. An object of another kind counts too: it is told apart

@@ -9,7 +9,9 @@ use git2::{ObjectType, Oid, Repository, Signature, Time};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Entry, EntryKind, Tree, TreeError};
+use crate::model::{Entry, EntryKind, Timestamp, Tree, TreeError};
+use crate::release::order::TagPattern;
+use crate::release::tag::TagTarget;
 
 /// A repository to fetch from, and a place for its mirror.
 struct Lab {
@@ -800,4 +802,136 @@ async fn a_commit_in_a_linked_work_tree_wakes_us() {
 fn a_remote_over_the_network_is_not_watched() {
     let remote = Remote::parse("https://forge.example/x.git", Path::new("/")).unwrap();
     assert!(Watch::start(&remote).is_none());
+}
+
+// ---- Tags ----
+
+impl Lab {
+    /// A tag object of this name inside of the reference `refs/tags/<under>`.
+    fn tag(&self, under: &str, inside: &str, target: Oid, force: Force) -> ObjectId {
+        let maker = Signature::new("Ada", "ada@example.org", &Time::new(1_800_000_000, 0)).unwrap();
+        let object = self.source.find_object(target, None).unwrap();
+        let made = self.source.tag_annotation_create(inside, &object, &maker, "live\n").unwrap();
+        let reference = format!("refs/tags/{under}");
+        self.source.reference(&reference, made, force == Force::Yes, "").unwrap();
+        object_id(made)
+    }
+
+    fn light_tag(&self, name: &str, target: Oid) {
+        self.source.reference(&format!("refs/tags/{name}"), target, false, "").unwrap();
+    }
+
+    fn delete_tag(&self, name: &str) {
+        self.source.find_reference(&format!("refs/tags/{name}")).unwrap().delete().unwrap();
+    }
+
+    fn tagged_mirror(&self, branches: &[&str]) -> Mirror {
+        self.mirror().with_tags(TagWish {
+            pattern: Some(TagPattern::parse("^v[^/]*(/.*)?$").unwrap()),
+            branches: branches.iter().map(|name| branch(name)).collect(),
+        })
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Force {
+    Yes,
+    No,
+}
+
+fn seen(fetched: &Fetched) -> Vec<(String, ObjectId)> {
+    let tags = fetched.tags.as_ref().expect("tags were asked for");
+    assert_eq!(tags.fault, None);
+    tags.objects.iter().map(|(name, object)| (name.to_string(), *object)).collect()
+}
+
+#[test]
+fn tags_are_seen_with_their_objects_and_only_those_that_were_asked_for() {
+    let (lab, revision) = Lab::with_commit();
+    let made = lab.tag("v1", "v1", oid(revision), Force::No);
+    lab.light_tag("v2", oid(revision));
+    lab.light_tag("nightly", oid(revision));
+    let mirror = lab.tagged_mirror(&[]);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!(seen(&fetched), [("v1".into(), made), ("v2".into(), revision.0)]);
+    let TagTarget::Commit { revision: named, object: Some(object) } = mirror.tag_target(made)
+    else {
+        panic!("it is an annotated tag")
+    };
+    assert_eq!((named, object.name.as_str()), (revision, "v1"));
+    assert_eq!(object.tagged_at, Some(Timestamp::from_millis(1_800_000_000_000)));
+    let light = TagTarget::Commit { revision, object: None };
+    assert_eq!(mirror.tag_target(revision.0), light);
+    let raw = mirror.raw_object(made).unwrap();
+    assert!(raw.starts_with(format!("object {revision}\ntype commit\ntag v1\n").as_bytes()));
+    assert_eq!(lab.mirror().fetch(None).unwrap().tags, None, "nobody asked");
+}
+
+#[test]
+fn a_tag_may_move_go_and_come_under_a_folder_of_its_own_name() {
+    let (lab, first) = Lab::with_commit();
+    let mirror = lab.tagged_mirror(&[]);
+    let before = lab.tag("v1", "v1", oid(first), Force::No);
+    assert_eq!(seen(&mirror.fetch(None).unwrap()), [("v1".into(), before)]);
+    let second = lab.commit("main", &[("a/metadata.yaml", "two")]);
+    let after = lab.tag("v1", "v1", oid(second), Force::Yes);
+    assert_eq!(seen(&mirror.fetch(None).unwrap()), [("v1".into(), after)]);
+    // The old object stays readable: what is live was made from it.
+    assert!(
+        matches!(mirror.tag_target(before), TagTarget::Commit { revision, .. } if revision == first)
+    );
+    lab.delete_tag("v1");
+    let below = lab.tag("v1/2", "v1/2", oid(second), Force::No);
+    assert_eq!(seen(&mirror.fetch(None).unwrap()), [("v1/2".into(), below)]);
+    lab.delete_tag("v1/2");
+    assert_eq!(seen(&mirror.fetch(None).unwrap()), []);
+}
+
+#[test]
+fn a_tag_off_the_branch_brings_its_commit() {
+    let (lab, main) = Lab::with_commit();
+    let aside = lab.write_commit(&[("b/metadata.yaml", "aside")], Some(oid(main)));
+    let made = lab.tag("v1", "v1", oid(aside), Force::No);
+    let mirror = lab.tagged_mirror(&[]);
+    mirror.fetch(None).unwrap();
+    assert!(
+        matches!(mirror.tag_target(made), TagTarget::Commit { revision, .. } if revision == aside)
+    );
+    mirror.tree(aside).unwrap();
+    assert!(!mirror.is_contained(aside, &[main]).unwrap());
+    assert!(mirror.is_contained(main, &[aside]).unwrap());
+    assert!(mirror.is_contained(main, &[main]).unwrap());
+}
+
+#[test]
+fn what_is_no_release_is_told_apart() {
+    let (lab, revision) = Lab::with_commit();
+    let inner = lab.tag("inner", "v1", oid(revision), Force::No);
+    let nested = lab.tag("v-nested", "v-nested", oid(Revision(inner)), Force::No);
+    let tree = lab.source.find_commit(oid(revision)).unwrap().tree_id();
+    let of_tree = lab.tag("v-tree", "v-tree", tree, Force::No);
+    lab.light_tag("v-light-tree", tree);
+    let replayed = lab.tag("v9", "v1", oid(revision), Force::No);
+    let mirror = lab.tagged_mirror(&[]);
+    mirror.fetch(None).unwrap();
+    assert_eq!(mirror.tag_target(nested), TagTarget::Other("tag"));
+    assert_eq!(mirror.tag_target(of_tree), TagTarget::Other("tree"));
+    assert_ne!(mirror.tag_target(object_id(tree)), TagTarget::Unreadable, "{:?}", tree);
+    let TagTarget::Commit { object: Some(object), .. } = mirror.tag_target(replayed) else {
+        panic!("it is a tag object")
+    };
+    assert_eq!(object.name, "v1", "the name inside is told as it is");
+    assert_eq!(mirror.tag_target(ObjectId::from_bytes([5; 20])), TagTarget::Unreadable);
+}
+
+#[test]
+fn branches_that_a_release_must_be_on_are_brought_along() {
+    let (lab, _) = Lab::with_commit();
+    let stable = lab.write_commit(&[("c/metadata.yaml", "stable")], None);
+    lab.point("stable", stable);
+    let mirror = lab.tagged_mirror(&["stable", "missing"]);
+    let fetched = mirror.fetch(None).unwrap();
+    assert_eq!(fetched.tags.unwrap().branches, [stable]);
+    assert!(mirror.is_contained(stable, &[stable]).unwrap());
+    assert_eq!(fetched.branch, "main");
 }

@@ -110,6 +110,24 @@ fn is_name(text: &str, max: usize, extra: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
 }
 
+/// The rules of git-check-ref-format(1) for what comes after `refs/tags/`.
+fn is_tag_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && !part.ends_with('.')
+            && !part.ends_with(".lock")
+    };
+    let is_forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    (1..=200).contains(&text.len())
+        && !text.starts_with('-')
+        && text != "@"
+        && !text.contains(is_forbidden)
+        && !text.contains("..")
+        && !text.contains("@{")
+        && text.split('/').all(is_part)
+}
+
 string_id!(
     /// A challenge: the name of its folder, e.g. `WEB-001`. Letters, digits, `.`, `_`, `-`; 1–64.
     ChallengeId,
@@ -131,6 +149,14 @@ string_id!(
     |text| text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+);
+
+string_id!(
+    /// A tag of the repository, without `refs/tags/`: what `git check-ref-format` takes, at most 200
+    /// bytes, and never one that a command line could take for an option.
+    TagName,
+    "a tag name (what `git check-ref-format refs/tags/NAME` takes; at most 200 bytes, no `-` first)",
+    is_tag_name
 );
 
 string_id!(
@@ -199,6 +225,11 @@ impl ObjectId {
     /// The raw 20 bytes.
     pub const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
+    }
+
+    /// The first 10 hex digits, for people.
+    pub fn short(&self) -> String {
+        hex(&self.0[..5])
     }
 }
 
@@ -277,7 +308,7 @@ pub struct TreeId(pub ObjectId);
 impl Revision {
     /// The first 10 hex digits, for people.
     pub fn short(&self) -> String {
-        hex(&self.0.as_bytes()[..5])
+        self.0.short()
     }
 }
 

@@ -34,7 +34,7 @@ pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId,
     KeyringDigest, NodeId, ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId,
-    TeamId, TreeId,
+    TagName, TeamId, TreeId,
 };
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,

@@ -1,6 +1,6 @@
 //! Which version of each challenge players get.
 
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{Store, StoreError, images, row};
 use crate::model::{ChallengeId, Revision, Timestamp, TreeId};
@@ -26,12 +26,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn live(&self) -> Result<Vec<LiveRow>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT * FROM live ORDER BY challenge")?
-                .query_map([], live_row)?
-                .collect()
-        })
-        .await
+        self.read(all).await
     }
 
     /// Makes `upsert` live and `remove` not, in one step: nobody sees half of it. What was live is
@@ -50,25 +45,36 @@ impl Store {
                 delete.execute([challenge.as_str()])?;
                 images::retire(db, challenge)?;
             }
-            let mut replace = db.prepare_cached(
-                "INSERT OR REPLACE INTO live (challenge, path, revision, tree, since)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
             for live in &upsert {
-                images::supersede(db, live)?;
-                replace.execute(params![
-                    live.challenge.as_str(),
-                    live.path,
-                    live.revision.to_string(),
-                    live.tree.to_string(),
-                    live.since.as_millis(),
-                ])?;
+                put(db, live)?;
             }
             images::tidy(db)?;
             Ok(())
         })
         .await
     }
+}
+
+/// Every live challenge, by id.
+pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<LiveRow>> {
+    db.prepare_cached("SELECT * FROM live ORDER BY challenge")?.query_map([], live_row)?.collect()
+}
+
+/// Makes one version live in place of the one before it, which is remembered.
+pub(super) fn put(db: &Connection, live: &LiveRow) -> rusqlite::Result<()> {
+    images::supersede(db, live)?;
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO live (challenge, path, revision, tree, since)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        live.challenge.as_str(),
+        live.path,
+        live.revision.to_string(),
+        live.tree.to_string(),
+        live.since.as_millis(),
+    ])?;
+    Ok(())
 }
 
 fn live_row(row: &Row<'_>) -> rusqlite::Result<LiveRow> {

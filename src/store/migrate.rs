@@ -35,6 +35,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0005_tombstones",
         sql: include_str!("../../schema/sql/0005_tombstones.sql"),
     },
+    Migration { name: "0006_releases", sql: include_str!("../../schema/sql/0006_releases.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -31,10 +31,12 @@ pub mod outbox;
 pub mod pauses;
 mod ports;
 mod readers;
+pub mod releases;
 mod row;
 pub mod source;
 pub mod submissions;
 mod subnets;
+pub mod tags;
 pub mod teams;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -64,8 +66,10 @@ pub use instances::{
 pub use live::LiveRow;
 pub use networks::{NetworkKind, NetworkRow, NetworkState};
 pub use outbox::{Decision, OutboxCounts, OutboxRow};
+pub use releases::{AuditRow, Flip, NewGeneration, QuarantinedVersion};
 pub use source::SourceRow;
 pub use submissions::Submitted;
+pub use tags::{DecisionKind, TagDecision};
 
 use ports::StrangerPorts;
 use readers::Readers;
