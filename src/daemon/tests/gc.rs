@@ -198,8 +198,11 @@ async fn young_images_stay_whatever_the_disk_says() {
     }
     set_disk(&rig, 700);
     assert_eq!(platform.gc_now().await.unwrap().removed, []);
+    let before = ours(&rig).await.len();
     rig.clock.advance_millis(1_800_000);
-    assert_eq!(platform.gc_now().await.unwrap().removed.len(), 2);
+    // The daemon's own look, which a new version rings for, may be faster than ours.
+    platform.gc_now().await.unwrap();
+    assert_eq!(before - ours(&rig).await.len(), 2);
     daemon.stop().await;
 }
 

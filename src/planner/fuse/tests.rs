@@ -1,3 +1,5 @@
+//! The fuse against any course of drifts, listings and restarts.
+
 use proptest::prelude::*;
 use uuid::Uuid;
 

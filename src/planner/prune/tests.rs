@@ -1,3 +1,5 @@
+//! What may go, and never more than that.
+
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -1,3 +1,5 @@
+//! Tombstones: remembered over restarts, forgotten when they are wrong.
+
 use super::*;
 use crate::planner::prune::{Leftover, LeftoverKind};
 
