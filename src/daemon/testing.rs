@@ -203,7 +203,7 @@ impl Platform {
 
     /// States a condition as the loops do; whether that was an event.
     pub(crate) async fn state_for_test(&self, condition: NewCondition, now: Timestamp) -> bool {
-        self.store_for_test().set_condition(condition, now).await.unwrap()
+        self.shared_for_test().store.set_condition(condition, now).await.unwrap()
     }
 }
 

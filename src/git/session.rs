@@ -209,7 +209,7 @@ fn converse_local(
 ) -> Result<Tip, FetchError> {
     let source = open_local(&order.remote, path)?;
     let git = |error: git2::Error| FetchError::from_git(&order.remote, &error);
-    let mut tip = choose(&list_local(&source).map_err(git)?, order)?;
+    let mut tip = choose(&list_local(&source, &order.wish).map_err(git)?, order)?;
     let _ = steps.send(Step::Listed);
     let mirror = home::open(&order.dir).map_err(|error| corrupt(order, &error))?;
     let copy = |oid: Oid| {
@@ -268,10 +268,11 @@ fn open_local(remote: &Remote, path: &Path) -> Result<Repository, FetchError> {
     })
 }
 
-fn list_local(source: &Repository) -> Result<Listing, git2::Error> {
+fn list_local(source: &Repository, wish: &TagWish) -> Result<Listing, git2::Error> {
     let mut listing = Listing::default();
-    let heads = source.references_glob("refs/heads/*")?;
-    for reference in heads.chain(source.references_glob("refs/tags/*")?) {
+    // Without a wish, tags are nobody's business, broken ones least of all.
+    let tags = wish.pattern.as_ref().map(|_| source.references_glob("refs/tags/*")).transpose()?;
+    for reference in source.references_glob("refs/heads/*")?.chain(tags.into_iter().flatten()) {
         let reference = reference?;
         // A symbolic branch stands where its target stands; a dangling one is no branch.
         let target = reference.resolve().ok().and_then(|resolved| resolved.target());

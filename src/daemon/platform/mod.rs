@@ -47,12 +47,6 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The store, for tests that play the loops.
-    #[cfg(test)]
-    pub(super) fn store_for_test(&self) -> &crate::store::Store {
-        &self.shared.store
-    }
-
     /// What the loops share, for tests that play them.
     #[cfg(test)]
     pub(super) fn shared_for_test(&self) -> &Arc<Shared> {

@@ -390,15 +390,19 @@ impl Fault for TruncateDatabase {
         arena.daemon.relaunch();
         let url = format!("{}/readyz", arena.daemon.url());
         let anonymous = arena.daemon.anonymous();
-        let is_up = loop {
-            if !arena.daemon.is_running() {
-                break false;
+        let daemon = &mut arena.daemon;
+        let is_up = until("the daemon serves or has ended", PATIENCE, || {
+            let (anonymous, url, is_running) =
+                (anonymous.clone(), url.clone(), daemon.is_running());
+            async move {
+                match anonymous.at(&url).await {
+                    _ if !is_running => Ok(false),
+                    Ok(reply) if reply.status == 200 => Ok(true),
+                    other => Err(format!("{other:?}")),
+                }
             }
-            if anonymous.at(&url).await.is_ok_and(|reply| reply.status == 200) {
-                break true;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        };
+        })
+        .await;
         if !is_up {
             let code = arena.daemon.ended().await;
             assert!(code.is_some_and(|code| code != 0), "it ends with an error: {code:?}");
