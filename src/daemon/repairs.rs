@@ -20,8 +20,8 @@ use crate::model::{
     Clock as _, ConditionStatus, ConditionType, Instance, InstanceId, InstancePhase, NodeId, Scope,
     Timestamp,
 };
-use crate::planner::drift::{Drift, DriftClass, Repair};
-use crate::planner::fuse::{Admission, Fuse, Harm, Mode, Replaces};
+use crate::planner::drift::{Drift, DriftClass, Repair, is_from_within};
+use crate::planner::fuse::{Admission, Fuse, Mode, Replaces};
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 
@@ -94,8 +94,8 @@ pub(crate) async fn restore(shared: &Shared) -> Result<(), StoreError> {
 pub(crate) fn tell(shared: &Shared, found: &[(InstanceId, Vec<Drift>)], n_managed: usize) {
     let now = tick(shared);
     let mut known = shared.repairs.known();
-    for (id, drifts) in found {
-        known.fuse.drifted(*id, harm(drifts), n_managed, now);
+    for (id, _) in found.iter().filter(|(_, drifts)| !is_from_within(drifts)) {
+        known.fuse.drifted(*id, n_managed, now);
     }
 }
 
@@ -115,7 +115,9 @@ pub(crate) async fn turn(
         let now = tick(shared);
         let is_one_too_many = {
             let mut known = shared.repairs.known();
-            known.fuse.drifted(id, harm(drifts), n_managed, now);
+            if !is_from_within(drifts) {
+                known.fuse.drifted(id, n_managed, now);
+            }
             let is_made_anew = drifts.iter().any(|it| it.repair == Repair::MakeAnew);
             is_made_anew
                 && !known.stalled.contains(&id)
@@ -234,19 +236,9 @@ pub(crate) async fn listed(shared: &Shared, began: Timestamp) -> bool {
     is_over
 }
 
-/// The engine came back; whether somebody who waited may go on.
-pub(crate) fn engine_restarted(shared: &Shared) -> bool {
-    shared.repairs.known().fuse.engine_restarted(tick(shared))
-}
-
 /// The time for what is counted here.
 pub(crate) fn tick(shared: &Shared) -> Timestamp {
     Timestamp::from_millis(shared.clock.monotonic_millis())
-}
-
-fn harm(drifts: &[Drift]) -> Harm {
-    let is_end = |it: &Drift| it.repair == Repair::Restart;
-    if drifts.iter().all(is_end) { Harm::Ended } else { Harm::Changed }
 }
 
 async fn say_mode(shared: &Shared) {
@@ -263,12 +255,12 @@ async fn say_mode(shared: &Shared) {
         Mode::Paused(_) => (
             ConditionStatus::True,
             "DriftStorm",
-            "more than 30 % of the instances drifted within a minute: repairs pause for a minute, then everything is listed anew; look at what or who changes containers on this machine (`flagops events --kind Drifted`)",
+            "more than 30 % of the instances were changed from outside within a minute: repairs pause for a minute, then everything is listed anew; look at what or who changes containers on this machine (`flagops events --kind Drifted`)",
         ),
         Mode::Slow => (
             ConditionStatus::True,
             "DriftStorm",
-            "many instances drifted at once: they are repaired slowly, at most ten in ten seconds; those whose containers ended with a restart of the engine at once",
+            "many instances were changed at once: they are repaired slowly, at most ten in ten seconds; those whose containers only ended are started at once",
         ),
     };
     let scope = Scope::Node(NodeId::local());

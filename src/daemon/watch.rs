@@ -43,7 +43,6 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
     loop {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
-            repairs::engine_restarted(&shared);
             heal(&shared).await;
             queue::wake_all(&shared);
             shared.stock_low.notify_one();
@@ -132,9 +131,6 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                     }
                 }
                 // The stream ends with the engine that it came from.
-                if repairs::engine_restarted(&shared) {
-                    queue::wake_all(&shared);
-                }
                 shared.engine_doubt.notify_one();
             }
             Err(error) => {

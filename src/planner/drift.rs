@@ -209,6 +209,12 @@ impl fmt::Display for Drift {
     }
 }
 
+/// Whether a player who broke into a service can have caused all of it: it ended, or answers no
+/// more. Everything else takes a hand on the machine, or is a fault of it.
+pub fn is_from_within(drifts: &[Drift]) -> bool {
+    drifts.iter().all(|it| matches!(it.repair, Repair::Restart | Repair::Probe))
+}
+
 /// The differences of a ready instance, in the order of its spec; none of any other.
 pub fn classify(row: &Instance, spec: &InstanceSpec, observed: &Observed) -> Vec<Drift> {
     if row.phase != InstancePhase::Ready {

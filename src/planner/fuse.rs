@@ -4,16 +4,17 @@
 //! likely something is wrong with the machine, with a hand on it, or with our own eyes: repairs
 //! pause, everything is listed anew, and then they go on slowly.
 //!
-//! In:  each drift and how it hurts, each full listing, how many instances there are, the time.
+//! In:  each drift that came from outside, each full listing, how many instances there are, the
+//!      time.
 //! Out: whether the repair of one instance may begin now.
 //!
-//! # An engine that restarted
-//! Every player is down then, and why is known: the engine tells nobody that it goes, but its
-//! stream of events ends, or it was unreachable. Its return is followed by a full listing anyway,
-//! which is the fresh look that the pause would wait for. So containers that ended around such a
-//! restart are started again as fast as starts are allowed at all (`limits.n_start_slots`); what
-//! has to be made anew still goes slowly. A pause that began a moment before the restart was
-//! noticed ends with it.
+//! # What players can do
+//! A service that ends, or answers no more, is theirs to cause: whoever breaks into it can kill it,
+//! in as many instances as their team has. So such drift is not told here: it counts for no storm
+//! and waits in none, and nobody can hold up the repairs of others with it. Its container is there
+//! and only has to be started, which has its own bounds (the backoff of one instance, and
+//! `limits.n_start_slots`). That is also right after a restart of the engine, when every player is
+//! down and why is known. [`is_from_within`](super::drift::is_from_within) tells which it is.
 //!
 //! # Invariants
 //! * Whoever did not drift is never held back: starts, stops, resets and lease ends do not ask.
@@ -52,15 +53,6 @@ const MAX_REPLACES: usize = 3;
 /// … within this time, before it is left alone.
 const REPLACES_MILLIS: i64 = 600_000;
 
-/// How a drift hurts an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
-    /// Its containers are there and only have to be started.
-    Ended,
-    /// Anything else.
-    Changed,
-}
-
 /// Whether a repair may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -86,14 +78,12 @@ pub enum Mode {
 #[derive(Debug, Default)]
 pub struct Fuse {
     mode: Mode,
-    /// Who drifted within the window: when first, and how.
-    drifted: BTreeMap<InstanceId, (Timestamp, Harm)>,
+    /// Who drifted within the window, and when first.
+    drifted: BTreeMap<InstanceId, Timestamp>,
     /// Who drifted and was not admitted yet.
     waiting: BTreeSet<InstanceId>,
     /// When repairs began that count.
     repairs: VecDeque<Timestamp>,
-    /// When the engine was last seen to come back.
-    restarted_at: Option<Timestamp>,
 }
 
 impl Fuse {
@@ -102,22 +92,15 @@ impl Fuse {
         self.mode
     }
 
-    /// A ready instance drifted; `n_managed` instances run or start in all.
-    pub fn drifted(&mut self, id: InstanceId, harm: Harm, n_managed: usize, now: Timestamp) {
+    /// A ready instance drifted, and not from within; `n_managed` instances run or start in all.
+    pub fn drifted(&mut self, id: InstanceId, n_managed: usize, now: Timestamp) {
         self.forget_old(now);
-        let entry = self.drifted.entry(id).or_insert((now, harm));
-        if harm == Harm::Changed {
-            entry.1 = harm;
-        }
+        self.drifted.entry(id).or_insert(now);
         self.waiting.insert(id);
         let n_drifted = self.drifted.len();
         let is_storm = n_drifted >= MIN_DRIFTED && n_drifted * 100 > n_managed * MAX_PERCENT;
         if is_storm && self.mode == Mode::Calm {
-            self.mode = if self.is_explained(now) {
-                Mode::Slow
-            } else {
-                Mode::Paused(now.plus_millis(PAUSE_MILLIS))
-            };
+            self.mode = Mode::Paused(now.plus_millis(PAUSE_MILLIS));
         }
     }
 
@@ -127,17 +110,16 @@ impl Fuse {
         if !self.waiting.contains(&id) {
             return Admission::Go;
         }
-        let is_free = self.is_explained_for(id, now);
         match self.mode {
             Mode::Paused(until) if now < until => return Admission::Wait(until),
             Mode::Paused(_) => return Admission::Wait(now.plus_millis(LISTING_MILLIS)),
-            Mode::Slow if !is_free && self.repairs.len() >= N_REPAIRS => {
+            Mode::Slow if self.repairs.len() >= N_REPAIRS => {
                 let oldest = self.repairs.front().copied().unwrap_or(now);
                 return Admission::Wait(oldest.plus_millis(REPAIRS_MILLIS));
             }
             Mode::Calm | Mode::Slow => (),
         }
-        if self.mode == Mode::Slow && !is_free {
+        if self.mode == Mode::Slow {
             self.repairs.push_back(now);
         }
         self.waiting.remove(&id);
@@ -156,17 +138,6 @@ impl Fuse {
         is_over
     }
 
-    /// The engine came back: what ended around now ended with it. Whether that ended a pause.
-    pub fn engine_restarted(&mut self, now: Timestamp) -> bool {
-        self.forget_old(now);
-        self.restarted_at = Some(now);
-        let is_over = matches!(self.mode, Mode::Paused(_)) && self.is_explained(now);
-        if is_over {
-            self.mode = Mode::Slow;
-        }
-        is_over
-    }
-
     /// Somebody wants something else of the instance, or it is over: it waits for nothing.
     pub fn forget(&mut self, id: InstanceId) {
         self.waiting.remove(&id);
@@ -175,21 +146,8 @@ impl Fuse {
     }
 
     fn forget_old(&mut self, now: Timestamp) {
-        self.drifted.retain(|_, (at, _)| now.millis_since(*at) < WINDOW_MILLIS);
+        self.drifted.retain(|_, at| now.millis_since(*at) < WINDOW_MILLIS);
         self.repairs.retain(|at| now.millis_since(*at) < REPAIRS_MILLIS);
-        if self.restarted_at.is_some_and(|at| now.millis_since(at) >= WINDOW_MILLIS) {
-            self.restarted_at = None;
-        }
-    }
-
-    /// Whether everything that drifted is explained by a restart of the engine.
-    fn is_explained(&self, now: Timestamp) -> bool {
-        self.drifted.keys().all(|id| self.is_explained_for(*id, now))
-    }
-
-    fn is_explained_for(&self, id: InstanceId, now: Timestamp) -> bool {
-        let is_recent = self.restarted_at.is_some_and(|at| now.millis_since(at) < WINDOW_MILLIS);
-        is_recent && self.drifted.get(&id).is_some_and(|(_, harm)| *harm == Harm::Ended)
     }
 
     fn calm_down(&mut self) {

@@ -2,9 +2,8 @@
 //!
 //! What each says is in the line above it; what it is said of here is what exists today. I5 and I6
 //! are about the live table, whose versions change one by one: `release::live`. I7 (a generation
-//! never decreases) has no object yet, since there are no generations: it belongs to whoever makes
-//! them. Whole lives under faults are in `simulation`; the same on the real loops in
-//! `daemon::tests`.
+//! never decreases) is about what a database holds: `store::tests::releases`. Whole lives under
+//! faults are in `simulation`; the same on the real loops in `daemon::tests`.
 
 use std::collections::BTreeSet;
 

@@ -83,49 +83,7 @@ impl Store {
     /// # Errors
     /// When the database does not take it; then nothing changed.
     pub async fn flip(&self, new: NewGeneration, now: Timestamp) -> Result<Flip, StoreError> {
-        self.write(move |db| {
-            let before = active_number(db)?;
-            if before != new.expected {
-                return Ok(Flip::Overtaken);
-            }
-            let release = new.manifest.id();
-            db.prepare_cached(
-                "INSERT INTO releases (id, manifest, created_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (id) DO NOTHING",
-            )?
-            .execute(params![
-                release.as_str(),
-                row::to_json(&new.manifest)?,
-                now.as_millis()
-            ])?;
-            let number = last_number(db)? + 1;
-            let generation = Generation {
-                number,
-                release,
-                cause: new.cause,
-                who: new.who,
-                why: new.why,
-                at: now,
-            };
-            insert_generation(db, &generation)?;
-            db.prepare_cached("INSERT OR REPLACE INTO active (one, generation) VALUES (1, ?1)")?
-                .execute([number])?;
-            set_live(db, &new.manifest.challenges, now)?;
-            for decision in &new.quarantine_tags {
-                insert_decision(db, decision)?;
-            }
-            for (challenge, tree) in &new.quarantine_versions {
-                quarantine(db, challenge, *tree, &generation)?;
-            }
-            if generation.cause != Cause::Branch {
-                let what = generation.cause.as_str();
-                let object = format!("generation {number}");
-                note_audit(db, now, &generation.who, what, &object, &generation.why)?;
-            }
-            thin_out(db)?;
-            Ok(Flip::Done(generation))
-        })
-        .await
+        self.write(move |db| Ok(flip_in(db, &new, now)?)).await
     }
 
     /// The generation that players have, with its manifest; `None` before the first.
@@ -219,6 +177,50 @@ impl Store {
         })
         .await
     }
+}
+
+/// The flip within a transaction.
+pub(super) fn flip_in(
+    db: &Connection,
+    new: &NewGeneration,
+    now: Timestamp,
+) -> rusqlite::Result<Flip> {
+    let before = active_number(db)?;
+    if before != new.expected {
+        return Ok(Flip::Overtaken);
+    }
+    let release = new.manifest.id();
+    db.prepare_cached(
+        "INSERT INTO releases (id, manifest, created_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (id) DO NOTHING",
+    )?
+    .execute(params![release.as_str(), row::to_json(&new.manifest)?, now.as_millis()])?;
+    let number = last_number(db)? + 1;
+    let generation = Generation {
+        number,
+        release,
+        cause: new.cause,
+        who: new.who.clone(),
+        why: new.why.clone(),
+        at: now,
+    };
+    insert_generation(db, &generation)?;
+    db.prepare_cached("INSERT OR REPLACE INTO active (one, generation) VALUES (1, ?1)")?
+        .execute([number])?;
+    set_live(db, &new.manifest.challenges, now)?;
+    for decision in &new.quarantine_tags {
+        insert_decision(db, decision)?;
+    }
+    for (challenge, tree) in &new.quarantine_versions {
+        quarantine(db, challenge, *tree, &generation)?;
+    }
+    if generation.cause != Cause::Branch {
+        let what = generation.cause.as_str();
+        let object = format!("generation {number}");
+        note_audit(db, now, &generation.who, what, &object, &generation.why)?;
+    }
+    thin_out(db)?;
+    Ok(Flip::Done(generation))
 }
 
 fn active_number(db: &Connection) -> rusqlite::Result<u32> {

@@ -1,4 +1,4 @@
-//! The fuse against any course of drifts, listings and restarts.
+//! The fuse against any course of drifts and listings.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -14,35 +14,35 @@ fn at(secs: i64) -> Timestamp {
 }
 
 /// A fuse of which `n` of `of` instances drifted at second 0.
-fn after(n: u8, of: usize, harm: Harm) -> Fuse {
+fn after(n: u8, of: usize) -> Fuse {
     let mut fuse = Fuse::default();
-    (1..=n).for_each(|nth| fuse.drifted(id(nth), harm, of, at(0)));
+    (1..=n).for_each(|nth| fuse.drifted(id(nth), of, at(0)));
     fuse
 }
 
 #[test]
 fn a_few_of_many_and_four_of_four_are_no_storm() {
     for (n, of) in [(4, 4), (30, 100), (1, 1)] {
-        let mut fuse = after(n, of, Harm::Changed);
+        let mut fuse = after(n, of);
         assert_eq!(fuse.mode(), Mode::Calm, "{n} of {of}");
         assert_eq!(fuse.admit(id(1), at(0)), Admission::Go);
     }
-    assert_eq!(after(31, 100, Harm::Changed).mode(), Mode::Paused(at(60)));
-    assert_eq!(after(5, 5, Harm::Changed).mode(), Mode::Paused(at(60)));
+    assert_eq!(after(31, 100).mode(), Mode::Paused(at(60)));
+    assert_eq!(after(5, 5).mode(), Mode::Paused(at(60)));
 }
 
 #[test]
 fn what_drifts_slowly_is_no_storm() {
     let mut fuse = Fuse::default();
     for nth in 0..40 {
-        fuse.drifted(id(nth), Harm::Changed, 10, at(i64::from(nth) * 20));
+        fuse.drifted(id(nth), 10, at(i64::from(nth) * 20));
     }
     assert_eq!(fuse.mode(), Mode::Calm);
 }
 
 #[test]
 fn a_storm_pauses_until_a_listing_and_then_goes_slowly() {
-    let mut fuse = after(25, 25, Harm::Changed);
+    let mut fuse = after(25, 25);
     assert_eq!(fuse.admit(id(1), at(59)), Admission::Wait(at(60)));
     assert!(!fuse.listed(at(59)), "it began before the pause was over");
     assert_eq!(fuse.admit(id(1), at(60)), Admission::Wait(at(61)));
@@ -59,33 +59,6 @@ fn a_storm_pauses_until_a_listing_and_then_goes_slowly() {
 }
 
 #[test]
-fn containers_that_ended_with_a_known_restart_come_back_at_once() {
-    let mut fuse = Fuse::default();
-    fuse.engine_restarted(at(0));
-    for n in 1..=50 {
-        fuse.drifted(id(n), Harm::Ended, 50, at(5));
-        assert_eq!(fuse.admit(id(n), at(5)), Admission::Go, "{n}");
-    }
-    // The restart that is noticed a moment later.
-    let mut fuse = after(50, 50, Harm::Ended);
-    assert_eq!(fuse.admit(id(1), at(1)), Admission::Wait(at(60)));
-    assert!(fuse.engine_restarted(at(2)));
-    assert!((1..=50).all(|n| fuse.admit(id(n), at(2)) == Admission::Go));
-    // A restart explains no container that is gone.
-    let mut fuse = after(50, 50, Harm::Changed);
-    assert!(!fuse.engine_restarted(at(2)));
-    assert_eq!(fuse.admit(id(1), at(2)), Admission::Wait(at(60)));
-}
-
-#[test]
-fn a_restart_explains_what_follows_within_a_minute() {
-    let mut fuse = Fuse::default();
-    fuse.engine_restarted(at(0));
-    (1..=9).for_each(|n| fuse.drifted(id(n), Harm::Ended, 9, at(60)));
-    assert_eq!(fuse.mode(), Mode::Paused(at(120)));
-}
-
-#[test]
 fn an_instance_is_made_anew_three_times_in_ten_minutes() {
     let mut replaces = Replaces::default();
     let counted = [0, 60, 120, 180, 599, 600, 601].map(|secs| replaces.count(at(secs)));
@@ -95,19 +68,17 @@ fn an_instance_is_made_anew_three_times_in_ten_minutes() {
 /// One step of the world around a fuse.
 #[derive(Debug, Clone)]
 enum Step {
-    Drifts(u8, bool),
+    Drifts(u8),
     Asks(u8),
     Listed,
-    Restarted,
     Forgotten(u8),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0_u8..40, any::<bool>()).prop_map(|(n, is_end)| Step::Drifts(n, is_end)),
+        6 => (0_u8..40).prop_map(Step::Drifts),
         6 => (0_u8..40).prop_map(Step::Asks),
         2 => Just(Step::Listed),
-        1 => Just(Step::Restarted),
         1 => (0_u8..40).prop_map(Step::Forgotten),
     ]
 }
@@ -122,16 +93,14 @@ proptest! {
     ) {
         let mut fuse = Fuse::default();
         let mut now = at(1_000);
-        let mut has_restarted = false;
         let mut admitted: Vec<Timestamp> = Vec::new();
         let mut waiting = BTreeSet::new();
         for (step, millis) in steps {
             now = now.plus_millis(millis);
             let before = fuse.mode();
             match step {
-                Step::Drifts(n, is_end) => {
-                    let harm = if is_end { Harm::Ended } else { Harm::Changed };
-                    fuse.drifted(id(n), harm, n_managed, now);
+                Step::Drifts(n) => {
+                    fuse.drifted(id(n), n_managed, now);
                     waiting.insert(n);
                 }
                 Step::Asks(n) => {
@@ -144,23 +113,19 @@ proptest! {
                     }
                     if waiting.remove(&n) {
                         prop_assert!(!matches!(before, Mode::Paused(_)), "repaired in a pause");
-                        if before == Mode::Slow && !has_restarted {
+                        if before == Mode::Slow {
                             admitted.push(now);
                         }
                     }
                 }
                 Step::Listed => drop(fuse.listed(now)),
-                Step::Restarted => {
-                    has_restarted = true;
-                    fuse.engine_restarted(now);
-                }
                 Step::Forgotten(n) => {
                     fuse.forget(id(n));
                     waiting.remove(&n);
                 }
             }
             if let (Mode::Paused(until), Mode::Slow) = (before, fuse.mode()) {
-                prop_assert!(until <= now || has_restarted, "the pause was cut short");
+                prop_assert!(until <= now, "the pause was cut short");
             }
             let recent = admitted.iter().filter(|at| now.millis_since(**at) < REPAIRS_MILLIS);
             prop_assert!(recent.count() <= N_REPAIRS);

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use rusqlite::Connection;
+
 use super::*;
 use crate::model::TagName;
 use crate::release::manifest::{Cause, Entry, EntryDisposition, Manifest};
-use crate::store::{DecisionKind, Flip, NewGeneration, TagDecision};
+use crate::store::migrate::MIGRATIONS;
+use crate::store::releases::flip_in;
+use crate::store::{DecisionKind, Flip, NewGeneration, TagDecision, live};
 
 fn object(n: u8) -> ObjectId {
     ObjectId::from_bytes([n; 20])
@@ -128,4 +134,94 @@ async fn what_a_tag_ever_named_stays_told() {
     assert_eq!(records[0].current, Some(object(1)));
     assert_eq!(records[1].current, None, "v2 is gone");
     assert_eq!(records[1].sightings.len(), 1);
+}
+
+/// What somebody does to what is live.
+#[derive(Debug, Clone)]
+struct Wish {
+    /// How far behind the plan is; 0 for one that was made just now.
+    behind: u32,
+    cause: Cause,
+    versions: BTreeMap<String, u8>,
+}
+
+fn any_wish() -> impl Strategy<Value = Wish> {
+    let cause = prop_oneof![
+        4 => Just(Cause::Tag),
+        2 => Just(Cause::Branch),
+        2 => Just(Cause::Rollback),
+        1 => Just(Cause::Revert),
+    ];
+    let behind = prop_oneof![4 => Just(0_u32), 1 => 1_u32..4];
+    (behind, cause, proptest::collection::btree_map("[A-D]", 0_u8..4, 0..5))
+        .prop_map(|(behind, cause, versions)| Wish { behind, cause, versions })
+}
+
+/// One database for all cases; each leaves it as it was.
+fn database() -> Connection {
+    let db = Connection::open_in_memory().unwrap();
+    for step in MIGRATIONS {
+        db.execute_batch(step.sql).unwrap();
+    }
+    db
+}
+
+thread_local! {
+    static DATABASE: Connection = database();
+}
+
+fn numbers(db: &Connection) -> (u32, u32, u32) {
+    let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, Option<u32>>(0)).unwrap();
+    (
+        number("SELECT max(generation) FROM active").unwrap_or(0),
+        number("SELECT max(number) FROM generations").unwrap_or(0),
+        number("SELECT count(*) FROM generations").unwrap_or(0),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// I7: a generation never decreases, whatever goes live, goes back or comes too late; and what
+    /// is live is that manifest, row by row (I5).
+    #[test]
+    fn i7_generations_never_decrease(wishes in proptest::collection::vec(any_wish(), 1..8)) {
+        DATABASE.with(|db| {
+            db.execute_batch("SAVEPOINT one_case").unwrap();
+            let result = run_wishes(db, &wishes);
+            db.execute_batch("ROLLBACK TO one_case; RELEASE one_case").unwrap();
+            result
+        })?;
+    }
+}
+
+fn run_wishes(db: &Connection, wishes: &[Wish]) -> Result<(), TestCaseError> {
+    for (nth, wish) in wishes.iter().enumerate() {
+        let (active, newest, n_before) = numbers(db);
+        let versions: Vec<_> = wish.versions.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+        let mut wanted = new(active.saturating_sub(wish.behind), &versions);
+        wanted.cause = wish.cause;
+        let is_late = wanted.expected != active;
+        let now = at(i64::try_from(nth).unwrap());
+        let outcome = flip_in(db, &wanted, now).unwrap();
+        let (after, newest_after, n_after) = numbers(db);
+        match outcome {
+            Flip::Overtaken => {
+                prop_assert!(is_late);
+                prop_assert_eq!((after, newest_after, n_after), (active, newest, n_before));
+            }
+            Flip::Done(generation) => {
+                prop_assert!(!is_late);
+                prop_assert!(generation.number > newest && generation.number > active);
+                prop_assert_eq!((after, newest_after), (generation.number, generation.number));
+                let live: BTreeMap<String, u8> = live::all(db)
+                    .unwrap()
+                    .into_iter()
+                    .map(|row| (row.challenge.to_string(), row.tree.0.as_bytes()[0]))
+                    .collect();
+                prop_assert_eq!(&live, &wish.versions);
+            }
+        }
+    }
+    Ok(())
 }
