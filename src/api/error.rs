@@ -155,6 +155,23 @@ impl From<PlatformError> for ApiError {
             PlatformError::NotRunning { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_not_running", message)
             }
+            PlatformError::Drained { .. } => {
+                Self::new(StatusCode::CONFLICT, "instance_outdated", message)
+            }
+            PlatformError::TagNotFound { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "tag_not_found", message)
+            }
+            PlatformError::GenerationNotFound { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "generation_not_found", message)
+            }
+            PlatformError::BadRelease { .. } => {
+                Self::new(StatusCode::CONFLICT, "release_refused", message)
+            }
+            PlatformError::ImagesMissing { missing } => {
+                let detail = json!({"message": message, "challenges": missing});
+                let refusal = Self::new(StatusCode::CONFLICT, "images_missing", detail);
+                Self { retry_after_secs: Some(2), ..refusal }
+            }
             PlatformError::UnknownQuestion { question, known } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "unknown_question_id",

@@ -4,6 +4,7 @@ mod events;
 mod explain;
 mod pauses;
 mod recover;
+mod releases;
 mod verdicts;
 
 use axum::Json;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .merge(verdicts::routes())
         .merge(pauses::routes())
         .merge(recover::routes())
+        .merge(releases::routes())
         .merge(explain::routes())
 }
 

@@ -143,6 +143,17 @@ impl ClientError {
         }
     }
 
+    /// The stable word of a refusal.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Denied { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::NotFlagops { .. } => None,
+        }
+    }
+
     /// The HTTP status, when the server answered with one.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {

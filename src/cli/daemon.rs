@@ -12,8 +12,8 @@ use tracing::{info, warn};
 
 use crate::api;
 use crate::config::Config;
-use crate::daemon::{Daemon, Parts, StartError};
-use crate::git::{Credentials, Mirror, Opened, Remote, RemoteError};
+use crate::daemon::{Daemon, Parts, StartError, tag_wish};
+use crate::git::{Credentials, Mirror, MirrorError, Opened, Remote, RemoteError};
 use crate::model::Clock;
 use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
@@ -146,10 +146,11 @@ async fn open_mirror(config: &Config, remote: Remote, path: PathBuf) -> Result<M
         known_hosts: config.source.known_hosts.clone(),
         token_file: config.source.token_file.clone(),
     };
-    let open = move || Mirror::open(&path, remote, credentials);
+    let wish = tag_wish(&config.release);
+    let open = move || Ok(Mirror::open(&path, remote, credentials)?.with_tags(wish));
     match tokio::task::spawn_blocking(open).await {
         Ok(mirror) => {
-            let mirror = mirror?;
+            let mirror: Mirror = mirror.map_err(|error: MirrorError| StartError::from(error))?;
             say_how_it_opened(mirror.opened());
             Ok(mirror)
         }

@@ -19,11 +19,16 @@ use super::wire::Fields as _;
 #[command(after_help = "\
 Examples:
   flagops plan
+  flagops plan --tag v1.3.0
   flagops plan --format json | jq '.items[] | select(.held)'
 
 Exit codes: 0 nothing to do, 2 changes are under way or wanted, 3 a person holds something back;
 1 when the server or its engine cannot be asked.")]
-pub(crate) struct PlanArgs {}
+pub(crate) struct PlanArgs {
+    /// What this release tag would change if it went live now, instead
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+}
 
 /// Explain an instance, a challenge or the node
 ///
@@ -41,7 +46,10 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Shows the plan.
-pub(crate) async fn plan(global: &Global, _args: &PlanArgs) -> Result<Ending, Failure> {
+pub(crate) async fn plan(global: &Global, args: &PlanArgs) -> Result<Ending, Failure> {
+    if let Some(tag) = &args.tag {
+        return super::releases::plan_tag(global, tag).await;
+    }
     let plan = global.client()?.get(Request::to(&["gitops", "plan"])).await?;
     let items = plan.list("items");
     match global.format() {

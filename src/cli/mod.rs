@@ -30,6 +30,7 @@ mod output;
 mod pauses;
 mod play;
 mod recover;
+mod releases;
 mod schema;
 mod serve;
 mod settings;
@@ -85,6 +86,10 @@ enum Command {
     Gc(gc::GcArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
+    Releases(releases::ReleasesArgs),
+    Rollback(releases::RollbackArgs),
+    Diff(releases::DiffArgs),
+    Freeze(releases::FreezeArgs),
     Plan(explain::PlanArgs),
     Explain(explain::ExplainArgs),
     Suspend(pauses::SuspendArgs),
@@ -162,6 +167,10 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Gc(args) => gc::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
+        Command::Releases(args) => releases::run(&global, args).await,
+        Command::Rollback(args) => releases::rollback(&global, &args).await,
+        Command::Diff(args) => releases::diff(&global, &args).await,
+        Command::Freeze(args) => releases::freeze(&global, &args).await,
         Command::Plan(args) => explain::plan(&global, &args).await,
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Suspend(args) => pauses::suspend(&global, &args).await,

@@ -48,7 +48,7 @@ pub(crate) struct HoldArgs {
     reason: Reason,
 }
 
-/// End what `suspend` and `hold` began
+/// End what `suspend`, `hold` and `freeze` began
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -107,12 +107,12 @@ async fn begin(
     Ok(Ending::Fine)
 }
 
-/// Ends both kinds of pause of an object.
+/// Ends every kind of pause of an object.
 pub(crate) async fn resume(global: &Global, args: &ResumeArgs) -> Result<Ending, Failure> {
     let client = global.client()?;
     let scope = scope_of(&client, &args.object).await?;
     let mut ended = Vec::new();
-    for kind in ["suspend", "hold"] {
+    for kind in ["suspend", "hold", "freeze"] {
         let query = [("scope", scope.clone()), ("kind", kind.to_owned())];
         let request = Request { path: &["gitops", "pauses"], query: &query };
         if client.delete(request).await?["resumed"] == json!(true) {
@@ -122,7 +122,7 @@ pub(crate) async fn resume(global: &Global, args: &ResumeArgs) -> Result<Ending,
     match global.format() {
         Format::Json => output::print_json(&json!({ "scope": scope, "ended": ended }))?,
         Format::Table if ended.is_empty() => {
-            output::print(&format!("{scope} was neither suspended nor held"))?;
+            output::print(&format!("{scope} was neither suspended, held nor frozen"))?;
         }
         Format::Table => output::print(&format!("{scope} goes on ({} ended)", ended.join(", ")))?,
     }

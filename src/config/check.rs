@@ -8,6 +8,7 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
     check_source(layers, config, need);
     check_ports(layers, config);
     check_pool(layers, config);
+    super::release::check(layers, &config.release);
     if config.limits.default_ttl_secs > config.limits.max_ttl_secs {
         let (default, max) = (config.limits.default_ttl_secs, config.limits.max_ttl_secs);
         layers.refuse(

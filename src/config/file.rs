@@ -89,7 +89,10 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
         DeValue::Float(_) => Raw::Other("a float"),
         DeValue::Boolean(value) => Raw::Boolean(*value),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("a list"),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().map_or(Raw::Other("a list"), Raw::List)
+        }
         DeValue::Table(_) => Raw::Other("a section"),
     }
 }

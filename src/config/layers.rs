@@ -24,6 +24,8 @@ pub(super) enum Raw {
     Integer(i64),
     /// A TOML boolean.
     Boolean(bool),
+    /// A TOML list of strings.
+    List(Vec<String>),
     /// Something that no setting is, by its name.
     Other(&'static str),
 }
@@ -41,6 +43,11 @@ pub(super) trait Setting: Sized {
 
     /// Whether TOML writes it as a boolean.
     const IS_BOOLEAN: bool = false;
+
+    /// The value of a list of texts, where it is one.
+    fn from_list(_list: &[String]) -> Result<Self, String> {
+        Err("is a list".to_owned())
+    }
 }
 
 impl Setting for bool {
@@ -75,6 +82,21 @@ impl Setting for String {
     const WANTED: &'static str = "a text that is not empty";
     fn from_text(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() { Err(String::new()) } else { Ok(text.to_owned()) }
+    }
+}
+
+/// In a variable or a flag the texts are parted by commas.
+impl Setting for Vec<String> {
+    const WANTED: &'static str = "a list of texts, e.g. [\"main\"]";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let texts = text.split(',').map(|text| text.trim().to_owned());
+        Self::from_list(&texts.filter(|text| !text.is_empty()).collect::<Self>())
+    }
+    fn from_list(list: &[String]) -> Result<Self, String> {
+        if list.iter().any(|text| text.trim().is_empty()) {
+            return Err("has an empty text".to_owned());
+        }
+        Ok(list.to_vec())
     }
 }
 
@@ -220,6 +242,7 @@ fn read<T: Setting>(raw: &Raw) -> Result<T, String> {
         Raw::Integer(_) => Err("is a number".to_owned()),
         Raw::Boolean(value) if T::IS_BOOLEAN => T::from_text(&value.to_string()).map_err(says),
         Raw::Boolean(_) => Err("is a boolean".to_owned()),
+        Raw::List(list) => T::from_list(list).map_err(says),
         Raw::Other(kind) => Err(format!("is {kind}")),
     }
 }

@@ -15,6 +15,7 @@ mod env;
 mod fault;
 mod file;
 mod layers;
+mod release;
 mod schema;
 pub mod secrets;
 mod sections;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};
+pub use release::ReleaseConfig;
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{

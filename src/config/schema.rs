@@ -51,8 +51,19 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, gc, limits, notify, log } =
-        config;
+    let Config {
+        data_dir,
+        listen,
+        source,
+        engine,
+        network,
+        builder,
+        gc,
+        release,
+        limits,
+        notify,
+        log,
+    } = config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
@@ -78,6 +89,7 @@ fn defaults(config: &Config) -> Value {
         "build_cache_gib": build_cache_gib,
     });
     all.insert("gc".to_owned(), gc);
+    all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 
 use super::layers::{Layers, Setting};
+use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
 use crate::catalog::{Gate, Policy};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub builder: BuilderConfig,
     /// When images go from a disk that runs full.
     pub gc: GcConfig,
+    /// Which tags go live, and how.
+    pub release: ReleaseConfig,
     /// How much may run, and for how long.
     pub limits: LimitsConfig,
     /// Who is told when something is wrong.
@@ -363,6 +366,7 @@ impl Default for Config {
                 deadline_secs: 1200,
                 network: BuildNetworkChoice::Default,
             },
+            release: ReleaseConfig::default(),
             gc: GcConfig {
                 high_percent: 80,
                 low_percent: 70,
@@ -413,6 +417,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             network: layers.take("builder.network", default.builder.network),
         },
         gc: take_gc(layers, &default.gc),
+        release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
         notify: NotifyConfig {
             url_file: layers.take_optional("notify.url_file"),

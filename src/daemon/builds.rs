@@ -1,4 +1,4 @@
-//! Keeps the images of the newest revision built, and lets what is built go live.
+//! Keeps the images of the newest revision built, and of what goes live next.
 //!
 //! Builds start at a push, never at a player's click. The row says what is wanted before the
 //! builder is asked; a crash takes a running build back to `unbuilt`, and the image of a build
@@ -11,17 +11,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
-use super::shared::{Shared, Statement};
+use super::releases;
+use super::shared::Shared;
 use super::tasks::jittered;
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
 use crate::model::compose::ImageSource;
-use crate::model::{
-    Build, BuildKey, BuildState, Challenge, ChallengeId, ConditionStatus, ConditionType,
-    RetryClass, Revision, Scope,
-};
+use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision};
 use crate::release::identity::{BuildUnit, build_units};
-use crate::release::live::{self, HoldReason, LiveVersion};
-use crate::store::{BuildOutcome, LiveRow, StoreError, VersionImages};
+use crate::store::{BuildOutcome, StoreError, VersionImages};
 use crate::telemetry::metrics;
 
 /// The priority of what a push asks for (`contract/gitops.md` §4.8: candidate build).
@@ -83,7 +80,7 @@ async fn record(shared: &Arc<Shared>, report: BuildReport) -> Result<(), StoreEr
         Duration::from_millis(duration_ms.max(0).unsigned_abs()),
     );
     shared.store.finish_build(key, outcome, report.log_tail, shared.now()).await?;
-    release(shared).await;
+    releases::advance(shared).await;
     // It took room, or it failed because there was none.
     shared.disk_doubt.notify_one();
     retry_later(shared, key).await
@@ -111,14 +108,23 @@ async fn retry_later(shared: &Arc<Shared>, key: BuildKey) -> Result<(), StoreErr
 
 /// Asks for every image of the newest revision that is not there, then lets what is built go live.
 pub(crate) async fn want(shared: &Arc<Shared>) {
-    want_images(shared).await;
-    release(shared).await;
+    let head = shared.head.load();
+    if let Some(revision) = head.revision {
+        let challenges = head.catalog.folders.values().filter_map(|it| it.challenge.clone());
+        want_of(shared, revision, challenges.collect(), PUSHED).await;
+    }
+    releases::advance(shared).await;
 }
 
-async fn want_images(shared: &Arc<Shared>) {
+/// Asks for every image of these challenges of `revision` that is not there.
+pub(crate) async fn want_of(
+    shared: &Arc<Shared>,
+    revision: Revision,
+    challenges: Vec<Arc<Challenge>>,
+    priority: i32,
+) {
     // An image that is being taken away would be found, and be gone a moment later.
     let _turn = shared.image_turn.acquire().await;
-    let head = shared.head.load();
     let states = match shared.store.build_states().await {
         Ok(states) => states,
         Err(error) => {
@@ -126,14 +132,13 @@ async fn want_images(shared: &Arc<Shared>) {
             return;
         }
     };
-    let challenges = head.catalog.folders.values().filter_map(|folder| folder.challenge.clone());
     for challenge in challenges {
         for unit in build_units(&challenge) {
             let is_asked_for = states.get(&unit.key).is_some_and(|s| *s != BuildState::Unbuilt);
             if is_asked_for {
                 continue;
             }
-            if let Err(error) = want_one(shared, head.revision, &challenge, unit).await {
+            if let Err(error) = want_one(shared, revision, &challenge, unit, priority).await {
                 tracing::error!(
                     error = %crate::telemetry::chain::Chain(&error), challenge.id = %challenge.id,
                     "could not ask for an image"
@@ -145,16 +150,16 @@ async fn want_images(shared: &Arc<Shared>) {
 
 async fn want_one(
     shared: &Arc<Shared>,
-    revision: Option<Revision>,
+    revision: Revision,
     challenge: &Arc<Challenge>,
     unit: BuildUnit,
+    priority: i32,
 ) -> Result<(), StoreError> {
     let build =
         shared.store.want_build(unit.key, &challenge.id, &unit.service, shared.now()).await?;
     if build.state != BuildState::Unbuilt {
         return Ok(());
     }
-    let Some(revision) = revision else { return Ok(()) };
     shared.store.begin_build(unit.key, shared.now()).await?;
     let mirror = Arc::clone(&shared.mirror);
     let path = challenge.path.clone();
@@ -176,74 +181,9 @@ async fn want_one(
         key: unit.key,
         challenge: challenge.id.clone(),
         service: unit.service,
-        priority: PUSHED,
+        priority,
         wish,
     });
-    Ok(())
-}
-
-/// Lets every version that is valid and built go live, and takes away what authors removed.
-pub(crate) async fn release(shared: &Arc<Shared>) {
-    // Two at once would both begin with what is live now, and the later one would win.
-    let _turn = shared.release_turn.acquire().await;
-    if let Err(error) = try_release(shared).await {
-        tracing::error!(
-            error = %crate::telemetry::chain::Chain(&error),
-            "could not change what is live; players keep what they have"
-        );
-    }
-}
-
-async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    let head = shared.head.load();
-    let Some(revision) = head.revision else { return Ok(()) };
-    let builds = shared.store.build_states().await?;
-    let live = shared.live.load();
-    let versions = live
-        .iter()
-        .map(|(id, live)| {
-            let version =
-                LiveVersion { path: live.challenge.path.clone(), tree: live.challenge.tree };
-            (id.clone(), version)
-        })
-        .collect();
-    let mut change = live::plan(&head.catalog, &versions, &builds);
-    let pauses = shared.pauses.load();
-    let may_change = |id: &ChallengeId| pauses.suspended_challenge(id).is_none();
-    change.promote.retain(may_change);
-    change.drop.retain(may_change);
-    state_held(shared, change.held).await;
-    if change.promote.is_empty() && change.drop.is_empty() {
-        return Ok(());
-    }
-    let mut next: LiveSet = (*live).clone();
-    let mut rows = Vec::new();
-    for id in &change.promote {
-        let Some(challenge) = head.catalog.folders[id].challenge.clone() else { continue };
-        rows.push(LiveRow {
-            challenge: id.clone(),
-            path: challenge.path.clone(),
-            revision,
-            tree: challenge.tree,
-            since: shared.now(),
-        });
-        next.insert(id.clone(), LiveChallenge { challenge, revision, since: shared.now() });
-    }
-    for id in &change.drop {
-        next.remove(id);
-    }
-    pin(shared, &next).await;
-    shared.store.note_images(consists_of(&next)).await?;
-    shared.store.set_live(rows, change.drop.clone()).await?;
-    shared.live.store(next);
-    // What it took the place of may go.
-    shared.disk_doubt.notify_one();
-    for id in &change.promote {
-        state_released(shared, id, revision).await;
-    }
-    for id in &change.drop {
-        tracing::info!(challenge.id = %id, "challenge {id} is no longer in the repository and was taken away");
-    }
     Ok(())
 }
 
@@ -253,7 +193,7 @@ pub(crate) async fn note_live(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// What every version of `live` consists of.
-fn consists_of(live: &LiveSet) -> Vec<VersionImages> {
+pub(crate) fn consists_of(live: &LiveSet) -> Vec<VersionImages> {
     let version = |live: &LiveChallenge| VersionImages {
         challenge: live.challenge.id.clone(),
         tree: live.challenge.tree,
@@ -299,40 +239,6 @@ pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
         ),
         Err(_) => {}
     }
-}
-
-async fn state_held(shared: &Shared, held: Option<HoldReason>) {
-    let (status, reason, message) = match held {
-        Some(HoldReason::AllWouldBeRemoved) => (
-            ConditionStatus::True,
-            "AllWouldBeRemoved",
-            "the newest revision has none of the live challenges, so nothing is taken away; push one with challenges in it",
-        ),
-        None => (ConditionStatus::False, "Ok", "what authors removed was taken away"),
-    };
-    shared
-        .state(Statement {
-            scope: Scope::Repo,
-            kind: ConditionType::PruneHeld,
-            status,
-            reason,
-            message: message.to_owned(),
-            revision: shared.head.load().revision,
-        })
-        .await;
-}
-
-async fn state_released(shared: &Shared, id: &ChallengeId, revision: Revision) {
-    shared
-        .state(Statement {
-            scope: Scope::Challenge(id.clone()),
-            kind: ConditionType::Released,
-            status: ConditionStatus::True,
-            reason: "Live",
-            message: "players can start it".to_owned(),
-            revision: Some(revision),
-        })
-        .await;
 }
 
 /// What the rows say about the images of a challenge, in file order.

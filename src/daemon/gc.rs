@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::executor::Fault;
 use super::platform::LiveSet;
 use super::shared::{Head, Shared, Statement};
+use crate::catalog::Catalog;
 use crate::config::{BuildCache, GcConfig};
 use crate::model::{
     BuildKey, BuildState, ChallengeId, ConditionStatus, ConditionType, Disk, NodeId, Scope,
@@ -210,7 +211,12 @@ impl<'a> Run<'a> {
             let built_for = || (fact.challenge.clone(), fact.service.clone());
             self.built_for.entry(*key).or_insert_with(built_for);
         }
-        let (pins, coverage) = pins(&facts, &shared.head.load(), &shared.live.load());
+        let (pins, coverage) = pins(
+            &facts,
+            &shared.head.load(),
+            shared.releases.candidate().as_ref().map(|it| &*it.catalog),
+            &shared.live.load(),
+        );
         let view = GcView {
             images: self.images.iter().map(|image| self.image(image, &facts)).collect(),
             coverage,
@@ -315,9 +321,15 @@ async fn cache_bytes(shared: &Shared) -> Option<u64> {
 }
 
 /// What must stay, and whether everything that could say so was read.
-fn pins(facts: &ImageFacts, head: &Head, live: &LiveSet) -> (Pins, Coverage) {
+fn pins(
+    facts: &ImageFacts,
+    head: &Head,
+    candidate: Option<&Catalog>,
+    live: &LiveSet,
+) -> (Pins, Coverage) {
     let mut pins = Pins::default();
-    let folders = head.catalog.folders.values();
+    let newest = candidate.into_iter().chain([&*head.catalog]);
+    let folders = newest.flat_map(|catalog| catalog.folders.values());
     for challenge in folders.filter_map(|folder| folder.challenge.as_ref()) {
         for unit in build_units(challenge) {
             pins.pin_key(unit.key, Pin::Newest(challenge.id.clone()));

@@ -24,6 +24,7 @@ mod pauses;
 pub mod platform;
 mod queue;
 mod recovery;
+mod releases;
 mod repairs;
 mod shared;
 mod source;
@@ -55,6 +56,7 @@ use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
 
 pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
+pub use releases::tag_wish;
 use shared::Shared;
 use steady::Steady;
 
@@ -117,10 +119,17 @@ impl Daemon {
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
         builds::note_live(&shared).await?;
+        if let Err(error) = releases::recall(&shared).await {
+            tracing::warn!(
+                error = %crate::telemetry::chain::Chain(&error),
+                "could not recall the tags; the next look at the remote brings them"
+            );
+        }
         let tasks = &shared.tasks;
         tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
         tasks.spawn("builder", builds::work(Arc::clone(&shared)));
         tasks.spawn("builds", builds::collect(Arc::clone(&shared), reports));
+        tasks.spawn("releases", releases::keep(Arc::clone(&shared)));
         tasks.spawn("engine", watch::prove(Arc::clone(&shared)));
         tasks.spawn("events", watch::listen(Arc::clone(&shared)));
         tasks.spawn("relist", watch::tick(Arc::clone(&shared)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shared::{Shared, Statement};
-use super::{builds, queue, repairs};
+use super::{queue, releases, repairs};
 use crate::model::{
     ConditionStatus, ConditionType, InstancePhase, Pause, PauseKind, Pauses, Scope,
 };
@@ -22,11 +22,14 @@ pub(crate) async fn restore(shared: &Shared) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When the database fails; then nothing is paused.
-pub(crate) async fn begin(shared: &Shared, pause: Pause) -> Result<(), StoreError> {
+pub(crate) async fn begin(shared: &Arc<Shared>, pause: Pause) -> Result<(), StoreError> {
     shared.store.set_pause(pause.clone()).await?;
     restore(shared).await?;
     let message = format!("{pause}; `flagops resume {}` ends it", pause.scope);
     state(shared, pause.kind, pause.scope, ConditionStatus::True, message).await;
+    if pause.kind == PauseKind::Freeze {
+        releases::advance(shared).await;
+    }
     Ok(())
 }
 
@@ -58,7 +61,7 @@ pub(crate) async fn end(
         }
         // The relist finds what died meanwhile.
         shared.relist_due.notify_one();
-        builds::release(shared).await;
+        releases::advance(shared).await;
     }
     Ok(was_paused)
 }
@@ -84,6 +87,8 @@ async fn state(
     let kind = match kind {
         PauseKind::Suspend => ConditionType::Suspended,
         PauseKind::Hold => ConditionType::Held,
+        // Whoever would go live says that it waits.
+        PauseKind::Freeze => return,
     };
     let (reason, revision) = ("ByOperator", None);
     shared.state(Statement { scope, kind, status, reason, message, revision }).await;

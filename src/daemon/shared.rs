@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use super::doubts::Doubts;
 use super::platform::LiveSet;
 use super::queue::Queue;
+use super::releases::Releases;
 use super::repairs::Repairs;
 use super::specs::Specs;
 use super::steady::Steady;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) start_slots: Semaphore,
     /// Bounds network creation, which the engine serialises anyway (P8).
     pub(crate) network_slots: Semaphore,
+    /// What goes live, and why.
+    pub(crate) releases: Releases,
     /// Whoever changes what is live holds it.
     pub(crate) release_turn: Semaphore,
     /// Whoever asks for images, or takes them away, holds it: what is wanted is never removed, and
@@ -232,6 +235,7 @@ impl Shared {
         looks: mpsc::Sender<oneshot::Sender<()>>,
     ) -> Self {
         let started_at = clock.now();
+        let releases = Releases::new(&config.release);
         let receiver = Receiver::new(&config.notify).map(Arc::new);
         let n_slots = config.limits.n_start_slots.max(1) as usize;
         Self {
@@ -253,6 +257,7 @@ impl Shared {
             looks,
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
+            releases,
             release_turn: Semaphore::new(1),
             image_turn: Semaphore::new(1),
             gc_turn: Semaphore::new(1),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::builds;
 use super::shared::{Head, Shared, Statement};
+use super::{builds, releases};
 use crate::catalog::{Catalog, Folder, Gate, Severity};
 use crate::git::{BranchName, Change, FetchError, Fetched, Watch, hands};
 use crate::model::{
@@ -115,6 +115,8 @@ enum LookError {
     Tree(#[from] TreeError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    #[error("what the tags are could not be recorded")]
+    Tags(#[from] releases::ReleaseError),
     #[error("the look was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
 }
@@ -138,9 +140,15 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
     state_reachable(shared, &fetched).await;
     let head = shared.head.load();
     let is_known = head.revision == Some(fetched.revision);
+    let has_tags = fetched.tags.is_some();
+    if let Some(tags) = fetched.tags.clone() {
+        releases::observe(shared, tags).await?;
+    }
     if !is_known {
         let catalog = read(shared, fetched.revision, Arc::clone(&head.catalog)).await?;
         adopt(shared, fetched.revision, catalog).await;
+    } else if has_tags {
+        releases::advance(shared).await;
     }
     shared
         .store
@@ -253,7 +261,7 @@ async fn state_failure(shared: &Shared, error: &LookError, last_success: Timesta
     let (reason, is_terminal) = match error {
         LookError::Fetch(error) => (error.reason(), error.disposition() == Disposition::Terminal),
         LookError::Tree(_) => ("Corrupt", false),
-        LookError::Store(_) | LookError::Interrupted(_) => ("Internal", false),
+        LookError::Store(_) | LookError::Tags(_) | LookError::Interrupted(_) => ("Internal", false),
     };
     let text = crate::telemetry::chain::Chain(error).to_string();
     let next = if is_terminal { "needs a change of yours" } else { "tried again by itself" };

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{Daemon, Parts, Platform, prepare, watch};
 use crate::config::Config;
-use crate::git::testing::{self, History};
+use crate::git::testing::{self, History, TagOn};
 use crate::git::{Credentials, Mirror, Remote};
 use crate::model::{Clock, InstallationId, Timestamp};
 use crate::runtime::ImageSeen;
@@ -115,12 +115,23 @@ impl Rig {
         testing::push(&self.remote(), files, History::Rewritten);
     }
 
+    /// Makes a tag, in place of an earlier one of that name.
+    pub(crate) fn tag(&self, name: &str, on: TagOn<'_>) {
+        testing::tag(&self.remote(), name, on);
+    }
+
+    /// Deletes a tag.
+    pub(crate) fn delete_tag(&self, name: &str) {
+        testing::delete_tag(&self.remote(), name);
+    }
+
     /// A daemon's parts, opened anew.
     pub(crate) fn parts(&self) -> Parts {
         let data = DataDir::open(&self.config.data_dir).unwrap();
         let remote = Remote::parse(&self.config.source.repo, Path::new("/")).unwrap();
         let mirror =
             Mirror::open(&data.path().join("mirror"), remote, Credentials::default()).unwrap();
+        let mirror = mirror.with_tags(super::tag_wish(&self.config.release));
         let (store, loss) =
             Store::open_or_restore(&data.database_path(), &data.backups_path(), self.clock.now())
                 .unwrap();
@@ -135,7 +146,7 @@ impl Rig {
         }
     }
 
-    fn remote(&self) -> PathBuf {
+    pub(crate) fn remote(&self) -> PathBuf {
         self.dir.path().join("remote.git")
     }
 
@@ -199,6 +210,11 @@ impl Platform {
     /// Whoever waits looks at once, as after a long sleep of the machine.
     pub(crate) fn wake_workers_for_test(&self) {
         super::queue::wake_all(self.shared_for_test());
+    }
+
+    /// Looks at how starts of new versions went, as the loop does every quarter of a minute.
+    pub(crate) async fn check_reverts_for_test(&self) {
+        super::releases::check_reverts(self.shared_for_test()).await;
     }
 
     /// States a condition as the loops do; whether that was an event.

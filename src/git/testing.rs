@@ -41,6 +41,51 @@ pub(crate) fn push(remote: &Path, files: &[(&str, &str)], history: History) {
     repository.reference("refs/heads/main", commit, true, "push").unwrap();
 }
 
+/// What a tag of a test names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TagOn<'a> {
+    /// A tag object on the tip of `main`, in place of what the tag named before.
+    Tip,
+    /// The tip itself.
+    Lightweight,
+    /// A tag object on what another tag names.
+    Nested(&'a str),
+    /// A tag object on the tree of the tip.
+    Tree,
+    /// The very object that another tag names.
+    SameAs(&'a str),
+}
+
+/// Makes a tag, in place of an earlier one of that name.
+pub(crate) fn tag(remote: &Path, name: &str, on: TagOn<'_>) {
+    let repository = Repository::open(remote).unwrap();
+    let tip = repository.find_reference("refs/heads/main").unwrap().peel_to_commit().unwrap();
+    let of = |name: &str| {
+        let id = repository.refname_to_id(&format!("refs/tags/{name}")).unwrap();
+        repository.find_object(id, None).unwrap()
+    };
+    let tagger = Signature::now("organizer", "organizer@example.org").unwrap();
+    let make = |target: &git2::Object<'_>| {
+        repository.tag(name, target, &tagger, "release", true).unwrap();
+    };
+    let point = |target: Oid| {
+        repository.reference(&format!("refs/tags/{name}"), target, true, "tag").unwrap();
+    };
+    match on {
+        TagOn::Tip => make(tip.as_object()),
+        TagOn::Lightweight => point(tip.id()),
+        TagOn::Nested(other) => make(&of(other)),
+        TagOn::Tree => make(tip.tree().unwrap().as_object()),
+        TagOn::SameAs(other) => point(of(other).id()),
+    }
+}
+
+/// Deletes a tag.
+pub(crate) fn delete_tag(remote: &Path, name: &str) {
+    let repository = Repository::open(remote).unwrap();
+    repository.find_reference(&format!("refs/tags/{name}")).unwrap().delete().unwrap();
+}
+
 /// A regular file in an index.
 pub(super) fn entry(path: &str, id: Oid) -> IndexEntry {
     IndexEntry {

@@ -236,11 +236,30 @@ pub struct InstanceSettings {
     pub ttl_secs: Option<u32>,
     /// Bound of every lease in seconds; `None` is the platform's.
     pub max_ttl_secs: Option<u32>,
+    /// What happens to running instances when another version goes live.
+    pub update: UpdatePolicy,
 }
+
+word_enum!(
+    /// What happens to running instances when another version goes live.
+    UpdatePolicy {
+        /// Nothing: they keep what they were started from until their lease ends.
+        OnNextStart = "on_next_start",
+        /// Their leases are not renewed any more.
+        Drain = "drain",
+        /// They end, and their players are told to start anew.
+        Force = "force",
+    }
+);
 
 impl Default for InstanceSettings {
     fn default() -> Self {
-        Self { scope: InstanceScope::Team, ttl_secs: None, max_ttl_secs: None }
+        Self {
+            scope: InstanceScope::Team,
+            ttl_secs: None,
+            max_ttl_secs: None,
+            update: UpdatePolicy::OnNextStart,
+        }
     }
 }
 

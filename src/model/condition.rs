@@ -31,6 +31,8 @@ pub struct Condition {
 pub enum Scope {
     /// The challenge repository.
     Repo,
+    /// What goes live: the candidate, and what players have.
+    Release,
     /// One challenge.
     Challenge(ChallengeId),
     /// One node.
@@ -43,6 +45,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repo => f.write_str("repo"),
+            Self::Release => f.write_str("release"),
             Self::Challenge(id) => write!(f, "challenge/{id}"),
             Self::Node(id) => write!(f, "node/{id}"),
             Self::Instance(id) => write!(f, "instance/{id}"),
@@ -58,9 +61,10 @@ impl std::str::FromStr for Scope {
             Some(("node", id)) => id.parse().map(Self::Node),
             Some(("instance", id)) => id.parse().map(Self::Instance),
             _ if text == "repo" => Ok(Self::Repo),
+            _ if text == "release" => Ok(Self::Release),
             _ => Err(super::IdError {
                 text: text.chars().take(80).collect(),
-                wanted: "a scope (`repo`, `challenge/ID`, `node/ID` or `instance/ID`)",
+                wanted: "a scope (`repo`, `release`, `challenge/ID`, `node/ID` or `instance/ID`)",
             }),
         }
     }

@@ -31,6 +31,8 @@ word_enum!(
         /// What players and time do: a challenge is not started, an instance does not end by its
         /// lease, a solve or its team.
         Hold = "hold",
+        /// What goes live: nothing does, by itself. Of the repository only.
+        Freeze = "freeze",
     }
 );
 
@@ -70,6 +72,11 @@ impl Pauses {
     /// Why an instance does not end.
     pub fn held_instance(&self, id: InstanceId) -> Option<&Pause> {
         self.of(PauseKind::Hold, &Scope::Instance(id))
+    }
+
+    /// Why nothing goes live.
+    pub fn frozen(&self) -> Option<&Pause> {
+        self.of(PauseKind::Freeze, &Scope::Repo)
     }
 
     /// Those that are over at `now`.

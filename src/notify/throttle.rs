@@ -24,7 +24,7 @@ pub(super) struct Group {
     pub(super) kind: NoticeKind,
     pub(super) about: ConditionType,
     pub(super) reason: String,
-    /// `repo`, `challenge`, `node` or `instance`.
+    /// `repo`, `release`, `challenge`, `node` or `instance`.
     pub(super) objects: &'static str,
 }
 
@@ -32,6 +32,7 @@ pub(super) struct Group {
 pub(super) fn word(scope: &Scope) -> &'static str {
     match scope {
         Scope::Repo => "repo",
+        Scope::Release => "release",
         Scope::Challenge(_) => "challenge",
         Scope::Node(_) => "node",
         Scope::Instance(_) => "instance",

@@ -151,6 +151,7 @@ pub fn next_command(kind: NoticeKind, about: ConditionType, scope: &Scope) -> St
         (ConditionType::Proven, Scope::Challenge(id)) => format!("flagops play {id} --solve"),
         (_, Scope::Challenge(id)) => format!("flagops challenges show {id}"),
         (_, Scope::Instance(id)) => format!("flagops instances logs {id}"),
+        (_, Scope::Release) => "flagops releases".to_owned(),
         (_, Scope::Repo | Scope::Node(_)) => "flagops status".to_owned(),
     }
 }

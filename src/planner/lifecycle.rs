@@ -105,6 +105,17 @@ pub fn end(row: &mut Instance, reason: StopReason, now: Timestamp) -> bool {
     }
 }
 
+/// Its version is live no more, and organizers want it gone: `why` is for its owner.
+pub fn replace(row: &mut Instance, why: String) -> bool {
+    let fits = is_wanted(row);
+    if fits {
+        row.phase = InstancePhase::Removing;
+        row.error = Some(why);
+        row.stop_reason = Some(StopReason::AdminStopAll);
+    }
+    fits
+}
+
 /// Nothing of it is left.
 pub fn gone(row: &mut Instance, now: Timestamp) -> bool {
     let fits = row.phase == InstancePhase::Removing;

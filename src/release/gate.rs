@@ -177,6 +177,19 @@ pub fn entry(challenge: &Challenge, revision: Revision) -> Entry {
     }
 }
 
+/// Puts what is live in place of what somebody keeps us from changing.
+pub fn leave_alone(
+    manifest: &mut Manifest,
+    live: &BTreeMap<ChallengeId, Entry>,
+    is_suspended: impl Fn(&ChallengeId) -> bool,
+) {
+    manifest.challenges.retain(|id, _| !is_suspended(id));
+    for (id, entry) in live.iter().filter(|(id, _)| is_suspended(id)) {
+        let kept = Entry { disposition: EntryDisposition::LastKnownGood, ..entry.clone() };
+        manifest.challenges.insert(id.clone(), kept);
+    }
+}
+
 /// The version that is live, kept; none when there is none or it was taken out of service.
 fn kept(question: &Question<'_>, id: &ChallengeId) -> Option<(ChallengeId, Entry)> {
     let live = question.live.get(id)?;

@@ -8,5 +8,7 @@ pub mod identity;
 pub mod live;
 pub mod manifest;
 pub mod order;
+pub mod preview;
+pub mod revert;
 pub mod spec;
 pub mod tag;

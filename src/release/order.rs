@@ -73,6 +73,11 @@ impl TagPattern {
         if is_anchored { Ok(Self(regex)) } else { Err(PatternError::NotAnchored) }
     }
 
+    /// No name at all.
+    pub fn nothing() -> Self {
+        Self(Regex::new("[^\\s\\S]").expect("a class without members is one"))
+    }
+
     /// The part of the name that is ordered; `None` when it is no release tag.
     pub fn ordered_part<'a>(&self, name: &'a TagName) -> Option<&'a str> {
         let found = self.0.captures(name.as_str())?;

@@ -346,7 +346,8 @@ impl Store {
     pub async fn pinned_revisions(&self) -> Result<BTreeSet<Revision>, StoreError> {
         self.read(|db| {
             db.prepare_cached(concat!(
-                "SELECT revision FROM live UNION SELECT revision FROM ",
+                "SELECT revision FROM live UNION SELECT revision FROM release_revisions \
+                 UNION SELECT revision FROM ",
                 not_stopped!(),
                 " AND phase <> 'failed'"
             ))?

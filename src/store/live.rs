@@ -28,31 +28,6 @@ impl Store {
     pub async fn live(&self) -> Result<Vec<LiveRow>, StoreError> {
         self.read(all).await
     }
-
-    /// Makes `upsert` live and `remove` not, in one step: nobody sees half of it. What was live is
-    /// remembered as a previous version, unless the challenge goes.
-    ///
-    /// # Errors
-    /// When the database does not take it; then nothing changed.
-    pub async fn set_live(
-        &self,
-        upsert: Vec<LiveRow>,
-        remove: Vec<ChallengeId>,
-    ) -> Result<(), StoreError> {
-        self.write(move |db| {
-            let mut delete = db.prepare_cached("DELETE FROM live WHERE challenge = ?1")?;
-            for challenge in &remove {
-                delete.execute([challenge.as_str()])?;
-                images::retire(db, challenge)?;
-            }
-            for live in &upsert {
-                put(db, live)?;
-            }
-            images::tidy(db)?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 /// Every live challenge, by id.

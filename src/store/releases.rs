@@ -10,8 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::tags::{TagDecision, insert_decision};
 use super::{Store, StoreError, images, row};
-use crate::model::{ChallengeId, Timestamp, TreeId};
-use crate::release::manifest::{Cause, Entry, Generation, Manifest};
+use crate::model::{ChallengeId, Revision, Timestamp, TreeId};
+use crate::release::manifest::{Cause, Entry, Generation, Manifest, ReleaseId};
+use crate::release::revert::{StartRecord, StartRecords};
 
 /// How many generations of the branch are kept: each push is one. Those of tags and people stay.
 const MAX_BRANCH_GENERATIONS: u32 = 500;
@@ -33,6 +34,8 @@ pub struct NewGeneration {
     pub quarantine_tags: Vec<TagDecision>,
     /// Versions that never go live again from then on.
     pub quarantine_versions: Vec<(ChallengeId, TreeId)>,
+    /// The commit at which the branch never goes live again: somebody goes back from it.
+    pub left_revision: Option<Revision>,
 }
 
 /// What came of a flip.
@@ -156,6 +159,57 @@ impl Store {
         .await
     }
 
+    /// Commits at which the branch never goes live again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn left_revisions(&self) -> Result<BTreeSet<Revision>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT left_revision FROM generations WHERE left_revision NOT NULL")?
+                .query_map([], |found| row::text(found, "left_revision"))?
+                .collect()
+        })
+        .await
+    }
+
+    /// How starts of each version went since `since`: whether it became usable.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn start_records(&self, since: Timestamp) -> Result<StartRecords, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT challenge, tree,
+                    sum(started_at > created_at) AS n_good,
+                    sum(error NOT NULL AND started_at <= created_at) AS n_failed
+                 FROM instances WHERE created_at >= ?1 GROUP BY challenge, tree",
+            )?
+            .query_map([since.as_millis()], |found| {
+                let version = (row::text(found, "challenge")?, row::text(found, "tree")?);
+                let record =
+                    StartRecord { n_good: found.get("n_good")?, n_failed: found.get("n_failed")? };
+                Ok((version, record))
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// Notes what somebody did that changes no row of its own.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn note_deed(
+        &self,
+        who: String,
+        what: &'static str,
+        object: String,
+        why: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| Ok(note_audit(db, now, &who, what, &object, &why)?)).await
+    }
+
     /// What people did, the newest first.
     ///
     /// # Errors
@@ -204,7 +258,8 @@ pub(super) fn flip_in(
         why: new.why.clone(),
         at: now,
     };
-    insert_generation(db, &generation)?;
+    note_revisions(db, &generation.release, &new.manifest)?;
+    insert_generation(db, &generation, new.left_revision)?;
     db.prepare_cached("INSERT OR REPLACE INTO active (one, generation) VALUES (1, ?1)")?
         .execute([number])?;
     set_live(db, &new.manifest.challenges, now)?;
@@ -236,10 +291,29 @@ fn last_number(db: &Connection) -> rusqlite::Result<u32> {
         .query_row([], |found| found.get(0))
 }
 
-fn insert_generation(db: &Connection, generation: &Generation) -> rusqlite::Result<()> {
+fn note_revisions(
+    db: &Connection,
+    release: &ReleaseId,
+    manifest: &Manifest,
+) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO release_revisions (release, revision) VALUES (?1, ?2)",
+    )?;
+    let revisions = manifest.challenges.values().map(|entry| entry.revision);
+    for revision in BTreeSet::from_iter(revisions.chain([manifest.revision])) {
+        insert.execute(params![release.as_str(), revision.to_string()])?;
+    }
+    Ok(())
+}
+
+fn insert_generation(
+    db: &Connection,
+    generation: &Generation,
+    left: Option<Revision>,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT INTO generations (number, release, cause, who, why, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO generations (number, release, cause, who, why, at, left_revision)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         generation.number,
@@ -248,6 +322,7 @@ fn insert_generation(db: &Connection, generation: &Generation) -> rusqlite::Resu
         generation.who,
         generation.why,
         generation.at.as_millis(),
+        left.map(|revision| revision.to_string()),
     ])?;
     Ok(())
 }
@@ -281,7 +356,11 @@ fn set_live(
             path: entry.path.clone(),
             revision: entry.revision,
             tree: entry.tree,
-            since: now,
+            // The commit alone changes nothing for players.
+            since: live
+                .iter()
+                .find(|row| row.challenge == *challenge && row.tree == entry.tree)
+                .map_or(now, |row| row.since),
         };
         super::live::put(db, &row)?;
     }

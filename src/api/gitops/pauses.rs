@@ -23,7 +23,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
 struct PauseView {
     /// `repo`, `challenge/ID` or `instance/ID`.
     scope: String,
-    /// `suspend`: our own work on it; `hold`: what players and time do.
+    /// `suspend`: our own work on it; `hold`: what players and time do; `freeze`: what goes live.
     kind: &'static str,
     who: String,
     why: String,
@@ -47,7 +47,7 @@ struct PauseBody {
     /// `repo`, `challenge/ID` or `instance/ID`.
     #[schema(example = "challenge/WEB-001")]
     scope: String,
-    /// `suspend` or `hold`.
+    /// `suspend`, `hold` or `freeze`.
     kind: String,
     who: String,
     why: String,
@@ -61,7 +61,7 @@ struct PauseBody {
 struct Which {
     /// `repo`, `challenge/ID` or `instance/ID`.
     scope: String,
-    /// `suspend` or `hold`.
+    /// `suspend`, `hold` or `freeze`.
     kind: String,
 }
 
@@ -94,7 +94,7 @@ fn parse(scope: &str, kind: &str) -> Answer<(Scope, PauseKind)> {
         .parse()
         .map_err(|_| bad("`scope` must be `repo`, `challenge/ID` or `instance/ID`".to_owned()))?;
     let kind = PauseKind::from_word(kind)
-        .ok_or_else(|| bad("`kind` must be `suspend` or `hold`".to_owned()))?;
+        .ok_or_else(|| bad("`kind` must be `suspend`, `hold` or `freeze`".to_owned()))?;
     Ok((scope, kind))
 }
 

@@ -8,7 +8,7 @@ use crate::catalog::decode::{Report, shown};
 use crate::catalog::quantity::duration_millis;
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
-use crate::model::{InstanceScope, InstanceSettings, Timestamp};
+use crate::model::{InstanceScope, InstanceSettings, Timestamp, UpdatePolicy};
 
 pub(crate) const INSTANCE_KEYS: &[&str] =
     &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "runtime"];
@@ -60,7 +60,9 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
             "max_ttl" => settings.max_ttl_secs = lease(entry, policy, report),
             "size" => setting(entry, &["small", "medium", "large"], "small", report),
             "update" => {
-                setting(entry, &["on_next_start", "drain", "force"], "on_next_start", report);
+                let (words, parse) = (UpdatePolicy::WORDS, UpdatePolicy::from_word);
+                let update = report.word(rules::META020, "instance.update", value, words, parse);
+                settings.update = update.unwrap_or(settings.update);
             }
             "egress" => setting(entry, &["none", "internet"], "none", report),
             "runtime" => setting(entry, &["default", "runsc"], "default", report),

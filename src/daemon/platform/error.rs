@@ -44,6 +44,38 @@ pub enum PlatformError {
         /// Its status.
         status: &'static str,
     },
+    /// Another version is live, and leases of this one are not renewed.
+    #[error(
+        "Instance {id} is of an older version, whose leases are not renewed: stop it and start the challenge anew"
+    )]
+    Drained {
+        /// The instance.
+        id: InstanceId,
+    },
+    /// No such release tag.
+    #[error("there is no release tag `{tag}`: `flagops releases` lists those that were seen")]
+    TagNotFound {
+        /// As sent.
+        tag: String,
+    },
+    /// No such generation.
+    #[error("there is no generation {number}: `flagops releases` lists those that are kept")]
+    GenerationNotFound {
+        /// As sent.
+        number: u32,
+    },
+    /// What is asked of releases cannot be.
+    #[error("{reason}")]
+    BadRelease {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The images of what should go live are not there yet; they are being built.
+    #[error("images of {} are being built first: ask again in a moment", .missing.iter().map(ChallengeId::as_str).collect::<Vec<_>>().join(", "))]
+    ImagesMissing {
+        /// Of which challenges.
+        missing: Vec<ChallengeId>,
+    },
     /// The challenge has no such question.
     #[error("unknown question `{question}`")]
     UnknownQuestion {

@@ -41,7 +41,7 @@ impl Platform {
         let report = match scope {
             Scope::Instance(id) => self.explain_instance(*id).await?,
             Scope::Challenge(id) => self.explain_challenge(id).await?,
-            Scope::Node(_) | Scope::Repo => self.explain_node().await?,
+            Scope::Node(_) | Scope::Repo | Scope::Release => self.explain_node().await?,
         };
         Ok(Explained { scope: scope.clone(), report })
     }

@@ -15,7 +15,7 @@ use crate::daemon::{builds, leases, queue, repairs};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType, Death,
     Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope, ServiceName, StopReason,
-    TreeId,
+    TreeId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::{BuildUnit, build_units};
@@ -199,6 +199,9 @@ impl Platform {
             |_| crate::model::InstanceSettings::default(),
             |challenge| challenge.metadata.instance.clone(),
         );
+        if self.is_drained(&instance) {
+            return Err(PlatformError::Drained { id: instance.id });
+        }
         let ttl = lease::grant(ttl_secs, &settings, self.lease_bounds());
         let now = self.now();
         let change = move |row: &mut Instance| lifecycle::renew(row, ttl, now);
@@ -209,6 +212,15 @@ impl Platform {
             }
             None => Err(PlatformError::InstanceNotFound { id: id.to_owned() }),
         }
+    }
+
+    /// Whether another version is live, and instances of this one run out.
+    fn is_drained(&self, instance: &Instance) -> bool {
+        let live = self.shared.live.load();
+        live.get(&instance.challenge).is_some_and(|live| {
+            live.challenge.tree != instance.tree
+                && live.challenge.metadata.instance.update == UpdatePolicy::Drain
+        })
     }
 
     /// Makes containers and volumes of an instance anew; id, ports, network and lease stay. Returns

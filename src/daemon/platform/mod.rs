@@ -15,7 +15,9 @@ mod explain;
 mod gc;
 mod instances;
 mod pauses;
+mod preview;
 mod recover;
+mod releases;
 mod repository;
 mod verdicts;
 
@@ -37,7 +39,9 @@ pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use pauses::PauseRequest;
+pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};
+pub use releases::{CandidateState, Deed, ReleaseOverview, TagState};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -35,6 +35,9 @@ impl Platform {
     pub async fn pause(&self, wish: PauseRequest) -> Outcome<Pause> {
         let bad = |reason: String| PlatformError::BadPause { reason };
         match (&wish.scope, wish.kind) {
+            (_, PauseKind::Freeze) if wish.scope != Scope::Repo => {
+                return Err(bad("only the repository is frozen: give `repo`".to_owned()));
+            }
             (Scope::Repo, PauseKind::Hold) => {
                 return Err(bad(
                     "the repository cannot be held; suspend it, or hold challenges".to_owned()
@@ -56,7 +59,10 @@ impl Platform {
                     return Err(PlatformError::InstanceNotFound { id: id.to_string() });
                 }
             }
-            (Scope::Repo, PauseKind::Suspend) => (),
+            (Scope::Release, _) => {
+                return Err(bad("give `repo` to keep everything from going live".to_owned()));
+            }
+            (Scope::Repo, PauseKind::Suspend | PauseKind::Freeze) => (),
         }
         let text = |what: &str, text: &str| {
             let text = text.trim();

@@ -10,6 +10,7 @@ mod notices;
 mod operators;
 mod races;
 mod recovery;
+mod releases;
 mod repair;
 mod resets;
 mod source;

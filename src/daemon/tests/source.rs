@@ -191,7 +191,7 @@ async fn two_who_let_versions_go_live_at_once_lose_none() {
         rig.push(&files);
         let (looked, (), ()) = tokio::join!(
             platform.reconcile_now(),
-            crate::daemon::builds::release(&daemon.shared),
+            crate::daemon::releases::advance(&daemon.shared),
             crate::daemon::builds::want(&daemon.shared),
         );
         let head = looked.unwrap().revision.unwrap();

@@ -65,7 +65,7 @@ async fn goes_live(store: &Store, byte: u8) {
         keys: [key(byte)].into(),
     };
     store.note_images(vec![version]).await.unwrap();
-    store.set_live(vec![live(byte)], Vec::new()).await.unwrap();
+    set_live(store, vec![live(byte)], Vec::new()).await.unwrap();
 }
 
 async fn facts(store: &Store) -> ImageFacts {
@@ -96,10 +96,10 @@ async fn the_two_versions_before_the_live_one_are_remembered_with_their_images()
 
     // The same version in another commit is no change.
     let moved = LiveRow { revision: revision(9), ..live(2) };
-    fixture.store.set_live(vec![moved], Vec::new()).await.unwrap();
+    set_live(&fixture.store, vec![moved], Vec::new()).await.unwrap();
     assert_eq!(facts(&fixture.store).await.previous, known.previous);
 
-    fixture.store.set_live(Vec::new(), vec!["WEB-001".parse().unwrap()]).await.unwrap();
+    set_live(&fixture.store, Vec::new(), vec!["WEB-001".parse().unwrap()]).await.unwrap();
     let known = facts(&fixture.store).await;
     assert_eq!((known.live, known.previous), (vec![], vec![]));
     assert_eq!(known.builds.len(), 4, "what was built is known until it is removed");

@@ -23,9 +23,10 @@ use uuid::Uuid;
 use super::*;
 use crate::model::compose::Transport;
 use crate::model::{
-    Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId, ObjectId, Revision,
-    TeamId, Timestamp, TreeId,
+    ChallengeId, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId, ObjectId,
+    Revision, TeamId, Timestamp, TreeId,
 };
+use crate::release::manifest::{Cause, Entry, EntryDisposition, Manifest};
 use crate::release::spec::InstanceSpec;
 
 /// A store in a folder of its own, removed with it.
@@ -52,6 +53,35 @@ impl Fixture {
         drop(store);
         Self { store: Store::open(&path).unwrap(), folder }
     }
+}
+
+/// Makes `upsert` live and `remove` not, as a push does, at the time of the first of them.
+async fn set_live(
+    store: &Store,
+    upsert: Vec<LiveRow>,
+    remove: Vec<ChallengeId>,
+) -> Result<(), StoreError> {
+    let now = upsert.first().map_or(at(0), |row| row.since);
+    let rows = store.live().await?.into_iter().filter(|row| !remove.contains(&row.challenge));
+    let entry = |row: LiveRow| Entry {
+        path: row.path,
+        revision: row.revision,
+        tree: row.tree,
+        images: vec![],
+        disposition: EntryDisposition::Include,
+    };
+    let challenges = rows.chain(upsert).map(|row| (row.challenge.clone(), entry(row))).collect();
+    let new = NewGeneration {
+        manifest: Manifest::new(None, revision(99), challenges),
+        cause: Cause::Branch,
+        who: "flagops".into(),
+        why: "a push".into(),
+        expected: store.active().await?.map_or(0, |(generation, _)| generation.number),
+        quarantine_tags: vec![],
+        quarantine_versions: vec![],
+        left_revision: None,
+    };
+    store.flip(new, now).await.map(drop)
 }
 
 fn at(secs: i64) -> Timestamp {

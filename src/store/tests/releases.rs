@@ -42,6 +42,7 @@ fn new(expected: u32, versions: &[(&str, u8)]) -> NewGeneration {
         expected,
         quarantine_tags: vec![],
         quarantine_versions: vec![],
+        left_revision: None,
     }
 }
 

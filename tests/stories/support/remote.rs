@@ -77,6 +77,13 @@ impl Remote {
         self.tip()
     }
 
+    /// Tags what was pushed last and pushes the tag, in place of an earlier one of that name.
+    pub(crate) fn tag(&self, name: &str) {
+        run(&self.work, &["tag", "--annotate", "--force", "-m", "release", name]);
+        let refspec = format!("refs/tags/{name}");
+        run(&self.work, &["push", "--quiet", "--force", "origin", &refspec]);
+    }
+
     /// Runs git in the bare repository.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
         run(&self.bare, arguments)
