@@ -145,9 +145,10 @@ struct Instances {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("required" = []))]
 #[schemars(extend("oneOf" = [
-    { "required": ["id"] },
-    { "required": ["bucket"] },
-    { "required": ["tag"] },
+    // An empty key is as good as none.
+    { "required": ["id"], "properties": { "id": { "type": "string" } } },
+    { "required": ["bucket"], "properties": { "bucket": { "type": "string" } } },
+    { "required": ["tag"], "properties": { "tag": { "type": "string" } } },
 ]))]
 struct Selection {
     /// One challenge, or a pattern such as `WEB-*`.
