@@ -10,5 +10,6 @@ pub mod manifest;
 pub mod order;
 pub mod preview;
 pub mod revert;
+pub mod rollback;
 pub mod spec;
 pub mod tag;

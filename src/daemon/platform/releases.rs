@@ -1,6 +1,6 @@
 //! What is live, what goes live next, and the verbs of organizers about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Outcome, Platform, PlatformError};
@@ -8,9 +8,10 @@ use crate::daemon::builds;
 use crate::daemon::releases::flip::{self, Going};
 use crate::daemon::releases::{self, Missing, ReleaseError, tags};
 use crate::model::{
-    BuildState, ChallengeId, ObjectId, Pause, PauseKind, Revision, Scope, TagName, Timestamp,
+    BuildState, ChallengeId, ObjectId, Pause, Revision, Scope, TagName, Timestamp,
 };
 use crate::release::manifest::{Cause, Entry, EntryDisposition, Generation, Manifest};
+use crate::release::rollback::{OutOfService, may_return_to};
 use crate::release::tag::{Standing, TagFacts, TagTarget};
 use crate::store::{AuditRow, DecisionKind, QuarantinedVersion, TagDecision};
 
@@ -235,35 +236,13 @@ impl Platform {
         if let Some(number) = to {
             return self.generation(number).await;
         }
-        let differs = |other: &Manifest| match challenge {
-            None => {
-                other.challenges.keys().ne(manifest.challenges.keys())
-                    || other.challenges.iter().any(|(id, it)| {
-                        manifest.challenges.get(id).is_none_or(|now| now.tree != it.tree)
-                    })
-            }
-            Some(id) => {
-                let tree = |of: &Manifest| of.challenges.get(id).map(|entry| entry.tree);
-                tree(other).is_some() && tree(other) != tree(manifest)
-            }
-        };
-        let out = self.shared.store.quarantined_versions().await?;
-        let out: BTreeSet<_> = out.into_iter().map(|it| (it.challenge, it.tree)).collect();
-        let is_out = |other: &Manifest| match challenge {
-            None => {
-                other.challenges.iter().any(|(id, entry)| out.contains(&(id.clone(), entry.tree)))
-            }
-            Some(id) => {
-                let entry = other.challenges.get(id);
-                entry.is_some_and(|entry| out.contains(&(id.clone(), entry.tree)))
-            }
-        };
+        let out = self.out_of_service().await?;
         for earlier in self.shared.store.generations(N_HISTORY).await? {
             if earlier.number >= active.number {
                 continue;
             }
             let (generation, other) = self.generation(earlier.number).await?;
-            if differs(&other) && !is_out(&other) {
+            if may_return_to(&other, manifest, challenge, &out) {
                 return Ok((generation, other));
             }
         }
@@ -273,12 +252,22 @@ impl Platform {
         Err(PlatformError::BadRelease { reason })
     }
 
+    /// What never goes live again by itself.
+    async fn out_of_service(&self) -> Outcome<OutOfService> {
+        let store = &self.shared.store;
+        Ok(OutOfService {
+            versions: releases::quarantined(&self.shared).await?,
+            tags: tags::decisions(&self.shared).await?.quarantined,
+            revisions: store.left_revisions().await?,
+        })
+    }
+
     /// Everything as it was.
     fn whole(
         &self,
         active: &Generation,
         manifest: &Manifest,
-        (target, mut old): (Generation, Manifest),
+        (target, old): (Generation, Manifest),
         deed: Deed,
     ) -> Outcome<Going> {
         if target.number == active.number {
@@ -297,8 +286,6 @@ impl Platform {
         });
         let quarantine_tags = quarantine_tags.collect();
         let left_revision = (manifest.revision != old.revision).then_some(manifest.revision);
-        // The same content under the same id, whatever was kept then.
-        old.schema = manifest.schema;
         let base = Going::default_for(old.revision);
         let (cause, who) = (Cause::Rollback, deed.who);
         Ok(Going { manifest: old, cause, who, why, quarantine_tags, left_revision, ..base })
@@ -346,14 +333,10 @@ impl Platform {
     }
 
     async fn refuse_quarantined(&self, going: &Going) -> Outcome<()> {
-        let out = self.shared.store.quarantined_versions().await?;
-        let is_in = |it: &&QuarantinedVersion| {
-            going.manifest.challenges.get(&it.challenge).is_some_and(|entry| entry.tree == it.tree)
-        };
-        let Some(bad) = out.iter().find(is_in) else { return Ok(()) };
+        let out = self.out_of_service().await?;
+        let Some(id) = out.version_in(&going.manifest) else { return Ok(()) };
         let reason = format!(
-            "it holds {} in a version that {} took out of service ({}): go back to another generation, or of one challenge (`--challenge`)",
-            bad.challenge, bad.who, bad.why
+            "it holds {id} in a version that was taken out of service (`flagops releases` says why): go back to another generation, or of one challenge (`--challenge`)"
         );
         Err(PlatformError::BadRelease { reason })
     }
@@ -399,7 +382,7 @@ impl Platform {
 
     /// Why nothing goes live by itself, where a person said so.
     pub fn frozen(&self) -> Option<Pause> {
-        self.shared.pauses.load().of(PauseKind::Freeze, &Scope::Repo).cloned()
+        self.shared.pauses.load().frozen().cloned()
     }
 }
 

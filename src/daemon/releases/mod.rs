@@ -181,7 +181,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 }
 
 /// Versions that were taken out of service.
-async fn quarantined(shared: &Shared) -> Result<BTreeSet<(ChallengeId, TreeId)>, StoreError> {
+pub(crate) async fn quarantined(shared: &Shared) -> Result<BTreeSet<(ChallengeId, TreeId)>, StoreError> {
     let all = shared.store.quarantined_versions().await?;
     Ok(all.into_iter().map(|it| (it.challenge, it.tree)).collect())
 }

@@ -307,6 +307,9 @@ async fn a_rollback_sticks_and_the_next_tag_goes_live() {
     }
     assert_eq!(note(&platform).await, "one");
     assert_eq!(tag_of(&platform, "v1.1.0").await.standing, "quarantined");
+    let again = platform.rollback(None, None, deed("said twice")).await;
+    assert!(matches!(again, Err(PlatformError::BadRelease { .. })), "{again:?}");
+    assert_eq!(note(&platform).await, "one", "what was gone back from does not come back");
     drop(platform);
     daemon.stop().await;
     let (daemon, platform) = started(&rig).await;
