@@ -112,6 +112,13 @@ fn held(shared: &Shared, selection: &Selection) -> Option<(&'static str, String)
         return Some((hold.reason(), hold.to_string()));
     }
     let name = &selection.candidate.as_ref()?.name;
+    if shared.awaits_acceptance() {
+        // What tags named before is forgotten, so one that moved looks like any other.
+        let words = format!(
+            "tag `{name}` waits: the database was lost, and with it what tags named and who took which out; look at `flagops releases`, then `flagops recover --accept`"
+        );
+        return Some(("Recovering", words));
+    }
     let pauses: Arc<Pauses> = shared.pauses.load();
     if let Some(pause) = pauses.frozen() {
         let words = format!("tag `{name}` waits: nothing goes live {pause}; `flagops resume`");

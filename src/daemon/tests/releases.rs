@@ -472,6 +472,23 @@ async fn a_preview_and_a_diff_say_what_changes_and_for_whom() {
 }
 
 #[tokio::test]
+async fn after_a_lost_database_no_tag_goes_live_until_somebody_accepts_that() {
+    let (rig, daemon, platform) = with_first(|_| ()).await;
+    drop(platform);
+    daemon.stop().await;
+    rig.lose_database();
+    rig.push(&files("two", &[]));
+    rig.tag("v1.0.0", TagOn::Tip);
+    let (daemon, platform) = started(&rig).await;
+    assert_eq!(held(&platform).await.1, "Recovering", "nobody knows any more that it moved");
+    assert_eq!(ids(&platform), [""; 0]);
+    platform.accept_loss("ada").await;
+    look(&platform).await;
+    live_at(&platform, "two").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_tag_that_would_take_everything_away_does_not_go_live() {
     let (rig, daemon, platform) = with_first(|_| ()).await;
     rig.push(&[("README.md", "empty")]);
