@@ -219,8 +219,15 @@ pub(crate) async fn pin(shared: &Arc<Shared>, live: &LiveSet) {
         let present = mirror.pins()?;
         for revision in &wanted {
             let name = revision.to_string();
-            if !present.contains_key(&name) {
-                mirror.pin(&name, *revision)?;
+            if present.contains_key(&name) {
+                continue;
+            }
+            match mirror.pin(&name, *revision) {
+                // What is lost already keeps nobody else from being kept.
+                Err(error @ crate::git::MirrorError::MissingCommit { .. }) => {
+                    tracing::warn!("a revision in use cannot be pinned: {error}");
+                }
+                pinned => pinned?,
             }
         }
         for name in present.keys().filter(|_| may_unpin) {

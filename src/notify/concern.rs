@@ -27,10 +27,12 @@ pub fn concern(condition: &Condition) -> Concern {
         (ConditionType::Reconciling | ConditionType::Ready, _) => Concern::Silent,
         // `SourceReachable` was told at the first failure.
         (ConditionType::SourceStale, _) => Concern::Silent,
-        // Somebody wanted it.
-        (ConditionType::Suspended, _) | (ConditionType::Held, "FreezeWindow" | "ByOperator") => {
-            Concern::Silent
-        }
+        // Somebody wanted it, or another condition says so.
+        (ConditionType::Suspended, _)
+        | (
+            ConditionType::Held,
+            "FreezeWindow" | "ByOperator" | "RolledBack" | "Soaking" | "Recovering",
+        ) => Concern::Silent,
         // On its way.
         (ConditionType::Built, "Building")
         | (ConditionType::Released, "NotReleased" | "Superseded")

@@ -92,7 +92,8 @@ pub struct Freeze {
 }
 
 impl Freeze {
-    fn is_on(&self, now: Timestamp) -> bool {
+    /// Whether nothing goes live at `now`.
+    pub fn is_on(&self, now: Timestamp) -> bool {
         self.from <= now && now < self.until
     }
 }

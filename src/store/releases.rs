@@ -38,6 +38,22 @@ pub struct NewGeneration {
     pub left_revision: Option<Revision>,
 }
 
+impl NewGeneration {
+    /// `manifest` goes live and takes nothing out; planned against nothing yet.
+    pub fn of(manifest: Manifest, cause: Cause, who: String, why: String) -> Self {
+        Self {
+            manifest,
+            cause,
+            who,
+            why,
+            expected: 0,
+            quarantine_tags: Vec::new(),
+            quarantine_versions: Vec::new(),
+            left_revision: None,
+        }
+    }
+}
+
 /// What came of a flip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flip {

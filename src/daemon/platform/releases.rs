@@ -5,15 +5,12 @@ use std::sync::Arc;
 
 use super::{Outcome, Platform, PlatformError};
 use crate::daemon::builds;
-use crate::daemon::releases::flip::{self, Going};
-use crate::daemon::releases::{self, Missing, ReleaseError, tags};
-use crate::model::{
-    BuildState, ChallengeId, ObjectId, Pause, Revision, Scope, TagName, Timestamp,
-};
+use crate::daemon::releases::{self, Missing, ReleaseError, flip, tags};
+use crate::model::{BuildState, ChallengeId, ObjectId, Pause, Revision, Scope, TagName, Timestamp};
 use crate::release::manifest::{Cause, Entry, EntryDisposition, Generation, Manifest};
 use crate::release::rollback::{OutOfService, may_return_to};
 use crate::release::tag::{Standing, TagFacts, TagTarget};
-use crate::store::{AuditRow, DecisionKind, QuarantinedVersion, TagDecision};
+use crate::store::{AuditRow, DecisionKind, NewGeneration, QuarantinedVersion, TagDecision};
 
 /// Generations that are looked through for the one before.
 const N_HISTORY: u32 = 500;
@@ -210,16 +207,16 @@ impl Platform {
             return Err(PlatformError::BadRelease { reason });
         };
         let target = self.target(&active, &manifest, to, challenge.as_ref()).await?;
-        let going = match challenge {
+        let new = match challenge {
             None => self.whole(&active, &manifest, target, deed)?,
             Some(id) => self.one(&manifest, &target, id, deed)?,
         };
-        self.refuse_quarantined(&going).await?;
+        self.refuse_quarantined(&new.manifest).await?;
         let gone =
             |error: flip::Unresolved| PlatformError::BadRelease { reason: error.to_string() };
-        let next = flip::resolve(&self.shared, &going.manifest, Vec::new()).await.map_err(gone)?;
+        let next = flip::resolve(&self.shared, &new.manifest, Vec::new()).await.map_err(gone)?;
         self.want_images(&next).await?;
-        let done = flip::flip(&self.shared, going, next).await.map_err(internal)?;
+        let done = flip::flip(&self.shared, new, next).await.map_err(internal)?;
         done.ok_or_else(|| PlatformError::BadRelease {
             reason: "something else went live meanwhile: look again, then decide".to_owned(),
         })
@@ -269,7 +266,7 @@ impl Platform {
         manifest: &Manifest,
         (target, old): (Generation, Manifest),
         deed: Deed,
-    ) -> Outcome<Going> {
+    ) -> Outcome<NewGeneration> {
         if target.number == active.number {
             let reason = format!("generation {} is live already", active.number);
             return Err(PlatformError::BadRelease { reason });
@@ -286,9 +283,8 @@ impl Platform {
         });
         let quarantine_tags = quarantine_tags.collect();
         let left_revision = (manifest.revision != old.revision).then_some(manifest.revision);
-        let base = Going::default_for(old.revision);
-        let (cause, who) = (Cause::Rollback, deed.who);
-        Ok(Going { manifest: old, cause, who, why, quarantine_tags, left_revision, ..base })
+        let new = NewGeneration::of(old, Cause::Rollback, deed.who, why);
+        Ok(NewGeneration { quarantine_tags, left_revision, ..new })
     }
 
     /// One challenge as it was.
@@ -298,7 +294,7 @@ impl Platform {
         (target, old): &(Generation, Manifest),
         id: ChallengeId,
         deed: Deed,
-    ) -> Outcome<Going> {
+    ) -> Outcome<NewGeneration> {
         let mut entries = manifest.challenges.clone();
         let now = entries.get(&id).map(|entry| entry.tree);
         match old.challenges.get(&id) {
@@ -321,20 +317,16 @@ impl Platform {
                 return Err(PlatformError::BadRelease { reason });
             }
         }
-        let base = Going::default_for(manifest.revision);
-        Ok(Going {
-            manifest: Manifest::new(manifest.tag.clone(), manifest.revision, entries),
-            cause: Cause::Rollback,
-            who: deed.who,
-            why: format!("{id} back to generation {}: {}", target.number, deed.why),
-            quarantine_versions: now.into_iter().map(|tree| (id.clone(), tree)).collect(),
-            ..base
-        })
+        let why = format!("{id} back to generation {}: {}", target.number, deed.why);
+        let old = Manifest::new(manifest.tag.clone(), manifest.revision, entries);
+        let mut new = NewGeneration::of(old, Cause::Rollback, deed.who, why);
+        new.quarantine_versions.extend(now.map(|tree| (id, tree)));
+        Ok(new)
     }
 
-    async fn refuse_quarantined(&self, going: &Going) -> Outcome<()> {
+    async fn refuse_quarantined(&self, manifest: &Manifest) -> Outcome<()> {
         let out = self.out_of_service().await?;
-        let Some(id) = out.version_in(&going.manifest) else { return Ok(()) };
+        let Some(id) = out.version_in(manifest) else { return Ok(()) };
         let reason = format!(
             "it holds {id} in a version that was taken out of service (`flagops releases` says why): go back to another generation, or of one challenge (`--challenge`)"
         );

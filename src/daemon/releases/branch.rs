@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::flip::{self, Going};
-use super::{ReleaseError, quarantined, state_held};
+use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
 use crate::release::manifest::Cause;
+use crate::store::NewGeneration;
 
 /// Lets every version that is valid and built go live, and takes away what authors removed.
 pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
@@ -21,7 +21,7 @@ pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
     }
     let now = shared.now();
     let freezes = shared.config.release.freezes();
-    if let Some(freeze) = freezes.iter().find(|it| it.from <= now && now < it.until) {
+    if let Some(freeze) = freezes.iter().find(|it| it.is_on(now)) {
         shared.releases.known().wake_at = Some(freeze.until);
         let words = format!("nothing goes live until {}: {}", freeze.until, freeze.why);
         state_held(shared, Some(("FreezeWindow", words)), Some(revision)).await;
@@ -42,14 +42,10 @@ pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
         return Ok(());
     }
     let next = apply(shared, &change, revision);
-    let going = Going {
-        manifest: flip::manifest_of(&next, None, revision),
-        cause: Cause::Branch,
-        who: "flagops".to_owned(),
-        why: format!("revision {} of the branch", revision.short()),
-        ..Going::default_for(revision)
-    };
-    if flip::flip(shared, going, next).await?.is_some() {
+    let manifest = flip::manifest_of(&next, &head.catalog, revision);
+    let why = format!("revision {} of the branch", revision.short());
+    let new = NewGeneration::of(manifest, Cause::Branch, FLAGOPS.to_owned(), why);
+    if flip::flip(shared, new, next).await?.is_some() {
         for id in &change.drop {
             tracing::info!(challenge.id = %id, "challenge {id} is no longer in the repository and was taken away");
         }

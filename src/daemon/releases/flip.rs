@@ -4,7 +4,6 @@
 //! * Before the transaction the commits are pinned and the images noted; after it the memory holds
 //!   what the database says. A kill anywhere leaves the old manifest or the new one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{ReleaseError, replace, state};
@@ -15,78 +14,38 @@ use crate::daemon::shared::{Shared, Statement};
 use crate::git::Mirror;
 use crate::model::{
     ChallengeId, ConditionStatus, ConditionType, ObjectId, Revision, Scope, TagName, Timestamp,
-    TreeId,
 };
 use crate::release::gate;
-use crate::release::manifest::{Cause, Difference, Entry, EntryDisposition, Generation, Manifest};
-use crate::store::{Flip, NewGeneration, TagDecision};
+use crate::release::manifest::{Difference, Entry, EntryDisposition, Generation, Manifest};
+use crate::store::{Flip, NewGeneration};
 
-/// Something that goes live, and why.
-#[derive(Debug, Clone)]
-pub(crate) struct Going {
-    pub(crate) manifest: Manifest,
-    pub(crate) cause: Cause,
-    pub(crate) who: String,
-    pub(crate) why: String,
-    pub(crate) quarantine_tags: Vec<TagDecision>,
-    pub(crate) quarantine_versions: Vec<(ChallengeId, TreeId)>,
-    pub(crate) left_revision: Option<Revision>,
-}
-
-impl Going {
-    /// Nothing yet, at `revision`.
-    pub(crate) fn default_for(revision: Revision) -> Self {
-        Self {
-            manifest: Manifest::new(None, revision, BTreeMap::new()),
-            cause: Cause::Branch,
-            who: String::new(),
-            why: String::new(),
-            quarantine_tags: Vec::new(),
-            quarantine_versions: Vec::new(),
-            left_revision: None,
-        }
-    }
-}
-
-/// The manifest of what `next` holds.
-pub(crate) fn manifest_of(
-    next: &LiveSet,
-    tag: Option<(TagName, ObjectId)>,
-    revision: Revision,
-) -> Manifest {
+/// The manifest of what `next` holds, where `revision` of the branch declares `head`.
+pub(super) fn manifest_of(next: &LiveSet, head: &Catalog, revision: Revision) -> Manifest {
     let entries = next.iter().map(|(id, live)| {
         let mut entry = gate::entry(&live.challenge, live.revision);
-        if entry.revision != revision {
+        // An unchanged version is the newest one, whatever commit it was first read from.
+        if head.folders.get(id).is_none_or(|folder| folder.tree != entry.tree) {
             entry.disposition = EntryDisposition::LastKnownGood;
         }
         (id.clone(), entry)
     });
-    Manifest::new(tag, revision, entries.collect())
+    Manifest::new(None, revision, entries.collect())
 }
 
-/// Makes `next`, which is what `going.manifest` lists, what players have. Whoever calls holds
+/// Makes `next`, which is what `new.manifest` lists, what players have. Whoever calls holds
 /// `release_turn`. `None` when something else went live meanwhile.
 pub(crate) async fn flip(
     shared: &Arc<Shared>,
-    going: Going,
+    mut new: NewGeneration,
     next: LiveSet,
 ) -> Result<Option<Generation>, ReleaseError> {
     let before = super::live_entries(shared);
-    let difference = Difference::between(&before, &going.manifest.challenges);
+    let difference = Difference::between(&before, &new.manifest.challenges);
     builds::pin(shared, &next).await;
     shared.store.note_images(builds::consists_of(&next)).await?;
-    let expected = shared.store.active().await?.map_or(0, |(generation, _)| generation.number);
-    let (revision, tag) = (going.manifest.revision, going.manifest.tag.clone());
-    let new = NewGeneration {
-        manifest: going.manifest,
-        cause: going.cause,
-        who: going.who,
-        why: going.why,
-        expected,
-        quarantine_tags: going.quarantine_tags,
-        quarantine_versions: going.quarantine_versions,
-        left_revision: going.left_revision,
-    };
+    // Nobody else changes it meanwhile; the store makes sure of that.
+    new.expected = shared.store.active().await?.map_or(0, |(generation, _)| generation.number);
+    let (revision, tag) = (new.manifest.revision, new.manifest.tag.clone());
     let generation = match shared.store.flip(new, shared.now()).await? {
         Flip::Done(generation) => generation,
         Flip::Overtaken => return Ok(None),

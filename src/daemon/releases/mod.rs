@@ -11,7 +11,7 @@
 //! The choices (`release::{live, tag, gate, revert}`), the verbs of organizers
 //! (`platform::releases`).
 
-pub(crate) mod branch;
+mod branch;
 pub(crate) mod flip;
 mod observe;
 mod replace;
@@ -41,6 +41,9 @@ pub(crate) use replace::force;
 #[cfg(test)]
 pub(crate) use revert::check as check_reverts;
 
+/// Who does what nobody asked for.
+const FLAGOPS: &str = "flagops";
+
 /// Between two looks at how starts of new versions go.
 const REVERT_SECS: u64 = 15;
 
@@ -55,8 +58,6 @@ pub(crate) struct Releases {
 struct Known {
     /// Everything about the tags; `None` before the first look.
     tags: Option<Vec<TagFacts>>,
-    /// Where the wanted branches stood.
-    tips: Vec<Revision>,
     /// What the last selection said.
     selection: Selection,
     /// The commit that goes live next, and what it declares.
@@ -181,7 +182,9 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 }
 
 /// Versions that were taken out of service.
-pub(crate) async fn quarantined(shared: &Shared) -> Result<BTreeSet<(ChallengeId, TreeId)>, StoreError> {
+pub(crate) async fn quarantined(
+    shared: &Shared,
+) -> Result<BTreeSet<(ChallengeId, TreeId)>, StoreError> {
     let all = shared.store.quarantined_versions().await?;
     Ok(all.into_iter().map(|it| (it.challenge, it.tree)).collect())
 }

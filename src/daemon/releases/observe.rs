@@ -44,14 +44,12 @@ async fn take(shared: &Arc<Shared>, records: Vec<TagRecord>, tips: Vec<Revision>
         mirror: Arc::clone(&shared.mirror),
         repository: shared.config.source.repo.clone(),
         keyring,
-        tips: tips.clone(),
+        tips,
         now: shared.now(),
     };
     let work = move || records.into_iter().map(|record| bench.facts(&policy, record)).collect();
     if let Ok(facts) = tokio::task::spawn_blocking(work).await {
-        let mut known = shared.releases.known();
-        known.tags = Some(facts);
-        known.tips = tips;
+        shared.releases.known().tags = Some(facts);
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::flip::{self, Going};
-use super::{ReleaseError, live_entries, quarantined};
+use super::{FLAGOPS, ReleaseError, flip, live_entries, quarantined};
 use crate::daemon::shared::{Shared, Statement};
 use crate::model::{ConditionStatus, ConditionType, Revision, Scope, Timestamp};
 use crate::release::manifest::{Cause, Manifest};
 use crate::release::revert::{Revert, Scene, due};
+use crate::store::NewGeneration;
 
 /// How long a version is new.
 const FRESH_SECS: i64 = 24 * 3600;
@@ -91,15 +91,10 @@ async fn go_back(
         Revision(from.0).short(),
         Revision(version.0).short()
     );
-    let going = Going {
-        manifest,
-        cause: Cause::Revert,
-        who: "flagops".to_owned(),
-        why: format!("{challenge}: {words}"),
-        quarantine_versions: vec![(challenge.clone(), from)],
-        ..Going::default_for(active.revision)
-    };
-    flip::flip(shared, going, next).await?;
+    let why = format!("{challenge}: {words}");
+    let mut new = NewGeneration::of(manifest, Cause::Revert, FLAGOPS.to_owned(), why);
+    new.quarantine_versions.push((challenge.clone(), from));
+    flip::flip(shared, new, next).await?;
     let statement = Statement {
         scope: Scope::Challenge(challenge),
         kind: ConditionType::Healthy,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::flip::{self, Going};
-use super::{Candidate, Missing, ReleaseError, live_entries, quarantined, state, state_held};
+use super::{
+    Candidate, FLAGOPS, Missing, ReleaseError, flip, live_entries, quarantined, state, state_held,
+};
 use crate::daemon::shared::Shared;
 use crate::daemon::{builds, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
 use crate::release::gate::{self, Fault, Question, Verdict};
 use crate::release::manifest::{Cause, Manifest};
 use crate::release::tag::{self, Decisions, Hold, LiveTag, Selection, TagPolicy, TagTarget};
-use crate::store::{DecisionKind, StoreError};
+use crate::store::{DecisionKind, NewGeneration, StoreError};
 
 /// The priority of what a release waits for (`contract/gitops.md` §4.8).
 pub(crate) const RELEASE: i32 = 80;
@@ -202,14 +203,9 @@ async fn go_live(
             return Ok(());
         }
     };
-    let going = Going {
-        manifest,
-        cause: Cause::Tag,
-        who: "flagops".to_owned(),
-        why: format!("tag `{}` at {}", candidate.name, candidate.revision.short()),
-        ..Going::default_for(candidate.revision)
-    };
-    flip::flip(shared, going, next).await?;
+    let why = format!("tag `{}` at {}", candidate.name, candidate.revision.short());
+    let new = NewGeneration::of(manifest, Cause::Tag, FLAGOPS.to_owned(), why);
+    flip::flip(shared, new, next).await?;
     shared.releases.known().candidate = None;
     // The selection names it as the live one from now on.
     if let Some(policy) = shared.releases.policy() {
