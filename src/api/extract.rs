@@ -140,6 +140,15 @@ impl Params {
         Some(number)
     }
 
+    /// A whole number of `u32` that must be there.
+    pub(crate) fn required_number(&mut self, name: &str) -> u32 {
+        if !self.pairs.contains_key(name) {
+            self.required(name);
+        }
+        let number = self.integer(name, 0..=i64::from(u32::MAX));
+        number.and_then(|it| u32::try_from(it).ok()).unwrap_or_default()
+    }
+
     fn refuse(
         &mut self,
         kind: &'static str,

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::auth::Admin;
-use crate::api::error::{Answer, ApiError, Envelope};
+use crate::api::error::{Answer, ApiError, Envelope, cut};
 use crate::api::extract::{Body, FromParams, Params, Query};
 use crate::daemon::platform::{
     ChallengePreview, Deed, Platform, PlatformError, Preview, ReleaseOverview, TagState,
@@ -257,8 +258,7 @@ struct DiffParams {
 
 impl FromParams for DiffParams {
     fn read(params: &mut Params) -> Self {
-        let mut number = |name| params.text(name).parse().unwrap_or(0);
-        Self { before: number("before"), after: number("after") }
+        Self { before: params.required_number("before"), after: params.required_number("after") }
     }
 }
 
@@ -382,7 +382,11 @@ async fn generation(
     _admin: Admin,
     Path(number): Path<String>,
 ) -> Answer<Json<ManifestView>> {
-    let number = number.parse().unwrap_or(0);
+    let unknown = || {
+        let message = format!("there is no generation `{}`: give its number", cut(&number));
+        ApiError::new(StatusCode::NOT_FOUND, "generation_not_found", message)
+    };
+    let number = number.parse().map_err(|_| unknown())?;
     let (generation, manifest) = platform.generation(number).await?;
     let items = manifest.challenges.iter().map(|(id, entry)| EntryView {
         challenge: id.to_string(),
@@ -467,7 +471,8 @@ async fn preview(
 #[utoipa::path(get, path = "/gitops/diff", tag = "gitops", security(("bearer" = [])),
     params(DiffParams),
     responses((status = 200, body = PreviewView), (status = 403, body = Envelope),
-        (status = 404, body = Envelope), (status = 409, body = Envelope)))]
+        (status = 404, body = Envelope), (status = 409, body = Envelope),
+        (status = 422, body = Envelope)))]
 async fn diff(
     State(platform): State<Platform>,
     _admin: Admin,
