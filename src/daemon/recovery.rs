@@ -32,6 +32,10 @@ const LOST: &str = "DatabaseLost";
 /// # Errors
 /// When the database fails.
 pub(crate) async fn begin(shared: &Shared, loss: Option<Loss>) -> Result<(), StoreError> {
+    let loss = match loss {
+        Some(loss) => Some(loss),
+        None => forgotten(shared).await?,
+    };
     if let Some(loss) = loss {
         let n_leases = shared.store.begin_leases_anew(shared.now()).await?;
         tracing::error!(lease.n = n_leases, "the database was lost: {}", message(&loss));
@@ -45,6 +49,22 @@ pub(crate) async fn begin(shared: &Shared, loss: Option<Loss>) -> Result<(), Sto
     });
     shared.set_loss(if is_lost { LossState::Open } else { LossState::Settled });
     Ok(())
+}
+
+/// The loss of a database of which no copy was left: this one has never been written, although the
+/// mirror keeps commits for releases and instances of an earlier one.
+async fn forgotten(shared: &Shared) -> Result<Option<Loss>, StoreError> {
+    if !shared.store.conditions().await?.is_empty() {
+        return Ok(None);
+    }
+    let mirror = Arc::clone(&shared.mirror);
+    let n_pins = match tokio::task::spawn_blocking(move || mirror.pins()).await {
+        Ok(Ok(pins)) => pins.len(),
+        // A mirror that cannot be read is mended by the source loop, and tells nothing.
+        Ok(Err(_)) | Err(_) => 0,
+    };
+    let detail = format!("it is new, but the mirror keeps {n_pins} commits that were in use");
+    Ok((n_pins > 0).then_some(Loss { detail, aside: None, backup: None }))
 }
 
 /// A person has looked: what is unknown now may be removed by name, and everything goes its way.

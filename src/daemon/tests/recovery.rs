@@ -94,6 +94,7 @@ async fn ports_and_networks_of_an_adopted_instance_are_nobody_elses() {
         let admin = Caller { role: Role::Admin, ..blue.clone() };
         platform.stop(&admin, &id.to_string(), StopReason::AdminStopAll).await.unwrap();
     }
+    platform.accept_loss("ada").await;
     nothing_is_left(&rig, &daemon).await;
     daemon.stop().await;
 }

@@ -211,6 +211,7 @@ async fn containers_of_an_unknown_instance_are_held() {
         (held.status == ConditionStatus::False).then_some(())
     })
     .await;
+    platform.accept_loss("ada").await;
     nothing_is_left(&rig, &daemon).await;
     daemon.stop().await;
 }
