@@ -14,6 +14,7 @@ mod check;
 mod env;
 mod fault;
 mod file;
+mod forge;
 mod layers;
 mod schema;
 pub mod secrets;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};
+pub use forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
