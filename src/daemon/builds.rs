@@ -192,6 +192,7 @@ pub(crate) async fn release(shared: &Arc<Shared>) {
             "could not change what is live; players keep what they have"
         );
     }
+    shared.statuses_due.notify_one();
 }
 
 async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {

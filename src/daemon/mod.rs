@@ -16,6 +16,7 @@ mod doubts;
 mod executor;
 mod gauges;
 mod gc;
+mod hints;
 mod instances;
 mod leases;
 mod leftovers;
@@ -28,6 +29,7 @@ mod repairs;
 mod shared;
 mod source;
 mod specs;
+mod statuses;
 mod steady;
 mod stock;
 pub mod tasks;
@@ -37,6 +39,7 @@ pub(crate) mod testing;
 mod tests;
 mod verdicts;
 mod watch;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +60,8 @@ pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
 use shared::Shared;
 use steady::Steady;
+use webhook::Webhook;
+pub use webhook::WebhookError;
 
 /// How long a stop waits for engine calls that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -76,6 +81,9 @@ pub enum StartError {
     /// The configured endpoint is not one.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A webhook is configured that anybody could call.
+    #[error("`source.webhook` cannot be used")]
+    Webhook(#[from] WebhookError),
 }
 
 /// A running daemon.
@@ -106,10 +114,10 @@ impl Daemon {
     /// down and the remote unreachable.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or the webhook has no secret.
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let loss = parts.loss.take();
-        let (shared, Inbox { looks, reports }) = prepare(parts);
+        let (shared, Inbox { looks, reports }) = prepare(parts)?;
         leases::after_downtime(&shared).await?;
         recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
@@ -119,6 +127,7 @@ impl Daemon {
         builds::note_live(&shared).await?;
         let tasks = &shared.tasks;
         tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
+        tasks.spawn("hints", hints::follow(Arc::clone(&shared)));
         tasks.spawn("builder", builds::work(Arc::clone(&shared)));
         tasks.spawn("builds", builds::collect(Arc::clone(&shared), reports));
         tasks.spawn("engine", watch::prove(Arc::clone(&shared)));
@@ -141,6 +150,7 @@ impl Daemon {
             tasks.spawn("notices", Arc::clone(&pump).watch());
             tasks.spawn("outbox", pump.deliver());
         }
+        statuses::begin(&shared).await?;
         Ok(Self { shared })
     }
 
@@ -167,8 +177,9 @@ struct Inbox {
 }
 
 /// Puts the parts together; nothing runs yet.
-fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
+fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
+    let webhook = Webhook::open(&config.source.webhook)?;
     let (report, reports) = mpsc::unbounded_channel();
     let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,
@@ -178,8 +189,9 @@ fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
     let clock = Arc::new(Steady::new(clock));
     let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
-    let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
-    (Arc::new(shared), Inbox { looks, reports })
+    let shared =
+        Shared::new(config, clock, data, store, engine, mirror, builder, looks_in, webhook);
+    Ok((Arc::new(shared), Inbox { looks, reports }))
 }
 
 fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {
