@@ -5,6 +5,8 @@
 //! * A description is one line of at most [`MAX_DESCRIPTION`] characters, and changes only when what
 //!   it tells does: no counters that run.
 //! * Nothing stays `pending` for a commit that nobody works on any more.
+//! * A commit of which players have only a part is not told to be live: where the branch is live, a
+//!   generation is of that commit as soon as its first challenge is.
 
 use crate::model::{ChallengeId, CommitState, CommitStatus, Revision, StatusContext};
 
@@ -51,7 +53,7 @@ pub struct ImageFacts {
     pub failed: Vec<ChallengeId>,
 }
 
-/// Whether players get the newest revision, where it is not the active generation.
+/// Whether players get the newest revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Going {
     /// They have every challenge as it is in it.
@@ -87,7 +89,14 @@ pub fn decide(facts: &Facts, known: &[CommitStatus], names: Names) -> Vec<Commit
     let Some(head) = &facts.head else { return Vec::new() };
     let mut wishes = vec![validation(head, names), images(head, names)];
     wishes.extend(release(head, facts.active, names));
-    if let Some(active) = facts.active.filter(|active| active.revision != head.revision) {
+    let is_whole = |active: &Active| {
+        let is_of_it = |it: &&CommitStatus| {
+            it.revision == active.revision && it.context == StatusContext::Release
+        };
+        known.iter().find(is_of_it).is_none_or(|it| it.state != CommitState::Failure)
+    };
+    let older = facts.active.filter(|active| active.revision != head.revision);
+    if let Some(active) = older.filter(is_whole) {
         wishes.push(live(active.revision, Some(active.generation)));
     }
     let is_head_live = head.going == Going::Live;
@@ -136,20 +145,16 @@ fn images(head: &HeadFacts, names: Names) -> CommitStatus {
 
 fn release(head: &HeadFacts, active: Option<Active>, names: Names) -> Option<CommitStatus> {
     let revision = head.revision;
-    if let Some(active) = active.filter(|active| active.revision == revision) {
-        return Some(live(revision, Some(active.generation)));
-    }
-    let (state, description) = match &head.going {
-        Going::Live => match active {
-            None => return Some(live(revision, None)),
-            Some(Active { generation, .. }) => {
-                let words = format!("generation {generation} has the same challenges");
-                (CommitState::Success, words)
-            }
-        },
-        Going::AwaitsTag => return None,
-        Going::Waiting => (CommitState::Pending, "not live yet".to_owned()),
-        Going::Blocked(challenges) => {
+    let own = active.filter(|active| active.revision == revision);
+    let (state, description) = match (&head.going, own.or(active)) {
+        (Going::AwaitsTag, _) => return own.map(|own| live(revision, Some(own.generation))),
+        (Going::Live, Some(active)) if own.is_none() => {
+            let words = format!("generation {} has the same challenges", active.generation);
+            (CommitState::Success, words)
+        }
+        (Going::Live, active) => return Some(live(revision, active.map(|it| it.generation))),
+        (Going::Waiting, _) => (CommitState::Pending, "not live yet".to_owned()),
+        (Going::Blocked(challenges), _) => {
             let words = match challenges.len() {
                 1 => "1 challenge does not go live as it is".to_owned(),
                 n => format!("{n} challenges do not go live as they are"),

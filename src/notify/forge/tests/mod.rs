@@ -87,10 +87,29 @@ fn the_commit_that_players_have_says_so_also_when_it_is_not_the_newest() {
     02 flagops/build success: 57 images are built
     01 flagops/release success: live as generation 7
     ");
-    let released = Facts { head: Some(HeadFacts { going: Going::Waiting, ..head(1) }), active };
-    assert!(told(&released, &[], Names::Hidden).ends_with("success: live as generation 7"));
+    for going in [Going::Live, Going::AwaitsTag] {
+        let released = Facts { head: Some(HeadFacts { going, ..head(1) }), active };
+        assert!(told(&released, &[], Names::Hidden).ends_with("success: live as generation 7"));
+    }
     let same = told(&Facts { head: Some(head(2)), active }, &[], Names::Hidden);
     assert!(same.contains("02 flagops/release success: generation 7 has the same"), "{same}");
+}
+
+#[test]
+fn a_commit_of_which_players_have_a_part_is_not_live() {
+    let active = Some(Active { revision: revision(1), generation: 7 });
+    let check = |going| {
+        told(&Facts { head: Some(HeadFacts { going, ..head(1) }), active }, &[], Names::Hidden)
+    };
+    assert!(check(Going::Waiting).ends_with("release pending: not live yet"));
+    let blocked = Going::Blocked(ids(&[1]));
+    assert!(check(blocked.clone()).ends_with("failure: 1 challenge does not go live as it is"));
+    // Nor is it later, while the newest revision waits.
+    let partly = Facts { head: Some(HeadFacts { going: blocked, ..head(1) }), active };
+    let known = decide(&partly, &[], Names::Hidden);
+    let newer = Facts { head: Some(HeadFacts { going: Going::Waiting, ..head(2) }), active };
+    let told = told(&newer, &known, Names::Hidden);
+    assert!(!told.contains("01 "), "{told}");
 }
 
 #[test]
