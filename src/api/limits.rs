@@ -3,6 +3,7 @@
 //! The key is the fingerprint of the bearer with the peer's address, or the address alone
 //! (`contract/http-api.md` §1). Only routes that cost or that could be used to guess are limited.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,20 +27,20 @@ const MAX_KEYS: usize = 10_000;
 type Key = (Option<String>, IpAddr);
 
 /// One bucket per caller for a group of routes.
-pub(crate) struct Limiter {
-    per_minute: u32,
-    buckets: DefaultKeyedRateLimiter<Key>,
+pub(crate) struct Limiter<K: Hash + Eq + Clone = Key> {
+    per_minute: NonZeroU32,
+    buckets: DefaultKeyedRateLimiter<K>,
 }
 
-impl Limiter {
+impl<K: Hash + Eq + Clone> Limiter<K> {
     /// Allows `per_minute` requests a minute, in any rhythm.
     pub(crate) fn per_minute(per_minute: NonZeroU32) -> Arc<Self> {
         let buckets = RateLimiter::keyed(Quota::per_minute(per_minute));
-        Arc::new(Self { per_minute: per_minute.get(), buckets })
+        Arc::new(Self { per_minute, buckets })
     }
 
     /// Seconds to wait, if the bucket of `key` is empty.
-    fn refusal(&self, key: &Key) -> Option<u64> {
+    pub(crate) fn refusal(&self, key: &K) -> Option<u64> {
         if self.buckets.len() > MAX_KEYS {
             self.buckets.retain_recent();
         }
@@ -70,7 +71,12 @@ pub(crate) async fn enforce(
 ) -> Response {
     let key = key_of(request.headers(), request.extensions());
     let Some(wait_secs) = limiter.refusal(&key) else { return next.run(request).await };
-    let error = format!("Rate limit exceeded: {} per 1 minute", limiter.per_minute);
+    too_many(limiter.per_minute, wait_secs)
+}
+
+/// The refusal of who asks too often, in the contract's bare shape.
+pub(crate) fn too_many(per_minute: NonZeroU32, wait_secs: u64) -> Response {
+    let error = format!("Rate limit exceeded: {per_minute} per 1 minute");
     let headers = [(header::RETRY_AFTER, wait_secs.to_string())];
     (StatusCode::TOO_MANY_REQUESTS, headers, Json(json!({"error": error}))).into_response()
 }

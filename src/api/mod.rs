@@ -25,6 +25,7 @@ mod extract;
 mod gc;
 mod gitops;
 mod health;
+mod hooks;
 mod instance_view;
 mod instances;
 mod limits;
@@ -93,6 +94,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(gitops::routes());
     OpenApiRouter::with_openapi(openapi::document())
         .merge(health::probes())
+        .merge(hooks::routes())
         .nest("/api/v1", under_v1)
 }
 

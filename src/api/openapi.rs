@@ -25,6 +25,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         (name = "gitops", description = "The repository and what became of it (administrators)."),
         (name = "admin", description = "Tokens, images, every instance (administrators)."),
         (name = "meta", description = "Versions and numbers."),
+        (name = "hooks", description = "What forges call."),
         (name = "probes", description = "For supervisors and monitoring."),
     )
 )]

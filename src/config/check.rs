@@ -1,7 +1,7 @@
 //! What must hold between settings that are right one by one.
 
 use super::layers::Layers;
-use super::{Config, Need};
+use super::{Config, Need, forge};
 
 /// Notes every contradiction of `config` in `layers`.
 pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
@@ -9,6 +9,7 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
     check_ports(layers, config);
     check_pool(layers, config);
     super::release::check(layers, &config.release);
+    forge::check(layers, config);
     if config.limits.default_ttl_secs > config.limits.max_ttl_secs {
         let (default, max) = (config.limits.default_ttl_secs, config.limits.max_ttl_secs);
         layers.refuse(

@@ -14,6 +14,7 @@ mod check;
 mod env;
 mod fault;
 mod file;
+mod forge;
 mod layers;
 mod release;
 mod schema;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};
+pub use forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 pub use release::ReleaseConfig;
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};

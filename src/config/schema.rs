@@ -11,6 +11,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
     NetworkConfig, NotifyConfig, SourceConfig,
@@ -62,6 +63,7 @@ fn defaults(config: &Config) -> Value {
         release,
         limits,
         notify,
+        statuses,
         log,
     } = config;
     let EngineConfig { endpoint } = engine;
@@ -93,13 +95,16 @@ fn defaults(config: &Config) -> Value {
     all.insert("limits".to_owned(), limits_defaults(limits));
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);
+    all.insert("statuses".to_owned(), statuses_defaults(statuses));
     let log = json!({ "format": format.as_str(), "filter": filter });
     all.insert("log".to_owned(), log);
     Value::Object(all)
 }
 
 fn source_defaults(source: &SourceConfig) -> Value {
-    let SourceConfig { repo, branch, poll_secs, ssh_key, known_hosts, token_file } = source;
+    let SourceConfig { repo, branch, poll_secs, ssh_key, known_hosts, token_file, webhook } =
+        source;
+    let WebhookConfig { kind, id, secret_file, other_secret_file } = webhook;
     json!({
         "repo": Some(repo).filter(|repo| !repo.is_empty()),
         "branch": branch,
@@ -107,6 +112,24 @@ fn source_defaults(source: &SourceConfig) -> Value {
         "ssh_key": ssh_key,
         "known_hosts": known_hosts,
         "token_file": token_file,
+        "webhook": {
+            "kind": kind.map(WebhookKind::as_str),
+            "id": id,
+            "secret_file": secret_file,
+            "other_secret_file": other_secret_file,
+        },
+    })
+}
+
+fn statuses_defaults(statuses: &StatusesConfig) -> Value {
+    let StatusesConfig { kind, api_url, repository, token_file, target_url, names } = statuses;
+    json!({
+        "kind": kind.map(ForgeKind::as_str),
+        "api_url": api_url,
+        "repository": repository,
+        "token_file": token_file,
+        "target_url": target_url,
+        "names": names,
     })
 }
 

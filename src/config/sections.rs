@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 
+use super::forge::{self, StatusesConfig, WebhookConfig};
 use super::layers::{Layers, Setting};
 use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
@@ -38,6 +39,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Who is told when something is wrong.
     pub notify: NotifyConfig,
+    /// What the forge shows beside a commit.
+    pub statuses: StatusesConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -64,6 +67,8 @@ pub struct SourceConfig {
     /// A file with the token for `https` remotes.
     #[schemars(length(min = 1))]
     pub token_file: Option<PathBuf>,
+    /// Who may ask for a look at once.
+    pub webhook: WebhookConfig,
 }
 
 impl fmt::Debug for SourceConfig {
@@ -75,6 +80,7 @@ impl fmt::Debug for SourceConfig {
             .field("ssh_key", &self.ssh_key)
             .field("known_hosts", &self.known_hosts)
             .field("token_file", &self.token_file)
+            .field("webhook", &self.webhook)
             .finish()
     }
 }
@@ -286,6 +292,7 @@ macro_rules! word_setting {
         }
     };
 }
+pub(super) use word_setting;
 
 word_setting!(
     /// Packet filter between instances and the host.
@@ -349,6 +356,7 @@ impl Default for Config {
                 ssh_key: None,
                 known_hosts: None,
                 token_file: None,
+                webhook: WebhookConfig::default(),
             },
             engine: EngineConfig { endpoint: "unix:///var/run/docker.sock".to_owned() },
             network: NetworkConfig {
@@ -390,6 +398,7 @@ impl Default for Config {
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
             notify: NotifyConfig { url_file: None, format: NoticeFormat::Json },
+            statuses: StatusesConfig::OFF,
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
         }
     }
@@ -423,6 +432,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             url_file: layers.take_optional("notify.url_file"),
             format: layers.take("notify.format", default.notify.format),
         },
+        statuses: forge::take_statuses(layers, &default.statuses),
         log: LogConfig {
             format: layers.take("log.format", default.log.format),
             filter: layers.take("log.filter", default.log.filter),
@@ -438,6 +448,7 @@ fn take_source(layers: &mut Layers, default: SourceConfig) -> SourceConfig {
         ssh_key: layers.take_optional("source.ssh_key"),
         known_hosts: layers.take_optional("source.known_hosts"),
         token_file: layers.take_optional("source.token_file"),
+        webhook: forge::take_webhook(layers),
     }
 }
 

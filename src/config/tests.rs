@@ -164,6 +164,40 @@ fn contradictions_between_settings_are_faults() {
             "gc.build_cache = true",
             "`gc.build_cache` is a boolean; it must be \"leave\" or \"trim\"",
         ),
+        (
+            "source.webhook = {kind = \"github\", id = \"0123456789abcdef\"}",
+            "`source.webhook.secret_file` is not set: a webhook needs it: without a secret anybody",
+        ),
+        (
+            "source.webhook = {kind = \"github\", id = \"short\", secret_file = \"s\"}",
+            "`source.webhook.id` is not 16 to 64 letters and digits; give the output of `openssl",
+        ),
+        (
+            "statuses = {kind = \"github\", token_file = \"t\"}",
+            "`statuses.repository` is not set: is needed to post statuses; give `owner/name`",
+        ),
+        (
+            "statuses = {kind = \"gitea\", repository = \"a/b\", token_file = \"t\"}",
+            "`statuses.api_url` is not set, and nobody else knows your forge; give `https://",
+        ),
+        (
+            "statuses = {kind = \"github\", repository = \"a/../b\", token_file = \"t\"}",
+            "`statuses.repository` is not the name of a repository",
+        ),
+        (
+            "statuses = {kind = \"github\", repository = \"a/b/c\", token_file = \"t\"}",
+            "`statuses.repository` is not the name of a repository",
+        ),
+        (
+            "statuses = {kind = \"github\", repository = \"a/b\", token_file = \"t\", \
+             api_url = \"https://u:p@h/\"}",
+            "`statuses.api_url` is not the address of an API",
+        ),
+        (
+            "statuses = {kind = \"gitlab\", repository = \"a/b/c\", token_file = \"t\", \
+             target_url = \"javascript:x\"}",
+            "`statuses.target_url` is not an address",
+        ),
         ("limits.max_ttl_secs = 60", "`limits.default_ttl_secs` is 86400, longer than"),
     ] {
         let shown = faults(settings, &[("FLAGOPS_SOURCE__REPO", "a")]);

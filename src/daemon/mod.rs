@@ -16,6 +16,7 @@ mod doubts;
 mod executor;
 mod gauges;
 mod gc;
+mod hints;
 mod instances;
 mod leases;
 mod leftovers;
@@ -29,6 +30,7 @@ mod repairs;
 mod shared;
 mod source;
 mod specs;
+mod statuses;
 mod steady;
 mod stock;
 pub mod tasks;
@@ -38,6 +40,7 @@ pub(crate) mod testing;
 mod tests;
 mod verdicts;
 mod watch;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +62,8 @@ use platform::{LiveChallenge, LiveSet};
 pub use releases::tag_wish;
 use shared::Shared;
 use steady::Steady;
+use webhook::Webhook;
+pub use webhook::WebhookError;
 
 /// How long a stop waits for engine calls that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -78,6 +83,9 @@ pub enum StartError {
     /// The configured endpoint is not one.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A webhook is configured that anybody could call.
+    #[error("`source.webhook` cannot be used")]
+    Webhook(#[from] WebhookError),
 }
 
 /// A running daemon.
@@ -108,10 +116,10 @@ impl Daemon {
     /// down and the remote unreachable.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or the webhook has no secret.
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let loss = parts.loss.take();
-        let (shared, Inbox { looks, reports }) = prepare(parts);
+        let (shared, Inbox { looks, reports }) = prepare(parts)?;
         leases::after_downtime(&shared).await?;
         recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
@@ -127,6 +135,7 @@ impl Daemon {
         }
         let tasks = &shared.tasks;
         tasks.spawn("source", source::follow(Arc::clone(&shared), looks));
+        tasks.spawn("hints", hints::follow(Arc::clone(&shared)));
         tasks.spawn("builder", builds::work(Arc::clone(&shared)));
         tasks.spawn("builds", builds::collect(Arc::clone(&shared), reports));
         tasks.spawn("releases", releases::keep(Arc::clone(&shared)));
@@ -150,6 +159,7 @@ impl Daemon {
             tasks.spawn("notices", Arc::clone(&pump).watch());
             tasks.spawn("outbox", pump.deliver());
         }
+        statuses::begin(&shared).await?;
         Ok(Self { shared })
     }
 
@@ -176,8 +186,9 @@ struct Inbox {
 }
 
 /// Puts the parts together; nothing runs yet.
-fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
+fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
+    let webhook = Webhook::open(&config.source.webhook)?;
     let (report, reports) = mpsc::unbounded_channel();
     let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,
@@ -187,8 +198,9 @@ fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
     let clock = Arc::new(Steady::new(clock));
     let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
-    let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
-    (Arc::new(shared), Inbox { looks, reports })
+    let shared =
+        Shared::new(config, clock, data, store, engine, mirror, builder, looks_in, webhook);
+    Ok((Arc::new(shared), Inbox { looks, reports }))
 }
 
 fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {

@@ -15,6 +15,7 @@ use super::specs::Specs;
 use super::steady::Steady;
 use super::tasks::Tasks;
 use super::verdicts::Verdicts;
+use super::webhook::Webhook;
 use crate::builder::Builder;
 use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
@@ -53,6 +54,12 @@ pub(crate) struct Shared {
     pub(crate) repairs: Repairs,
     /// Asks the source loop to look at once; answered when that look is done.
     pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
+    /// Who may give hints from outside.
+    pub(crate) webhook: Option<Webhook>,
+    /// Rings when somebody gave one.
+    pub(crate) hinted: Notify,
+    /// Rings when the forge may have to be told something.
+    pub(crate) statuses_due: Notify,
     /// Bounds the engine calls that start containers.
     pub(crate) start_slots: Semaphore,
     /// Bounds network creation, which the engine serialises anyway (P8).
@@ -233,6 +240,7 @@ impl Shared {
         mirror: Mirror,
         builder: Builder,
         looks: mpsc::Sender<oneshot::Sender<()>>,
+        webhook: Option<Webhook>,
     ) -> Self {
         let started_at = clock.now();
         let releases = Releases::new(&config.release);
@@ -255,6 +263,9 @@ impl Shared {
             specs: Specs::default(),
             repairs: Repairs::default(),
             looks,
+            webhook,
+            hinted: Notify::new(),
+            statuses_due: Notify::new(),
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
             releases,

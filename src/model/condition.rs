@@ -113,6 +113,8 @@ word_enum!(
         Recovering = "Recovering",
         /// A person asked that nothing be done.
         Suspended = "Suspended",
+        /// The forge takes our commit statuses.
+        StatusesPosted = "StatusesPosted",
     }
 );
 
@@ -138,7 +140,8 @@ impl ConditionType {
             | Self::Released
             | Self::Healthy
             | Self::DockerAvailable
-            | Self::NodeConnected => Polarity::Positive,
+            | Self::NodeConnected
+            | Self::StatusesPosted => Polarity::Positive,
             Self::Reconciling
             | Self::Stalled
             | Self::SourceStale
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(
             bad_when(ConditionStatus::False),
             "Ready SourceReachable SourceVerified Validated Built Proven Released Healthy \
-             DockerAvailable NodeConnected"
+             DockerAvailable NodeConnected StatusesPosted"
         );
         assert_eq!(bad_when(ConditionStatus::Unknown), "");
     }

@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod challenge;
+pub mod commit_status;
 pub mod competition;
 pub mod compose;
 pub mod condition;
@@ -26,6 +27,7 @@ pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
     Metadata, Question, QuestionMode, Topology, UpdatePolicy,
 };
+pub use commit_status::{CommitState, CommitStatus, StatusContext};
 pub use competition::Competition;
 pub use compose::Compose;
 pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};

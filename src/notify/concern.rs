@@ -47,6 +47,8 @@ pub fn concern(condition: &Condition) -> Concern {
         (ConditionType::PruneHeld, "BudgetExceeded") => Concern::Silent,
         // A lack, not a failure.
         (ConditionType::Healthy, "NoHealthcheck") => Concern::Silent,
+        // Until the next start nothing changes.
+        (ConditionType::StatusesPosted, _) => Concern::Once,
         // It happened, and lasts by name only: until the next push.
         (ConditionType::Held, "HistoryRewritten") => Concern::Once,
         (
@@ -107,6 +109,7 @@ mod tests {
             ("SourceStale", yes, "NoSuccessfulPoll", Concern::Silent),
             ("Held", yes, "HistoryRewritten", Concern::Once),
             ("Held", yes, "AwaitingApproval", Concern::Lasting),
+            ("StatusesPosted", no, "AuthFailed", Concern::Once),
             ("Suspended", yes, "ByOperator", Concern::Silent),
             ("Recovering", yes, "DatabaseLost", Concern::Lasting),
         ] {

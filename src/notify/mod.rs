@@ -17,12 +17,15 @@
 //! Who states conditions (`daemon`), and their history (`store::conditions`).
 
 mod concern;
+mod courier;
 mod decide;
+pub mod forge;
 mod pump;
 mod receiver;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod wire;
 mod words;
 
 pub use concern::{Concern, concern};

@@ -3,26 +3,19 @@
 //! # Invariants
 //! * The address is read anew for every delivery, so that a mended file needs no restart, and it is
 //!   in no error, log or answer.
-//! * A delivery takes at most [`DEADLINE`]. Redirects are not followed.
+//! * A delivery is one request of `wire`: bounded, and no redirect is followed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{StatusCode, Url, header};
+use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::wire::{self, Answer};
 use crate::config::{NoticeFormat, NotifyConfig, Secret, SecretError};
 use crate::model::{Disposition, Notice, RetryClass, Timestamp};
-use crate::telemetry::Chain;
-
-/// How long one delivery may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How much of an answer is read, in bytes.
-const MAX_ANSWER: usize = 500;
-/// The longest pause that a receiver may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// One webhook or chat.
 #[derive(Debug)]
@@ -130,29 +123,16 @@ impl Receiver {
         let url = Secret::read(&self.url_file)?;
         let parsed = parse(&url, &self.url_file)?;
         let http = self.client(&url, &parsed)?;
-        let body = body(self.format, seq, notice);
-        let unreachable = |error: reqwest::Error| SendError::Unreachable {
-            reason: redacted(&Chain(&error.without_url()).to_string(), &parsed),
-        };
-        let mut response =
-            http.post(parsed.clone()).json(&body).send().await.map_err(unreachable)?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers(), now);
-        let mut bytes = Vec::new();
-        // An answer that breaks off is an answer all the same.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_ANSWER - bytes.len())]);
-            if bytes.len() >= MAX_ANSWER {
-                break;
-            }
-        }
-        let answer = redacted(&one_line(&bytes), &parsed);
+        let request = http.post(parsed.clone()).json(&body(self.format, seq, notice));
+        let Answer { status, text, silence } =
+            wire::send(request, now, |text| redacted(text, &parsed))
+                .await
+                .map_err(|reason| SendError::Unreachable { reason })?;
         if status.is_success() {
-            Ok(Delivered { status: status.as_u16(), answer })
-        } else {
-            let answer = explain(status, answer);
-            Err(SendError::Refused { status: status.as_u16(), answer, retry_after })
+            return Ok(Delivered { status: status.as_u16(), answer: text });
         }
+        let answer = explain(status, text);
+        Err(SendError::Refused { status: status.as_u16(), answer, retry_after: silence })
     }
 
     fn client(&self, url: &Secret<String>, parsed: &Url) -> Result<reqwest::Client, SendError> {
@@ -162,29 +142,14 @@ impl Receiver {
         {
             return Ok(client.clone());
         }
-        // Idempotent: whoever was first has installed the same provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(DEADLINE);
-        if parsed.scheme() == "http" {
-            // Without TLS no root certificates are needed, and a minimal image has none.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder
-            .build()
-            .map_err(|error| SendError::Tls { reason: Chain(&error.without_url()).to_string() })?;
+        let client = wire::client(parsed).map_err(|reason| SendError::Tls { reason })?;
         *kept = Some((url.clone(), client.clone()));
         Ok(client)
     }
 }
 
 fn parse(url: &Secret<String>, path: &Path) -> Result<Url, SendError> {
-    let wrong = || SendError::NotAnAddress { path: path.to_owned() };
-    let parsed = Url::parse(url.reveal()).map_err(|_| wrong())?;
-    let is_web = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
-    if is_web { Ok(parsed) } else { Err(wrong()) }
+    wire::parse(url.reveal()).ok_or_else(|| SendError::NotAnAddress { path: path.to_owned() })
 }
 
 /// What is sent.
@@ -206,26 +171,6 @@ fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     // Chats that only speak Slack's format may still obey `@all` inside of a text.
     text.replace('@', "@\u{200b}")
-}
-
-/// Seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &header::HeaderMap, now: Timestamp) -> Option<Duration> {
-    use time::format_description::well_known::Rfc2822;
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
-        Ok(secs) => Duration::from_secs(secs),
-        Err(_) => {
-            let at = time::OffsetDateTime::parse(text, &Rfc2822).ok()?;
-            let millis = i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()?;
-            Duration::from_millis(u64::try_from(millis.saturating_sub(now.as_millis())).ok()?)
-        }
-    };
-    Some(pause.min(MAX_RETRY_AFTER))
-}
-
-fn one_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// `text` without the address, should a receiver echo it.

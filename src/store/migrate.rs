@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0007_generations",
         sql: include_str!("../../schema/sql/0007_generations.sql"),
     },
+    Migration { name: "0008_hooks", sql: include_str!("../../schema/sql/0008_hooks.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -19,6 +19,7 @@
 pub mod adoption;
 pub mod backup;
 pub mod builds;
+pub mod commit_statuses;
 pub mod conditions;
 pub mod datadir;
 pub mod error;
@@ -44,6 +45,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod time;
 pub mod tombstones;
+pub mod webhooks;
 mod writer;
 
 use std::fmt;
@@ -56,6 +58,7 @@ use tokio::sync::watch;
 pub use adoption::{AdoptError, AdoptedInstance, AdoptedNetwork};
 pub use backup::{Backup, Loss};
 pub use builds::BuildOutcome;
+pub use commit_statuses::StatusRow;
 pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
 pub use error::StoreError;

@@ -46,6 +46,10 @@ pub const PRUNED: &str = "flagops_pruned_total";
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
 /// Counter by `fate`: deliveries of notices.
 pub const NOTICES: &str = "flagops_notices_total";
+/// Counter by `fate`: deliveries of commit statuses.
+pub const COMMIT_STATUSES: &str = "flagops_commit_statuses_total";
+/// Counter by `fate`: calls of webhooks.
+pub const WEBHOOK_CALLS: &str = "flagops_webhook_calls_total";
 /// Histogram by `method`, `route` and `status`: requests to the API.
 pub const HTTP_SECONDS: &str = "flagops_http_request_duration_seconds";
 
@@ -87,7 +91,40 @@ pub enum Verdict {
     Wrong,
 }
 
-/// What became of one delivery of a notice.
+/// What became of one call of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallFate {
+    /// It was good, and the repository is looked at.
+    Accepted,
+    /// It came before.
+    Duplicate,
+    /// There is no such webhook.
+    UnknownId,
+    /// It was not signed with a secret of ours.
+    BadSignature,
+    /// The file of a secret cannot be read: somebody has to look.
+    NoSecret,
+    /// Too many came.
+    Limited,
+    /// It was too large, too slow, or broke off.
+    Unreadable,
+}
+
+impl CallFate {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::UnknownId => "unknown_id",
+            Self::BadSignature => "bad_signature",
+            Self::NoSecret => "no_secret",
+            Self::Limited => "limited",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What became of one delivery of a notice or a commit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeFate {
     /// The receiver has it.
@@ -96,6 +133,16 @@ pub enum NoticeFate {
     Retried,
     /// It never will be: somebody has to look.
     GivenUp,
+}
+
+impl NoticeFate {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 /// The numbers of this process. Cheap to clone.
@@ -156,6 +203,8 @@ fn describe() {
     describe_counter!(PRUNED, "Leftovers of instances that are over, removed, by kind.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
+    describe_counter!(COMMIT_STATUSES, "Deliveries of commit statuses by what became of them.");
+    describe_counter!(WEBHOOK_CALLS, "Calls of webhooks by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
 }
 
@@ -239,12 +288,17 @@ pub fn submission(verdict: Verdict) {
 
 /// A notice was delivered, or was not.
 pub fn notice(fate: NoticeFate) {
-    let word = match fate {
-        NoticeFate::Delivered => "delivered",
-        NoticeFate::Retried => "retried",
-        NoticeFate::GivenUp => "given_up",
-    };
-    counter!(NOTICES, "fate" => word).increment(1);
+    counter!(NOTICES, "fate" => fate.as_str()).increment(1);
+}
+
+/// A commit status was delivered, or was not.
+pub fn commit_status(fate: NoticeFate) {
+    counter!(COMMIT_STATUSES, "fate" => fate.as_str()).increment(1);
+}
+
+/// Somebody called a webhook.
+pub fn webhook_call(fate: CallFate) {
+    counter!(WEBHOOK_CALLS, "fate" => fate.as_str()).increment(1);
 }
 
 /// A request was answered. `route` is the pattern (`/api/v1/instances/{id}`), never the path.
@@ -276,6 +330,8 @@ mod tests {
         pruned("volume");
         submission(Verdict::Wrong);
         notice(NoticeFate::GivenUp);
+        commit_status(NoticeFate::Delivered);
+        webhook_call(CallFate::BadSignature);
         http_request("GET", "/api/v1/instances/{id}", 404, Duration::from_millis(2));
         metrics.upkeep();
         let text = metrics.render();
@@ -293,6 +349,8 @@ mod tests {
             "flagops_pruned_total{kind=\"volume\"} 1",
             "flagops_submissions_total{verdict=\"wrong\"} 1",
             "flagops_notices_total{fate=\"given_up\"}",
+            "flagops_commit_statuses_total{fate=\"delivered\"}",
+            "flagops_webhook_calls_total{fate=\"bad_signature\"}",
             "# HELP flagops_http_request_duration_seconds How long requests to the API took.",
         ] {
             assert!(text.contains(line), "missing {line:?} in:\n{text}");

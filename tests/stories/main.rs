@@ -19,6 +19,7 @@ mod daemon_killed;
 mod database_lost;
 mod engine_faults;
 mod examples;
+mod forge_tells;
 mod operator;
 mod operator_frees_disk;
 mod organizer_releases;

@@ -136,8 +136,21 @@ fn every_command_and_setting_for_operators_is_one() {
 }
 
 #[test]
+fn every_setting_about_forges_is_one() {
+    let tables: Vec<String> = blocks(&read("webhooks.md"))
+        .into_iter()
+        .filter_map(|(language, text)| (language == "toml").then_some(text))
+        .collect();
+    assert_eq!(tables.len(), 2);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), tables.concat()).unwrap();
+    let (need, none) = (crate::config::Need::Client, crate::config::Overrides::new());
+    crate::config::Config::load_for(need, Some(file.path()), [].into(), &none).unwrap();
+}
+
+#[test]
 fn every_link_of_the_docs_leads_somewhere() {
-    for name in ["ci.md", "rules.md", "operating.md"] {
+    for name in ["ci.md", "rules.md", "operating.md", "webhooks.md"] {
         for link in read(name).split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
             assert!(docs(target).exists(), "docs/{name}: {target}");

@@ -158,6 +158,7 @@ pub(crate) async fn advance(shared: &Arc<Shared>) {
             "could not change what is live; players keep what they have"
         );
     }
+    shared.statuses_due.notify_one();
 }
 
 /// Advances when time alone changes what should be live, and takes back what does not start.

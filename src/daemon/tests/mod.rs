@@ -4,6 +4,7 @@ mod drift;
 mod faults;
 mod gc;
 mod history;
+mod hooks;
 mod idle;
 mod kills;
 mod notices;

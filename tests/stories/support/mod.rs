@@ -4,6 +4,7 @@
 mod challenge;
 mod daemon;
 mod engine;
+mod forge;
 mod http;
 mod own_engine;
 mod remote;
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(crate) use challenge::{Challenge, Compose};
 pub(crate) use daemon::{Daemon, Finished, Settings, command};
 pub(crate) use engine::{Engine, Left};
+pub(crate) use forge::Forge;
 pub(crate) use http::{Client, Ready, fetch, read_tcp};
 pub(crate) use own_engine::{Disk, OwnEngine};
 pub(crate) use remote::Remote;
