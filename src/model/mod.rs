@@ -24,7 +24,7 @@ pub mod tree;
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
-    Metadata, Question, QuestionMode, Topology,
+    Metadata, Question, QuestionMode, Topology, plain_name,
 };
 pub use competition::Competition;
 pub use compose::Compose;
