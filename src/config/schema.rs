@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, SecretsConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -51,8 +51,19 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, gc, limits, notify, log } =
-        config;
+    let Config {
+        data_dir,
+        listen,
+        source,
+        engine,
+        network,
+        builder,
+        secrets,
+        gc,
+        limits,
+        notify,
+        log,
+    } = config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
@@ -69,6 +80,8 @@ fn defaults(config: &Config) -> Value {
         "network": build_network.as_str(),
     });
     all.insert("builder".to_owned(), builder);
+    let SecretsConfig { identity_file } = secrets;
+    all.insert("secrets".to_owned(), json!({ "identity_file": identity_file }));
     let GcConfig { high_percent, low_percent, min_age_secs, build_cache, build_cache_gib } = gc;
     let gc = json!({
         "high_percent": high_percent,

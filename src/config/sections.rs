@@ -29,6 +29,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// How images are built.
     pub builder: BuilderConfig,
+    /// What decrypts files of the repository.
+    pub secrets: SecretsConfig,
     /// When images go from a disk that runs full.
     pub gc: GcConfig,
     /// How much may run, and for how long.
@@ -126,6 +128,16 @@ pub struct BuilderConfig {
     pub deadline_secs: u32,
     /// Whether `RUN` may use the network (default `default`).
     pub network: BuildNetworkChoice,
+}
+
+/// `[secrets]`: what decrypts files of the repository that end in `.age`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// A file of age identities, one a line, that only flagops may read; without it no challenge
+    /// with encrypted files goes live.
+    #[schemars(length(min = 1))]
+    pub identity_file: Option<PathBuf>,
 }
 
 /// `[gc]`: when images go from a disk that runs full. Only images that this installation built are
@@ -363,6 +375,7 @@ impl Default for Config {
                 deadline_secs: 1200,
                 network: BuildNetworkChoice::Default,
             },
+            secrets: SecretsConfig { identity_file: None },
             gc: GcConfig {
                 high_percent: 80,
                 low_percent: 70,
@@ -412,6 +425,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             ),
             network: layers.take("builder.network", default.builder.network),
         },
+        secrets: SecretsConfig { identity_file: layers.take_optional("secrets.identity_file") },
         gc: take_gc(layers, &default.gc),
         limits: take_limits(layers, &default.limits),
         notify: NotifyConfig {
