@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
+use super::secrets;
 use super::shared::{Shared, Statement};
 use super::tasks::jittered;
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
@@ -156,7 +157,7 @@ async fn want_one(
     }
     let Some(revision) = revision else { return Ok(()) };
     shared.store.begin_build(unit.key, shared.now()).await?;
-    let mirror = Arc::clone(&shared.mirror);
+    let (mirror, identities) = (Arc::clone(&shared.mirror), Arc::clone(&shared.identities));
     let path = challenge.path.clone();
     let wish = match unit.source {
         ImageSource::Reference(reference) => ImageWish::Reference(reference),
@@ -165,7 +166,7 @@ async fn want_one(
                 let spec = spec.clone();
                 Arc::new(move || {
                     let tree = mirror.tree(revision)?;
-                    crate::builder::context_tar(&tree, &path, &spec)
+                    crate::builder::context_tar(&tree, &path, &spec, &identities)
                 })
             },
             spec,
@@ -212,6 +213,7 @@ async fn try_release(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let may_change = |id: &ChallengeId| pauses.suspended_challenge(id).is_none();
     change.promote.retain(may_change);
     change.drop.retain(may_change);
+    secrets::withhold(shared, revision, &mut change.promote).await;
     state_held(shared, change.held).await;
     if change.promote.is_empty() && change.drop.is_empty() {
         return Ok(());

@@ -25,6 +25,7 @@ pub mod platform;
 mod queue;
 mod recovery;
 mod repairs;
+pub(crate) mod secrets;
 mod shared;
 mod source;
 mod specs;
@@ -46,6 +47,7 @@ use tokio::sync::mpsc;
 
 use crate::builder::{BuildReport, Builder, BuilderSettings};
 use crate::catalog;
+use crate::config::identities::{self, IdentityError};
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
@@ -76,6 +78,9 @@ pub enum StartError {
     /// The configured endpoint is not one.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The age identities cannot be used.
+    #[error("`secrets.identity_file` cannot be used")]
+    Identities(#[from] IdentityError),
 }
 
 /// A running daemon.
@@ -106,10 +111,10 @@ impl Daemon {
     /// down and the remote unreachable.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database or the age identities cannot be read.
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let loss = parts.loss.take();
-        let (shared, Inbox { looks, reports }) = prepare(parts);
+        let (shared, Inbox { looks, reports }) = prepare(parts)?;
         leases::after_downtime(&shared).await?;
         recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
@@ -167,8 +172,10 @@ struct Inbox {
 }
 
 /// Puts the parts together; nothing runs yet.
-fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
+fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), IdentityError> {
     let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
+    let file = config.secrets.identity_file.as_deref();
+    let identities = identities::load(file, mirror.remote().is_local())?;
     let (report, reports) = mpsc::unbounded_channel();
     let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,
@@ -178,8 +185,9 @@ fn prepare(parts: Parts) -> (Arc<Shared>, Inbox) {
     let clock = Arc::new(Steady::new(clock));
     let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
-    let shared = Shared::new(config, clock, data, store, engine, mirror, builder, looks_in);
-    (Arc::new(shared), Inbox { looks, reports })
+    let shared =
+        Shared::new(config, clock, data, store, engine, mirror, builder, identities, looks_in);
+    Ok((Arc::new(shared), Inbox { looks, reports }))
 }
 
 fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {

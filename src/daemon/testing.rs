@@ -179,7 +179,7 @@ impl Rig {
 
     /// A platform without any loop running.
     pub(crate) fn idle(&self) -> Platform {
-        Platform::new(prepare(self.parts()).0)
+        Platform::new(prepare(self.parts()).unwrap().0)
     }
 
     /// A daemon with its loops.
