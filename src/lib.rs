@@ -10,6 +10,7 @@ pub mod model;
 pub mod planner;
 pub mod release;
 pub mod render;
+pub mod secrets;
 pub mod trust;
 // Shell rooms.
 pub mod api;

@@ -1,5 +1,8 @@
 //! The program as people run it: arguments in, text and exit code out.
 
+#[path = "cli/secrets.rs"]
+mod secrets;
+
 use std::path::Path;
 use std::time::Duration;
 

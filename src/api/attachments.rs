@@ -4,6 +4,7 @@
 //! * Only files that the catalogue lists, by exactly the listed name, are served: a path that
 //!   climbs, is absolute or names a folder matches nothing.
 //! * A template is never served: rendered, it holds answers.
+//! * An encrypted file is listed and served decrypted, without its `.age`.
 
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +21,7 @@ use super::error::{Answer, ApiError, Envelope};
 use super::extract::Path;
 use super::{challenges, download, instances};
 use crate::daemon::platform::{Platform, PlatformError};
-use crate::model::Challenge;
+use crate::model::{Attachment, Challenge};
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -40,12 +41,16 @@ pub(crate) struct AttachmentList {
 /// Files that can be downloaded as they are; no templates.
 pub(crate) fn static_files(challenge: &Challenge) -> Vec<AttachmentInfo> {
     let files = challenge.attachments.iter().filter(|file| !file.is_template);
-    files.map(|file| AttachmentInfo { name: file.name.clone(), size: file.size_bytes }).collect()
+    let info = |file: &Attachment| AttachmentInfo {
+        name: file.public_name().to_owned(),
+        size: file.size_bytes,
+    };
+    files.map(info).collect()
 }
 
 fn is_served(challenge: &Challenge, name: &str) -> bool {
     let mut files = challenge.attachments.iter();
-    files.any(|file| !file.is_template && file.name == name)
+    files.any(|file| !file.is_template && file.public_name() == name)
 }
 
 /// The files of a challenge. A template is listed without its `.tpl`, with the template's size.
@@ -138,7 +143,9 @@ mod tests {
     fn hostile_names_and_templates_match_nothing() {
         let mut web = challenge("WEB-001", vec![question("flag")]);
         web.attachments = vec![attachment("src/main.c", 10), attachment("notes.txt.tpl", 20)];
-        assert!(is_served(&web, "src/main.c"));
+        web.attachments.push(attachment("map.png.age", 30));
+        web.attachments.push(attachment("key.txt.tpl.age", 40));
+        assert!(is_served(&web, "src/main.c") && is_served(&web, "map.png"));
         for name in [
             "",
             ".",
@@ -154,10 +161,14 @@ mod tests {
             "SRC/MAIN.C",
             "notes.txt",
             "notes.txt.tpl",
+            "map.png.age",
+            "key.txt",
+            "key.txt.tpl",
+            "key.txt.tpl.age",
         ] {
             assert!(!is_served(&web, name), "{name:?}");
         }
         let listed: Vec<_> = attachments(&web).into_iter().map(|file| file.name).collect();
-        assert_eq!(listed, ["src/main.c", "notes.txt"]);
+        assert_eq!(listed, ["src/main.c", "notes.txt", "map.png", "key.txt"]);
     }
 }

@@ -58,7 +58,13 @@ pub(super) fn challenge(id: &str, questions: Vec<Question>) -> Challenge {
 }
 
 pub(super) fn attachment(name: &str, size_bytes: u64) -> Attachment {
-    Attachment { name: name.to_owned(), size_bytes, is_template: name.ends_with(".tpl") }
+    let plain = crate::model::plain_name(name);
+    Attachment {
+        name: name.to_owned(),
+        size_bytes,
+        is_encrypted: plain.is_some(),
+        is_template: plain.unwrap_or(name).ends_with(".tpl"),
+    }
 }
 
 pub(super) fn live_one(challenge: Challenge) -> LiveChallenge {

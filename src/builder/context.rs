@@ -1,16 +1,21 @@
 //! A build context as a tar, made from git objects: no work tree, no smudge filter, no link.
 //!
+//! An encrypted file is in it under its plain name, decrypted: in memory, which is wiped when the
+//! engine has the context. A Dockerfile that does not `COPY` it leaves it out of the image.
+//!
 //! The tar is the same on every machine for the same commit: sorted, owner 0, one fixed time, modes
 //! 0644 and 0755. Otherwise no layer cache would ever hit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tar::{Builder, EntryType, Header};
+use zeroize::Zeroizing;
 
-use crate::catalog::context::{self, ContextError};
+use crate::catalog::context::{self, ContextError, ContextFile};
 use crate::model::compose::BuildSpec;
 use crate::model::{Tree, TreeError};
+use crate::secrets::{Identities, MAX_FILE_BYTES, Plaintext};
 
 /// 2000-01-01: late enough for tools that refuse years before 1980.
 const MTIME_SECS: u64 = 946_684_800;
@@ -23,16 +28,19 @@ const MTIME_SECS: u64 = 946_684_800;
 /// file: call it from a blocking task. At most 512 MiB.
 ///
 /// # Errors
-/// As [`context::files`].
+/// As [`context::files`], and when one of `identities` has to open a file and none does: then there
+/// is no context at all.
 pub fn context_tar(
     tree: &dyn Tree,
     challenge_path: &str,
     build: &BuildSpec,
+    identities: &Identities,
 ) -> Result<Bytes, ContextError> {
     let root = join(challenge_path, &build.context);
     let files = context::files(tree, &root, &build.dockerfile)?;
-    let n_bytes: u64 = files.iter().map(|file| file.size_bytes + 1024).sum();
-    let mut tar = Builder::new(Vec::with_capacity(usize::try_from(n_bytes).unwrap_or(0)));
+    // All of them before the archive begins, which is wiped only once it is whole.
+    let secrets = decrypted(tree, &root, &files, identities)?;
+    let mut tar = Builder::new(Vec::with_capacity(room(&files)));
     let mut folders = BTreeSet::new();
     for file in &files {
         for (end, _) in file.path.match_indices('/') {
@@ -41,15 +49,45 @@ pub fn context_tar(
                 append(&mut tar, &format!("{folder}/"), EntryType::Directory, 0o755, &[])?;
             }
         }
-        let mut content = tree.read(&join(&root, &file.path), file.size_bytes)?;
+        let stored = join(&root, &file.stored_path());
+        let mode = if file.is_executable { 0o755 } else { 0o644 };
+        if let Some(plain) = secrets.get(file.path.as_str()) {
+            append(&mut tar, &file.path, EntryType::Regular, mode, plain.as_ref())?;
+            continue;
+        }
+        let mut content = tree.read(&stored, file.size_bytes)?;
         if file.path == build.dockerfile {
             content = without_syntax(content);
         }
-        let mode = if file.is_executable { 0o755 } else { 0o644 };
         append(&mut tar, &file.path, EntryType::Regular, mode, &content)?;
     }
     let bytes = tar.into_inner().map_err(|error| unwritable(&root, &error))?;
-    Ok(bytes.into())
+    Ok(if secrets.is_empty() { bytes.into() } else { Bytes::from_owner(Zeroizing::new(bytes)) })
+}
+
+/// The content of every encrypted file, by its path in the context.
+fn decrypted<'f>(
+    tree: &dyn Tree,
+    root: &str,
+    files: &'f [ContextFile],
+    identities: &Identities,
+) -> Result<BTreeMap<&'f str, Plaintext>, ContextError> {
+    let mut secrets = BTreeMap::new();
+    for file in files.iter().filter(|file| file.is_encrypted) {
+        let path = join(root, &file.stored_path());
+        let bytes = tree.read(&path, MAX_FILE_BYTES)?;
+        let failed = |source| ContextError::Decrypt { path, source };
+        secrets.insert(file.path.as_str(), identities.decrypt(&bytes).map_err(failed)?);
+    }
+    Ok(secrets)
+}
+
+/// Room for the archive, so that nothing of it is copied to where it would not be wiped.
+fn room(files: &[ContextFile]) -> usize {
+    let folders = |file: &ContextFile| 2048 * file.path.matches('/').count() as u64;
+    // Header and padding, and as much again for a long name; the end has blocks of its own.
+    let each = |file: &ContextFile| file.size_bytes + 2048 + folders(file);
+    usize::try_from(files.iter().map(each).sum::<u64>() + 2048).unwrap_or(0)
 }
 
 fn append(
@@ -113,6 +151,8 @@ mod tests {
 
     use super::*;
     use crate::model::{EntryKind, MemoryTree};
+    use crate::secrets::{Encoding, KeyPair, Recipients};
+    use crate::trust::SourceText;
 
     fn spec(context: &str) -> BuildSpec {
         BuildSpec {
@@ -121,6 +161,85 @@ mod tests {
             target: None,
             args: BTreeMap::new(),
         }
+    }
+
+    fn none() -> Identities {
+        Identities::none()
+    }
+
+    /// The entries of a tar: mode, path, content.
+    fn listing(bytes: &[u8]) -> String {
+        let mut archive = tar::Archive::new(bytes);
+        let mut listing = String::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let header = entry.header().clone();
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+            assert_eq!(header.mtime().unwrap(), MTIME_SECS);
+            let path = entry.path().unwrap().display().to_string();
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            let mode = header.mode().unwrap();
+            writeln!(listing, "{mode:o} {path} {content:?}").unwrap();
+        }
+        listing
+    }
+
+    /// An identity, and what it opens.
+    fn key() -> (Identities, impl Fn(&str, Encoding) -> Vec<u8>) {
+        let pair = KeyPair::generate().unwrap();
+        let source =
+            |text: &str| SourceText { name: "keys".to_owned(), bytes: text.as_bytes().to_vec() };
+        let recipients = Recipients::parse(&source(pair.recipient())).unwrap();
+        let encrypt =
+            move |text: &str, encoding| recipients.encrypt(text.as_bytes(), encoding).unwrap();
+        (Identities::parse(&source(&pair.file())).unwrap(), encrypt)
+    }
+
+    #[test]
+    fn an_encrypted_file_is_in_the_tar_under_its_plain_name_and_only_there() {
+        let (identities, encrypt) = key();
+        let run = EntryKind::File { executable: true };
+        let tree = tree()
+            .with("ctf/WEB-1/app/a/flag.txt.age", encrypt("FLAG{no-1}", Encoding::Armored))
+            .with_kind("ctf/WEB-1/app/seed.sh.age", run, encrypt("#!/bin/sh\n", Encoding::Binary))
+            .with("ctf/WEB-1/app/y.log.age", encrypt("left behind", Encoding::Binary));
+        let bytes = context_tar(&tree, "ctf/WEB-1", &spec("app"), &identities).unwrap();
+        assert!(
+            !bytes.windows(14).any(|part| part == b"age-encryption" || part == b"AGE ENCRYPTED ")
+        );
+        insta::assert_snapshot!(listing(&bytes), @r##"
+        644 .dockerignore "*.log\n"
+        644 Dockerfile "#\nFROM x\n"
+        755 a/ ""
+        755 a/b/ ""
+        644 a/b/c.txt "c"
+        644 a/flag.txt "FLAG{no-1}"
+        755 run.sh "#!/bin/sh"
+        755 seed.sh "#!/bin/sh\n"
+        "##);
+    }
+
+    #[test]
+    fn without_the_identity_there_is_no_context_and_the_failure_is_final() {
+        let (_, encrypt) = key();
+        let flag = "ctf/WEB-1/app/flag.txt.age";
+        let sealed = tree().with(flag, encrypt("FLAG{no-1}", Encoding::Armored));
+        let damaged = tree().with(flag, "age-encryption.org/v1\n");
+        let check = |tree: &MemoryTree, identities: &Identities| {
+            let error = context_tar(tree, "ctf/WEB-1", &spec("app"), identities).unwrap_err();
+            assert_eq!(error.disposition(), crate::model::Disposition::Terminal);
+            crate::builder::job::BuildFailure::from_context(&error).error
+        };
+        let (stranger, _) = key();
+        insta::assert_snapshot!(
+            [check(&sealed, &none()), check(&sealed, &stranger), check(&damaged, &stranger)]
+                .join("\n"), @"
+        `ctf/WEB-1/app/flag.txt.age` cannot be decrypted: this node has no age identity; name its file as `secrets.identity_file`, then restart; `flagops builds retry` builds it once the key is there
+        `ctf/WEB-1/app/flag.txt.age` cannot be decrypted: the age identity of this node does not open it; put the recipient of this node into `.age-recipients`, and run `flagops secrets rekey` where an identity opens it; `flagops builds retry` builds it once the key is there
+        `ctf/WEB-1/app/flag.txt.age` cannot be decrypted: its end is missing; encrypt it with `flagops secrets encrypt`; `flagops builds retry` builds it once the key is there
+        "
+        );
     }
 
     fn tree() -> MemoryTree {
@@ -136,21 +255,8 @@ mod tests {
 
     #[test]
     fn the_tar_holds_exactly_the_context_with_plain_headers() {
-        let bytes = context_tar(&tree(), "ctf/WEB-1", &spec("app")).unwrap();
-        let mut archive = tar::Archive::new(&bytes[..]);
-        let mut listing = String::new();
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let header = entry.header().clone();
-            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
-            assert_eq!(header.mtime().unwrap(), MTIME_SECS);
-            let path = entry.path().unwrap().display().to_string();
-            let mut content = String::new();
-            entry.read_to_string(&mut content).unwrap();
-            let mode = header.mode().unwrap();
-            writeln!(listing, "{mode:o} {path} {content:?}").unwrap();
-        }
-        insta::assert_snapshot!(listing, @r##"
+        let bytes = context_tar(&tree(), "ctf/WEB-1", &spec("app"), &none()).unwrap();
+        insta::assert_snapshot!(listing(&bytes), @r##"
         644 .dockerignore "*.log\n"
         644 Dockerfile "#\nFROM x\n"
         755 a/ ""
@@ -164,8 +270,8 @@ mod tests {
     fn the_same_tree_gives_the_same_bytes_and_names_can_be_long() {
         let long = format!("ctf/WEB-1/app/{}/{}.txt", "d".repeat(120), "f".repeat(120));
         let tree = tree().with(&long, "x");
-        let once = context_tar(&tree, "ctf/WEB-1", &spec("app")).unwrap();
-        assert_eq!(once, context_tar(&tree, "ctf/WEB-1", &spec("app")).unwrap());
+        let once = context_tar(&tree, "ctf/WEB-1", &spec("app"), &none()).unwrap();
+        assert_eq!(once, context_tar(&tree, "ctf/WEB-1", &spec("app"), &none()).unwrap());
         let mut archive = tar::Archive::new(&once[..]);
         let wanted = long.strip_prefix("ctf/WEB-1/app/").unwrap();
         let paths = archive.entries().unwrap();
@@ -178,10 +284,10 @@ mod tests {
 
     #[test]
     fn a_missing_context_is_an_error_and_the_challenge_folder_can_be_one() {
-        let error = context_tar(&tree(), "ctf/WEB-1", &spec("nope")).unwrap_err();
+        let error = context_tar(&tree(), "ctf/WEB-1", &spec("nope"), &none()).unwrap_err();
         assert!(error.to_string().contains("`ctf/WEB-1/nope` is no folder"), "{error}");
         let tree = MemoryTree::new().with("WEB-1/Dockerfile", "FROM x");
-        assert!(context_tar(&tree, "WEB-1", &spec("")).is_ok());
+        assert!(context_tar(&tree, "WEB-1", &spec(""), &none()).is_ok());
     }
 
     #[test]

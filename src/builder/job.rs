@@ -145,6 +145,10 @@ impl BuildFailure {
         if let Some(source) = std::error::Error::source(error) {
             text = format!("{text}: {source}");
         }
+        if matches!(error, ContextError::Decrypt { .. }) {
+            // Nothing else changes with the key, so nothing else asks for the image again.
+            text.push_str("; `flagops builds retry` builds it once the key is there");
+        }
         Self::new(&text, error.disposition())
     }
 

@@ -8,9 +8,13 @@
 //! * The Dockerfile and the ignore file in force are sent whatever the patterns say.
 //! * The walk ends at the budget, and enters no ignored folder without need.
 //! * Equal paths, modes and contents have an equal digest, on every machine.
+//! * An encrypted file is there under its plain name only, and no other file has that name. The
+//!   digest is of its encrypted bytes.
 //!
 //! # Not here
-//! What a pattern matches (`dockerignore`), the archive (`builder::context`).
+//! What a pattern matches (`dockerignore`), the archive and decrypting (`builder::context`).
+
+use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -20,8 +24,9 @@ use super::files::shown_path;
 use super::folder::join;
 use super::names;
 use crate::model::{
-    ContextId, Disposition, Entry, EntryKind, ObjectId, RetryClass, Tree, TreeError,
+    ContextId, Disposition, Entry, EntryKind, ObjectId, RetryClass, Tree, TreeError, plain_name,
 };
+use crate::secrets::DecryptError;
 
 /// Most files of a context.
 const MAX_FILES: usize = 20_000;
@@ -41,14 +46,26 @@ const DIGEST_VERSION: &[u8] = b"flagops-context-v1";
 /// One regular file of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextFile {
-    /// Path inside the context.
+    /// Path inside the context, as the Dockerfile sees it: without `.age`.
     pub path: String,
     /// Whether the executable bit is set.
     pub is_executable: bool,
-    /// The blob.
+    /// Whether it is stored encrypted, as `path` with `.age`.
+    pub is_encrypted: bool,
+    /// The blob, as stored.
     pub oid: ObjectId,
-    /// Size in bytes.
+    /// Size in bytes, as stored.
     pub size_bytes: u64,
+}
+
+impl ContextFile {
+    /// Path inside the context, as stored.
+    pub fn stored_path(&self) -> Cow<'_, str> {
+        match self.is_encrypted {
+            true => Cow::Owned(format!("{}.age", self.path)),
+            false => Cow::Borrowed(&self.path),
+        }
+    }
 }
 
 /// Why a folder is no usable context. Paths are those inside the context, safe to print.
@@ -126,6 +143,26 @@ pub enum ContextError {
         /// What is wrong with the name.
         fault: &'static str,
     },
+    /// An encrypted file would take the name of something else.
+    #[error("`{path}.age` is decrypted to `{path}`, which is there already; remove one of the two")]
+    Twin {
+        /// The name without `.age`.
+        path: String,
+    },
+    /// A file that decides what is sent is encrypted.
+    #[error("`{path}.age` is never decrypted, because checks have to read it; commit it as it is")]
+    NeverEncrypted {
+        /// The name without `.age`.
+        path: String,
+    },
+    /// An encrypted file was not opened.
+    #[error("`{path}` cannot be decrypted")]
+    Decrypt {
+        /// The file as stored.
+        path: String,
+        /// Why, and what to do.
+        source: DecryptError,
+    },
     /// Folders are nested too deep.
     #[error("`{path}` is nested deeper than {MAX_DEPTH} folders; flatten the context")]
     TooDeep {
@@ -169,6 +206,9 @@ impl ContextError {
             | Self::Symlink { .. }
             | Self::Submodule { .. }
             | Self::Name { .. }
+            | Self::Twin { .. }
+            | Self::NeverEncrypted { .. }
+            | Self::Decrypt { .. }
             | Self::TooDeep { .. }
             | Self::TooManyFiles { .. }
             | Self::TooManyBytes { .. } => Disposition::Terminal,
@@ -228,13 +268,34 @@ pub(super) fn contents(
     let mut contents = walk.contents;
     contents.files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     contents.links.sort_unstable();
-    Ok(contents)
+    match twin(&contents) {
+        Some(path) => Err(ContextError::Twin { path: shown_path(path) }),
+        None => Ok(contents),
+    }
+}
+
+/// The plain name of an encrypted file that another file, a link or a folder has too.
+fn twin(contents: &Contents) -> Option<&str> {
+    let files = &contents.files;
+    let mut encrypted = (0..files.len()).filter(|at| files[*at].is_encrypted);
+    let is_taken = |at: &usize| {
+        let path = &files[*at].path;
+        let is_same = |other: Option<&ContextFile>| other.is_some_and(|it| it.path == *path);
+        let below = format!("{path}/");
+        let next = files.partition_point(|file| file.path < below);
+        is_same(at.checked_sub(1).and_then(|before| files.get(before)))
+            || is_same(files.get(at + 1))
+            || files.get(next).is_some_and(|file| file.path.starts_with(&below))
+            || contents.links.binary_search(path).is_ok()
+    };
+    encrypted.find(is_taken).map(|at| files[at].path.as_str())
 }
 
 /// The digest of a context: equal for equal paths, modes and contents, in whatever order.
 pub fn digest(files: &[ContextFile]) -> ContextId {
     let mut sorted: Vec<&ContextFile> = files.iter().collect();
-    sorted.sort_unstable_by_key(|file| (&file.path, file.is_executable, file.oid));
+    sorted
+        .sort_unstable_by_key(|file| (&file.path, file.is_executable, file.is_encrypted, file.oid));
     let mut hash = Sha256::new();
     let mut update = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
@@ -243,7 +304,7 @@ pub fn digest(files: &[ContextFile]) -> ContextId {
     update(DIGEST_VERSION);
     for file in sorted {
         update(file.path.as_bytes());
-        update(&[u8::from(file.is_executable)]);
+        update(&[u8::from(file.is_executable) | (u8::from(file.is_encrypted) << 1)]);
         update(file.oid.as_bytes());
     }
     ContextId::from_digest(hash.finalize().into())
@@ -276,7 +337,12 @@ impl Walk<'_> {
             return Err(ContextError::TooManyFiles);
         }
         let path = join(&folder.path, &entry.name);
-        let verdict = self.ignore.verdict(folder.verdict, &path);
+        let plain = self.plain_path(&path, entry.kind);
+        let mut verdict = self.ignore.verdict(folder.verdict, &path);
+        if let Some(plain) = plain {
+            // The author may mean the file by either name.
+            verdict = self.ignore.verdict(verdict, plain);
+        }
         if !self.is_wanted(&path, entry.kind, verdict) {
             return Ok(None);
         }
@@ -295,15 +361,40 @@ impl Walk<'_> {
             }
             EntryKind::Directory => Ok(Some(Folder { path, verdict, depth: folder.depth + 1 })),
             EntryKind::File { executable } => {
+                let is_encrypted = plain.is_some();
+                let path = match plain {
+                    Some(plain) => self.checked_plain(plain)?,
+                    None => path,
+                };
                 self.take(ContextFile {
                     path,
                     is_executable: executable,
+                    is_encrypted,
                     oid: entry.oid,
                     size_bytes: entry.size_bytes,
                 })?;
                 Ok(None)
             }
         }
+    }
+
+    /// What the file at `path` is called in the context, when it is an encrypted one.
+    fn plain_path<'p>(&self, path: &'p str, kind: EntryKind) -> Option<&'p str> {
+        let is_file = matches!(kind, EntryKind::File { .. });
+        plain_name(path).filter(|_| is_file && !self.always.contains(&path))
+    }
+
+    /// `plain`, when a file may be decrypted to this path.
+    fn checked_plain(&self, plain: &str) -> Result<String, ContextError> {
+        let name = plain.rsplit('/').next().unwrap_or(plain);
+        if let Some(fault) = names::fault(name) {
+            return Err(ContextError::Name { path: shown_path(plain), fault });
+        }
+        let decides = |it: &str| plain == it || plain.strip_suffix(IGNORE) == Some(it);
+        if plain == IGNORE || self.always.iter().any(|it| decides(it)) {
+            return Err(ContextError::NeverEncrypted { path: shown_path(plain) });
+        }
+        Ok(plain.to_owned())
     }
 
     /// Whether an entry is sent or, for a folder, whether something below it may be.

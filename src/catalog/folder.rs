@@ -18,6 +18,7 @@ use super::audit::{self, Subject};
 use super::compose::{self, BuildAt, Surroundings};
 use super::context::{self, ContextError};
 use super::decode::{Report, settle, shown};
+use super::encrypted::Encrypted;
 use super::files::{self, Files, is_below};
 use super::finding::Weight;
 use super::metadata;
@@ -27,7 +28,7 @@ use super::spanned::{self, MAX_BYTES, Node};
 use super::{Folder, Policy};
 use crate::model::{
     Attachment, Challenge, ChallengeId, ContextId, EntryKind, ServiceName, Topology, Tree,
-    TreeError, TreeId,
+    TreeError, TreeId, plain_name,
 };
 
 const METADATA: &str = "metadata.yaml";
@@ -84,6 +85,7 @@ impl Reader<'_> {
         let mut walk = self.report("");
         let files = files::walk(self.tree, &self.found.path, &mut walk)?;
         self.total = files.total();
+        let encrypted = Encrypted::read(self.tree, &self.found.path, &files)?;
         let metadata = self.metadata(&files)?;
         let questions = metadata.questions.as_deref();
         let topology = metadata.topology.unwrap_or(Topology::Simple);
@@ -91,9 +93,9 @@ impl Reader<'_> {
         let compose = self.compose(&files, &around)?;
         let contexts = self.contexts(&compose.builds)?;
         files.report_links(|path| contexts.sends(path), &mut walk);
-        let attachments = attachments(&files, &self.found.path, &mut walk);
+        let attachments = attachments(&files, &encrypted, &self.found.path, &mut walk);
         self.findings.extend(walk.into_findings());
-        self.judge(&files, &metadata, &compose)?;
+        self.judge(&files, &encrypted, &metadata, &compose)?;
         let Some(metadata) = metadata.metadata else { return Ok(None) };
         Ok(Some(Challenge {
             id: self.found.id.clone(),
@@ -112,6 +114,7 @@ impl Reader<'_> {
     fn judge(
         &mut self,
         files: &Files,
+        encrypted: &Encrypted,
         metadata: &metadata::Draft,
         compose: &compose::Draft,
     ) -> Result<(), TreeError> {
@@ -119,6 +122,7 @@ impl Reader<'_> {
             tree: self.tree,
             root: &self.found.path,
             files,
+            encrypted,
             metadata: metadata.root.as_ref().and_then(Node::as_map),
             questions: metadata.questions.as_deref(),
             category: metadata.category,
@@ -259,12 +263,15 @@ fn is_judged_elsewhere(error: &ContextError, dockerfile: &str) -> bool {
         | ContextError::NoDockerfile { .. }
         | ContextError::Symlink { .. }
         | ContextError::Submodule { .. }
+        | ContextError::Twin { .. }
         | ContextError::Name { .. } => true,
         ContextError::NotRegular { path } | ContextError::FileTooLarge { path, .. } => {
             path == dockerfile
         }
         ContextError::Pattern { .. }
         | ContextError::TooManyPatterns { .. }
+        | ContextError::NeverEncrypted { .. }
+        | ContextError::Decrypt { .. }
         | ContextError::TooDeep { .. }
         | ContextError::TooManyFiles
         | ContextError::TooManyBytes
@@ -273,24 +280,41 @@ fn is_judged_elsewhere(error: &ContextError, dockerfile: &str) -> bool {
 }
 
 /// The files below `attachments/`; a template takes the place of a file of its public name.
-fn attachments(files: &Files, root: &str, report: &mut Report) -> Vec<Attachment> {
+fn attachments(
+    files: &Files,
+    encrypted: &Encrypted,
+    root: &str,
+    report: &mut Report,
+) -> Vec<Attachment> {
     let mut attachments = Vec::new();
-    for (name, size_bytes) in files.below("attachments") {
-        let template = format!("{name}.tpl");
-        if files.kind(&format!("attachments/{template}")).is_some() {
+    for (name, stored_bytes) in files.below("attachments") {
+        let header = encrypted.header(&format!("attachments/{name}"));
+        let plain = plain_name(name).unwrap_or(name);
+        let templates = [format!("{plain}.tpl"), format!("{plain}.tpl.age")];
+        let is_there = |it: &&String| files.kind(&format!("attachments/{it}")).is_some();
+        if let Some(template) = templates.iter().find(is_there) {
             report.on_file(
                 Weight::Warning,
                 rules::TEMPLATE004,
                 join(root, &format!("attachments/{}", shown(name))),
-                format!("the template `{}` takes the place of this file", shown(&template)),
+                format!("the template `{}` takes the place of this file", shown(template)),
                 "remove one of the two",
             );
             continue;
         }
-        let is_template = name.ends_with(".tpl") && !name.ends_with("/.tpl") && name != ".tpl";
-        attachments.push(Attachment { name: name.to_owned(), size_bytes, is_template });
+        attachments.push(Attachment {
+            name: name.to_owned(),
+            size_bytes: header.map_or(stored_bytes, |header| header.plain_bytes),
+            is_encrypted: plain_name(name).is_some(),
+            is_template: is_template(plain),
+        });
     }
     attachments
+}
+
+/// Whether an attachment of this name, already decrypted, is rendered.
+pub(super) fn is_template(plain: &str) -> bool {
+    plain.strip_suffix(".tpl").is_some_and(|stem| !stem.is_empty() && !stem.ends_with('/'))
 }
 
 /// `base/name`, either of which may be empty.

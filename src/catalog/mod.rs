@@ -25,6 +25,7 @@ mod decode;
 mod discover;
 mod dockerfile;
 mod dockerignore;
+mod encrypted;
 mod files;
 pub mod finding;
 pub mod fix;

@@ -3,8 +3,9 @@
 //! In:  arguments and variables. Out: text or JSON on standard output, an exit code: 0 fine,
 //! 1 findings or failure, 2 usage.
 //!
-//! `serve` and `play` run the daemon in this process; `new`, `import`, `check` and `doctor` look at
-//! this machine, `schema` at nothing; everything else asks a running server through its HTTP API.
+//! `serve` and `play` run the daemon in this process; `new`, `import`, `check`, `secrets` and
+//! `doctor` look at this machine, `schema` at nothing; everything else asks a running server
+//! through its HTTP API.
 //!
 //! # Invariants
 //! * Only [`output`] prints.
@@ -32,6 +33,7 @@ mod play;
 mod recover;
 mod releases;
 mod schema;
+mod secrets;
 mod serve;
 mod settings;
 mod status;
@@ -97,6 +99,7 @@ enum Command {
     Resume(pauses::ResumeArgs),
     Recover(recover::RecoverArgs),
     Notify(notices::NotifyArgs),
+    Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
@@ -179,6 +182,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Resume(args) => pauses::resume(&global, &args).await,
         Command::Notify(args) => notices::run(&global, args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
+        Command::Secrets(args) => secrets::run(&global, &args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Openapi => openapi(&global).await,

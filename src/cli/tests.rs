@@ -69,7 +69,10 @@ fn every_example_of_the_help_parses() {
         for line in examples {
             // The part that the shell hands to us: no comment, pipe, redirection or variable.
             let line = &line[line.find("flagops ").unwrap()..];
-            let end = ["   ", " | ", " > ", " && "].iter().filter_map(|mark| line.find(mark)).min();
+            let end = ["   ", " | ", " > ", " >> ", " && "]
+                .iter()
+                .filter_map(|mark| line.find(mark))
+                .min();
             let words = line[..end.unwrap_or(line.len())].split_whitespace();
             if line.contains("COMMAND") {
                 continue;

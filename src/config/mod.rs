@@ -8,13 +8,14 @@
 //! * Unknown keys are faults. Secrets are paths of files, never values.
 //!
 //! # Not here
-//! Reading the secrets' files (callers of [`Secret::read`]), finding the file (`cli`).
+//! When secrets are read (callers of [`Secret::read`] and [`identities::load`]), finding the file (`cli`).
 
 mod check;
 mod env;
 mod fault;
 mod file;
 mod forge;
+pub mod identities;
 mod layers;
 mod release;
 mod schema;
@@ -35,8 +36,8 @@ pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
     AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, GcConfig,
-    LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SourceConfig,
-    Wall,
+    LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SecretsConfig,
+    SourceConfig, Wall,
 };
 
 use layers::{Layers, Raw};

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, SecretsConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -59,6 +59,7 @@ fn defaults(config: &Config) -> Value {
         engine,
         network,
         builder,
+        secrets,
         gc,
         release,
         limits,
@@ -82,6 +83,8 @@ fn defaults(config: &Config) -> Value {
         "network": build_network.as_str(),
     });
     all.insert("builder".to_owned(), builder);
+    let SecretsConfig { identity_file } = secrets;
+    all.insert("secrets".to_owned(), json!({ "identity_file": identity_file }));
     let GcConfig { high_percent, low_percent, min_age_secs, build_cache, build_cache_gib } = gc;
     let gc = json!({
         "high_percent": high_percent,

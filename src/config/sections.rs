@@ -31,6 +31,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// How images are built.
     pub builder: BuilderConfig,
+    /// What decrypts files of the repository.
+    pub secrets: SecretsConfig,
     /// When images go from a disk that runs full.
     pub gc: GcConfig,
     /// Which tags go live, and how.
@@ -135,6 +137,16 @@ pub struct BuilderConfig {
     pub deadline_secs: u32,
     /// Whether `RUN` may use the network (default `default`).
     pub network: BuildNetworkChoice,
+}
+
+/// `[secrets]`: what decrypts files of the repository that end in `.age`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// A file of age identities, one a line, that only flagops may read; without it no challenge
+    /// with encrypted files goes live.
+    #[schemars(length(min = 1))]
+    pub identity_file: Option<PathBuf>,
 }
 
 /// `[gc]`: when images go from a disk that runs full. Only images that this installation built are
@@ -375,6 +387,7 @@ impl Default for Config {
                 network: BuildNetworkChoice::Default,
             },
             release: ReleaseConfig::default(),
+            secrets: SecretsConfig { identity_file: None },
             gc: GcConfig {
                 high_percent: 80,
                 low_percent: 70,
@@ -425,6 +438,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             ),
             network: layers.take("builder.network", default.builder.network),
         },
+        secrets: SecretsConfig { identity_file: layers.take_optional("secrets.identity_file") },
         gc: take_gc(layers, &default.gc),
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),

@@ -161,7 +161,7 @@ async fn want_one(
         return Ok(());
     }
     shared.store.begin_build(unit.key, shared.now()).await?;
-    let mirror = Arc::clone(&shared.mirror);
+    let (mirror, identities) = (Arc::clone(&shared.mirror), Arc::clone(&shared.identities));
     let path = challenge.path.clone();
     let wish = match unit.source {
         ImageSource::Reference(reference) => ImageWish::Reference(reference),
@@ -170,7 +170,7 @@ async fn want_one(
                 let spec = spec.clone();
                 Arc::new(move || {
                     let tree = mirror.tree(revision)?;
-                    crate::builder::context_tar(&tree, &path, &spec)
+                    crate::builder::context_tar(&tree, &path, &spec, &identities)
                 })
             },
             spec,

@@ -27,6 +27,7 @@ mod queue;
 mod recovery;
 mod releases;
 mod repairs;
+pub(crate) mod secrets;
 mod shared;
 mod source;
 mod specs;
@@ -50,6 +51,7 @@ use tokio::sync::mpsc;
 
 use crate::builder::{BuildReport, Builder, BuilderSettings};
 use crate::catalog;
+use crate::config::identities::{self, IdentityError};
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
@@ -86,6 +88,9 @@ pub enum StartError {
     /// A webhook is configured that anybody could call.
     #[error("`source.webhook` cannot be used")]
     Webhook(#[from] WebhookError),
+    /// The age identities cannot be used.
+    #[error("`secrets.identity_file` cannot be used")]
+    Identities(#[from] IdentityError),
 }
 
 /// A running daemon.
@@ -116,7 +121,7 @@ impl Daemon {
     /// down and the remote unreachable.
     ///
     /// # Errors
-    /// When the database cannot be read, or the webhook has no secret.
+    /// When the database or the age identities cannot be read, or the webhook has no secret.
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let loss = parts.loss.take();
         let (shared, Inbox { looks, reports }) = prepare(parts)?;
@@ -189,6 +194,8 @@ struct Inbox {
 fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
     let webhook = Webhook::open(&config.source.webhook)?;
+    let file = config.secrets.identity_file.as_deref();
+    let identities = identities::load(file, mirror.remote().is_local())?;
     let (report, reports) = mpsc::unbounded_channel();
     let settings = BuilderSettings {
         n_slots: config.builder.n_slots as usize,
@@ -198,8 +205,9 @@ fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let clock = Arc::new(Steady::new(clock));
     let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
-    let shared =
-        Shared::new(config, clock, data, store, engine, mirror, builder, looks_in, webhook);
+    let shared = Shared::new(
+        config, clock, data, store, engine, mirror, builder, identities, looks_in, webhook,
+    );
     Ok((Arc::new(shared), Inbox { looks, reports }))
 }
 

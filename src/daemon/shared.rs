@@ -26,6 +26,7 @@ use crate::model::{
 };
 use crate::notify::Receiver;
 use crate::runtime::Engine;
+use crate::secrets::Identities;
 use crate::store::{DataDir, NewCondition, Store};
 
 /// Everything the tasks share. One per daemon, behind an [`Arc`].
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) builder: Builder,
+    /// What opens encrypted files of the repository.
+    pub(crate) identities: Arc<Identities>,
     /// Who is told when something is wrong.
     pub(crate) receiver: Option<Arc<Receiver>>,
     pub(crate) tasks: Tasks,
@@ -239,6 +242,7 @@ impl Shared {
         engine: Arc<dyn Engine>,
         mirror: Mirror,
         builder: Builder,
+        identities: Identities,
         looks: mpsc::Sender<oneshot::Sender<()>>,
         webhook: Option<Webhook>,
     ) -> Self {
@@ -254,6 +258,7 @@ impl Shared {
             engine,
             mirror: Arc::new(mirror),
             builder,
+            identities: Arc::new(identities),
             receiver,
             tasks: Tasks::new(),
             live: Swap::default(),

@@ -266,21 +266,36 @@ impl Default for InstanceSettings {
 /// A file below `attachments/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
-    /// Path below `attachments/`, as stored (a template keeps its `.tpl`).
+    /// Path below `attachments/`, as stored (an encrypted one keeps its `.age`, a template its
+    /// `.tpl`).
     pub name: String,
-    /// Size in bytes, of the template where it is one.
+    /// Size in bytes: decrypted where it is encrypted, of the template where it is one.
     pub size_bytes: u64,
+    /// Whether it is decrypted before anything else is done with it.
+    pub is_encrypted: bool,
     /// Whether it is rendered per instance.
     pub is_template: bool,
 }
 
 impl Attachment {
-    /// The name players see: without `.tpl`.
+    /// The name players see: without `.age` and then without `.tpl`.
     pub fn public_name(&self) -> &str {
-        if self.is_template {
-            self.name.strip_suffix(".tpl").unwrap_or(&self.name)
-        } else {
-            &self.name
+        let plain = match self.is_encrypted {
+            true => plain_name(&self.name).unwrap_or(&self.name),
+            false => &self.name,
+        };
+        match self.is_template {
+            true => plain.strip_suffix(".tpl").unwrap_or(plain),
+            false => plain,
         }
     }
+}
+
+/// What the encrypted file at path `name` is called once it is decrypted; `None` when it is no
+/// encrypted file: the last part of a path has to end in `.age` and to be a name without it.
+pub fn plain_name(name: &str) -> Option<&str> {
+    let plain = name.strip_suffix(".age")?;
+    let last = plain.rsplit('/').next().unwrap_or(plain);
+    // `...age` would be the folder above.
+    (!matches!(last, "" | "." | "..")).then_some(plain)
 }

@@ -25,7 +25,7 @@ pub mod tree;
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
-    Metadata, Question, QuestionMode, Topology, UpdatePolicy,
+    Metadata, Question, QuestionMode, Topology, UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};
 pub use competition::Competition;

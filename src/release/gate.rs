@@ -46,6 +46,8 @@ pub struct Question<'a> {
     pub unproven: &'a BTreeMap<(ChallengeId, TreeId), String>,
     /// Versions whose proof is still under way.
     pub proving: &'a BTreeSet<(ChallengeId, TreeId)>,
+    /// Versions with files for players that this installation cannot decrypt, and why.
+    pub sealed: &'a BTreeMap<(ChallengeId, TreeId), String>,
     /// What is live.
     pub live: &'a BTreeMap<ChallengeId, Entry>,
     /// Versions that were taken out of service.
@@ -77,6 +79,14 @@ pub enum Fault {
         /// The challenge.
         id: ChallengeId,
         /// In words.
+        reason: String,
+    },
+    /// Players could not get its files.
+    #[error("a file of {id} cannot be handed out: {reason}")]
+    NotDecryptable {
+        /// The challenge.
+        id: ChallengeId,
+        /// Which file, and what to do.
         reason: String,
     },
     /// This version was taken out of service.
@@ -148,6 +158,9 @@ fn state(question: &Question<'_>, id: &ChallengeId, folder: &Folder) -> State {
     let version = (id.clone(), challenge.tree);
     if question.quarantined.contains(&version) {
         return State::Bad(Fault::Quarantined { id: id.clone() });
+    }
+    if let Some(reason) = question.sealed.get(&version) {
+        return State::Bad(Fault::NotDecryptable { id: id.clone(), reason: reason.clone() });
     }
     match build_state(folder, question.builds) {
         Some(BuildState::Failed) => return State::Bad(Fault::BuildFailed { id: id.clone() }),
@@ -223,6 +236,7 @@ mod tests {
         Invalid,
         Unproven,
         Proving,
+        Sealed,
         Out,
     }
 
@@ -231,6 +245,7 @@ mod tests {
         builds: BTreeMap<BuildKey, BuildState>,
         unproven: BTreeMap<(ChallengeId, TreeId), String>,
         proving: BTreeSet<(ChallengeId, TreeId)>,
+        sealed: BTreeMap<(ChallengeId, TreeId), String>,
         quarantined: BTreeSet<(ChallengeId, TreeId)>,
         live: BTreeMap<ChallengeId, Entry>,
     }
@@ -256,6 +271,7 @@ mod tests {
             builds: BTreeMap::new(),
             unproven: BTreeMap::new(),
             proving: BTreeSet::new(),
+            sealed: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             live: BTreeMap::new(),
             catalog,
@@ -267,9 +283,12 @@ mod tests {
             let state = match how {
                 How::Unbuilt => BuildState::Unbuilt,
                 How::Failed => BuildState::Failed,
-                How::Built | How::Invalid | How::Unproven | How::Proving | How::Out => {
-                    BuildState::Built
-                }
+                How::Built
+                | How::Invalid
+                | How::Unproven
+                | How::Proving
+                | How::Sealed
+                | How::Out => BuildState::Built,
             };
             for unit in folder.challenge.iter().flat_map(|it| build_units(it)) {
                 scene.builds.insert(unit.key, state);
@@ -280,6 +299,9 @@ mod tests {
                 }
                 How::Proving => {
                     scene.proving.insert(version);
+                }
+                How::Sealed => {
+                    scene.sealed.insert(version, "no key".into());
                 }
                 How::Out => {
                     scene.quarantined.insert(version);
@@ -308,6 +330,7 @@ mod tests {
             builds: &scene.builds,
             unproven: &scene.unproven,
             proving: &scene.proving,
+            sealed: &scene.sealed,
             live: &scene.live,
             quarantined: &scene.quarantined,
             mode,
@@ -333,15 +356,17 @@ mod tests {
                 ("D", 4, How::Unproven),
                 ("E", 5, How::Out),
                 ("F", 6, How::Unbuilt),
+                ("G", 7, How::Sealed),
             ],
             &[],
         );
         let Verdict::Blocked(faults) = judged(&scene, GateMode::All) else { panic!() };
         let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 4, "{texts:#?}");
+        assert_eq!(texts.len(), 5, "{texts:#?}");
         assert!(texts[0].starts_with("B is not valid: WEB/B/metadata.yaml:"), "{}", texts[0]);
         assert!(texts[1].contains("`flagops builds show C`"), "{}", texts[1]);
         assert!(texts[2].contains("no flag"), "{}", texts[2]);
+        assert!(texts[4].contains("no key"), "{}", texts[4]);
     }
 
     #[test]
@@ -377,6 +402,7 @@ mod tests {
             1 => Just(How::Invalid),
             1 => Just(How::Unproven),
             1 => Just(How::Proving),
+            1 => Just(How::Sealed),
             1 => Just(How::Out),
         ]
     }

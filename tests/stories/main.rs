@@ -11,6 +11,7 @@
 
 mod author_begins;
 mod author_breaks;
+mod author_keeps_secrets;
 mod author_plays;
 mod author_pushes;
 mod author_reads_verdict;

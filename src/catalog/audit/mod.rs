@@ -12,6 +12,7 @@
 
 mod build;
 mod compose;
+mod encrypted;
 mod exploit;
 mod health;
 mod leak;
@@ -30,6 +31,7 @@ use std::rc::Rc;
 use super::Policy;
 use super::compose::BuildAt;
 use super::decode::{Report, nearest};
+use super::encrypted::Encrypted;
 use super::files::Files;
 use super::folder::join;
 use super::spanned::{Entry, Map};
@@ -47,6 +49,8 @@ pub(super) struct Subject<'a> {
     pub root: &'a str,
     /// Its files.
     pub files: &'a Files,
+    /// What its encrypted files say of themselves.
+    pub encrypted: &'a Encrypted,
     /// `metadata.yaml` as written; `None` when it is no mapping.
     pub metadata: Option<&'a Map>,
     /// The questions that could be read; `None` when the list itself could not.
@@ -171,5 +175,6 @@ pub(super) fn run(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tree
     build::check(subject, report)?;
     template::check(subject, report)?;
     lfs::check(subject, report)?;
+    encrypted::check(subject, report)?;
     leak::check(subject, report)
 }

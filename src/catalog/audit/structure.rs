@@ -19,7 +19,7 @@ use crate::catalog::decode::{Report, shown};
 use crate::catalog::finding::Weight;
 use crate::catalog::rules;
 use crate::catalog::spanned::Node;
-use crate::model::{Category, EntryKind, TreeError};
+use crate::model::{Category, EntryKind, TreeError, plain_name};
 
 const COMPOSE: &str = "docker-compose.yml";
 const METADATA: &str = "metadata.yaml";
@@ -117,7 +117,8 @@ fn check_minted(subject: &Subject<'_>, report: &mut Report) {
     let is_first = |id: &Node| id.as_scalar().is_some_and(|it| Some(it.text.as_str()) == first);
     let at = items.iter().filter_map(written).find(is_first).map(|id| id.span);
     let at = at.or_else(|| entry.map(|entry| entry.key_span)).unwrap_or_default();
-    let has_template = subject.files.below(ATTACHMENTS).any(|(name, _)| name.ends_with(".tpl"));
+    let is_template = |name: &str| plain_name(name).unwrap_or(name).ends_with(".tpl");
+    let has_template = subject.files.below(ATTACHMENTS).any(|(name, _)| is_template(name));
     let weight = if has_template { Weight::Error } else { Weight::Refusal };
     report.at(weight, rules::STRUCT011, subject.path(METADATA), at, message, hint);
 }

@@ -4,7 +4,7 @@
 //! fail every start is refused here, at its line.
 //!
 //! # Not here
-//! What a template may do (`render::attachments`), a file and a template of one name (`folder`).
+//! Encrypted ones, which nobody can read here. What a template may do (`render::attachments`), a file and a template of one name (`folder`).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::Subject;
 use crate::catalog::decode::{Report, shown, suggestion};
 use crate::catalog::finding::Weight;
+use crate::catalog::folder::is_template;
 use crate::catalog::rules;
 use crate::catalog::spanned::Span;
 use crate::model::{AnswerFormat, QuestionMode, TreeError};
@@ -50,11 +51,6 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
         sample.judge(subject, name, report)?;
     }
     Ok(())
-}
-
-/// Whether an attachment of this name is rendered.
-fn is_template(name: &str) -> bool {
-    name.strip_suffix(".tpl").is_some_and(|stem| !stem.is_empty() && !stem.ends_with('/'))
 }
 
 /// An instance that does not exist.

@@ -60,6 +60,75 @@ fn the_ignore_file_decides_except_over_the_dockerfile_and_itself() {
 }
 
 #[test]
+fn an_encrypted_file_has_its_plain_name_and_is_ignored_by_either() {
+    let tree = context()
+        .with(&at("data/flag.txt.age"), "x")
+        .with(&at(".age"), "x")
+        .with(&at("...age"), "x")
+        .with(&at("folder.age/x"), "x");
+    let files = files(&tree, ROOT, "Dockerfile").unwrap();
+    let seen: Vec<_> = files.iter().map(|it| (it.path.as_str(), it.stored_path())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("...age", "...age".into()),
+            (".age", ".age".into()),
+            ("Dockerfile", "Dockerfile".into()),
+            ("data/flag.txt", "data/flag.txt.age".into()),
+            ("folder.age/x", "folder.age/x".into()),
+        ]
+    );
+    for (patterns, is_sent) in [
+        ("flag.txt", true),
+        ("**/flag.txt", false),
+        ("**/*.age", false),
+        ("data", false),
+        ("*\n!data/flag.txt", true),
+        ("*\n!data/flag.txt.age", true),
+        ("*\n!data/*.txt\n**/*.age", false),
+    ] {
+        let tree = tree.clone().with(&at(".dockerignore"), patterns);
+        let sent = sent(&tree, ROOT, "Dockerfile");
+        assert_eq!(sent.contains("data/flag.txt"), is_sent, "{patterns:?}: {sent}");
+    }
+}
+
+#[test]
+fn an_encrypted_file_takes_no_name_that_means_something_else() {
+    let check = |path: &str, others: &[&str]| {
+        let tree = context().with(&at(path), "x");
+        sent(&others.iter().fold(tree, |tree, it| tree.with(&at(it), "x")), ROOT, "Dockerfile")
+    };
+    insta::assert_snapshot!([
+        check("flag.age", &["flag"]),
+        check("flag.age", &["flag/x", "flag-x"]),
+        check("flag.age", &["flag-x", "flags/x"]),
+        check("Dockerfile.age", &[]),
+        check(".dockerignore.age", &[]),
+        check("Dockerfile.dockerignore.age", &[]),
+        check("x..age", &[]),
+        check(".git.age", &[]),
+    ].join("\n"), @"
+    `flag.age` is decrypted to `flag`, which is there already; remove one of the two
+    `flag.age` is decrypted to `flag`, which is there already; remove one of the two
+    Dockerfile flag flag-x flags/x
+    `Dockerfile.age` is never decrypted, because checks have to read it; commit it as it is
+    `.dockerignore.age` is never decrypted, because checks have to read it; commit it as it is
+    `Dockerfile.dockerignore.age` is never decrypted, because checks have to read it; commit it as it is
+    the name of `x.` begins or ends with a character that some systems drop; rename it, or name it in `.dockerignore`
+    the name of `.git` is a name that git keeps for itself; rename it, or name it in `.dockerignore`
+    ");
+}
+
+#[test]
+fn encrypting_a_file_is_another_context_and_one_without_is_as_it_was() {
+    let plain = files(&context().with(&at("a"), "x"), ROOT, "Dockerfile").unwrap();
+    let sealed = files(&context().with(&at("a.age"), "x"), ROOT, "Dockerfile").unwrap();
+    assert_eq!(plain.iter().map(|it| &it.path).collect::<Vec<_>>(), ["Dockerfile", "a"]);
+    assert_ne!(digest(&plain), digest(&sealed));
+}
+
+#[test]
 fn the_ignore_file_of_the_dockerfile_comes_first() {
     let tree = context()
         .with(&at("web/Dockerfile"), "x")
@@ -254,6 +323,7 @@ fn the_digest_of_a_context_is_the_same_in_every_version() {
     let file = ContextFile {
         path: "Dockerfile".to_owned(),
         is_executable: false,
+        is_encrypted: false,
         oid: ObjectId::from_bytes([7; 20]),
         size_bytes: 3,
     };
@@ -275,6 +345,7 @@ fn any_files() -> impl Strategy<Value = Vec<ContextFile>> {
         let file = |(path, (is_executable, oid))| ContextFile {
             path,
             is_executable,
+            is_encrypted: false,
             oid: ObjectId::from_bytes(oid),
             size_bytes: 0,
         };
@@ -306,6 +377,7 @@ proptest! {
         let own = digest(&files);
         prop_assert_ne!(own, changed(|file| file.path.push('c')));
         prop_assert_ne!(own, changed(|file| file.is_executable ^= true));
+        prop_assert_ne!(own, changed(|file| file.is_encrypted ^= true));
         prop_assert_ne!(own, changed(|file| {
             let mut oid = *file.oid.as_bytes();
             oid[19] ^= 1;

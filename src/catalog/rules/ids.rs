@@ -250,6 +250,17 @@ pub const TEMPLATE006: &str = "TEMPLATE006";
 /// A filter, function or include that is not there.
 pub const TEMPLATE008: &str = "TEMPLATE008";
 
+/// A file ending `.age` that is no age file.
+pub const SECRET001: &str = "SECRET001";
+/// A file ending `.age` that no node can decrypt.
+pub const SECRET002: &str = "SECRET002";
+/// An encrypted file beside its own plaintext.
+pub const SECRET003: &str = "SECRET003";
+/// An encrypted file that checks would have to read.
+pub const SECRET004: &str = "SECRET004";
+/// An age identity in the repository.
+pub const SECRET005: &str = "SECRET005";
+
 /// A folder or name that cannot be a challenge.
 pub const REPO001: &str = "REPO001";
 /// Two challenges with one id.

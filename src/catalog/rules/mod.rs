@@ -24,6 +24,7 @@ mod meta;
 mod net;
 pub mod page;
 mod repo;
+mod secret;
 mod source;
 mod structure;
 mod template;
@@ -111,6 +112,7 @@ const FAMILIES: &[(Family, &[Rule])] = &[
     (Family { prefix: "BUILD", title: "Dockerfiles" }, build::RULES),
     (Family { prefix: "TEMPLATE", title: "Templates of attachments" }, template::RULES),
     (Family { prefix: "LEAK", title: "Leaked answers" }, leak::RULES),
+    (Family { prefix: "SECRET", title: "Encrypted files" }, secret::RULES),
     (Family { prefix: "REPO", title: "Repository" }, repo::RULES),
     (Family { prefix: "EVENT", title: "Competition files" }, event::RULES),
     (Family { prefix: "ALLOW", title: "Allowlist" }, allow::RULES),

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::daemon::platform::{PlatformError, StartRequest};
+use crate::daemon::secrets::NOT_DECRYPTABLE;
 use crate::daemon::{Daemon, Platform};
 use crate::model::{
-    Build, BuildKey, BuildState, Caller, Challenge, ConditionType, Instance, InstancePhase,
-    InstanceStatus, QuestionMode, Role, Scope, StopReason,
+    Build, BuildKey, BuildState, Caller, Challenge, ChallengeId, Condition, ConditionType,
+    Instance, InstancePhase, InstanceStatus, QuestionMode, Role, Scope, StopReason,
 };
 use crate::release::identity::build_units;
 use crate::render::answers::{AnswerKey, mint};
@@ -140,9 +141,23 @@ impl House {
             if let Some(build) = state.builds.iter().find(|it| it.state == BuildState::Failed) {
                 return Err(build_failed(build));
             }
+            if state.builds.iter().all(|build| build.state == BuildState::Built)
+                && let Some(why) = self.why_withheld(id).await
+            {
+                let next = "name your identity in `secrets.identity_file`, then play again";
+                return Err(Failure::failed(format!("it does not go live: {why}"), next));
+            }
             progress.say(&describe(&state.builds));
             tokio::time::sleep(POLL_EVERY).await;
         }
+    }
+
+    /// Why a version whose images are there stays back all the same.
+    async fn why_withheld(&self, id: &ChallengeId) -> Option<String> {
+        let conditions = self.platform.conditions().await.unwrap_or_default();
+        let scope = Scope::Challenge(id.clone());
+        let is_it = |it: &Condition| it.scope == scope && it.reason == NOT_DECRYPTABLE;
+        conditions.into_iter().find(is_it).map(|condition| condition.message)
     }
 
     async fn not_read(&self) -> Failure {

@@ -8,6 +8,7 @@ use granit_parser::Parser;
 
 use super::*;
 use crate::catalog::rules::{self, page};
+use crate::config::Config;
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -149,8 +150,39 @@ fn every_setting_about_forges_is_one() {
 }
 
 #[test]
+fn every_command_and_setting_about_secrets_is_one() {
+    let page = read("secrets.md");
+    let spans = page.split('`').skip(1).step_by(2).filter(|it| it.starts_with("flagops "));
+    let spans: Vec<String> = spans.map(|it| it.replace('\n', " ")).collect();
+    let mut commands: Vec<String> = Vec::new();
+    for (language, text) in blocks(&page) {
+        match language.as_str() {
+            "sh" => commands.extend(text.lines().map(str::to_owned)),
+            "toml" => {
+                let file = tempfile::NamedTempFile::new().unwrap();
+                fs::write(file.path(), text).unwrap();
+                let (need, none) = (crate::config::Need::Client, crate::config::Overrides::new());
+                let config = Config::load_for(need, Some(file.path()), [].into(), &none).unwrap();
+                assert!(config.secrets.identity_file.is_some());
+            }
+            _ => (),
+        }
+    }
+    for command in &commands {
+        if let Err(error) = Cli::try_parse_from(command.split_whitespace()) {
+            panic!("docs/secrets.md: {command}: {error}");
+        }
+    }
+    assert!(commands.len() >= 5, "{commands:?}");
+    assert!(spans.iter().any(|it| it == "flagops secrets rekey"), "{spans:?}");
+    for state in ["ok", "unopened", "stale", "closed", "broken"] {
+        assert!(page.contains(&format!("| `{state}` |")), "{state}");
+    }
+}
+
+#[test]
 fn every_link_of_the_docs_leads_somewhere() {
-    for name in ["ci.md", "rules.md", "operating.md", "webhooks.md"] {
+    for name in ["ci.md", "rules.md", "operating.md", "webhooks.md", "secrets.md"] {
         for link in read(name).split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
             assert!(docs(target).exists(), "docs/{name}: {target}");

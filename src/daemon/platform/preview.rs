@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{LiveChallenge, LiveSet, Outcome, Platform, PlatformError};
-use crate::daemon::releases::{Candidate, Missing, flip, tags};
+use crate::daemon::releases::{Candidate, flip, tags};
 use crate::daemon::source;
 use crate::git::Mirror;
 use crate::model::{
@@ -114,8 +114,7 @@ impl Platform {
         let catalog = source::read(&self.shared, revision, previous)
             .await
             .map_err(|error| PlatformError::Internal(Box::new(error)))?;
-        let (since, missing, catalog) = (self.now(), Missing::Nothing, Arc::new(catalog));
-        Ok(Candidate { name, object, revision, catalog, since, missing })
+        Ok(Candidate::new(&self.shared, (name, object), revision, Arc::new(catalog)).await)
     }
 
     async fn live_now(&self) -> Outcome<(LiveSet, String)> {

@@ -7,14 +7,11 @@ use tokio::sync::oneshot;
 
 use super::{ChallengeState, Counts, LiveChallenge, Outcome, Platform, PlatformError, SourceState};
 use crate::catalog::Folder;
-use crate::daemon::builds;
+use crate::daemon::{builds, secrets};
 use crate::model::{
-    Build, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision, Tree,
+    Build, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision,
 };
 use crate::release::identity::build_units;
-
-/// Largest attachment that is served.
-const MAX_ATTACHMENT_BYTES: u64 = 100 << 20;
 
 impl Platform {
     /// Bytes of a static attachment by its public name; templates are never served.
@@ -41,13 +38,13 @@ impl Platform {
     }
 
     async fn file(&self, challenge: &Challenge, at: Revision, name: &str) -> Outcome<Vec<u8>> {
-        let is_listed = challenge.attachments.iter().any(|a| !a.is_template && a.name == name);
-        if !is_listed {
+        let mut listed = challenge.attachments.iter().filter(|file| !file.is_template);
+        let Some(attachment) = listed.find(|file| file.public_name() == name).cloned() else {
             return Err(PlatformError::AttachmentNotFound);
-        }
-        let path = format!("{}/attachments/{name}", challenge.path);
+        };
         let mirror = Arc::clone(&self.shared.mirror);
-        let read = move || mirror.tree(at)?.read(&path, MAX_ATTACHMENT_BYTES);
+        let (path, identities) = (challenge.path.clone(), Arc::clone(&self.shared.identities));
+        let read = move || secrets::read(&mirror.tree(at)?, &path, &attachment, &identities);
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(error)) => Err(PlatformError::Internal(Box::new(error))),

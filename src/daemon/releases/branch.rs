@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
+use crate::daemon::secrets;
 use crate::daemon::shared::{Shared, Statement};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
@@ -53,7 +54,7 @@ pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-async fn plan(shared: &Shared) -> Result<LiveChange, ReleaseError> {
+async fn plan(shared: &Arc<Shared>) -> Result<LiveChange, ReleaseError> {
     let head = shared.head.load();
     let builds = shared.store.build_states().await?;
     let out = quarantined(shared).await?;
@@ -70,6 +71,9 @@ async fn plan(shared: &Shared) -> Result<LiveChange, ReleaseError> {
         .promote
         .retain(|id| may_change(id) && !out.contains(&(id.clone(), head.catalog.folders[id].tree)));
     change.drop.retain(may_change);
+    if let Some(revision) = head.revision {
+        secrets::withhold(shared, revision, &mut change.promote).await;
+    }
     Ok(change)
 }
 

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::secrets;
 use super::shared::{Shared, Statement};
 use super::source::ReadError;
 use crate::catalog::Catalog;
@@ -77,10 +78,26 @@ pub(crate) struct Candidate {
     pub(crate) revision: Revision,
     /// What it declares.
     pub(crate) catalog: Arc<Catalog>,
+    /// What of it cannot be decrypted here, and why.
+    pub(crate) sealed: Arc<BTreeMap<(ChallengeId, TreeId), String>>,
     /// Since when it is the candidate.
     pub(crate) since: Timestamp,
     /// What it waits for.
     pub(crate) missing: Missing,
+}
+
+impl Candidate {
+    /// A candidate from now on, before anything of it was judged.
+    pub(crate) async fn new(
+        shared: &Arc<Shared>,
+        (name, object): (TagName, ObjectId),
+        revision: Revision,
+        catalog: Arc<Catalog>,
+    ) -> Self {
+        let sealed = Arc::new(secrets::sealed(shared, revision, &catalog).await);
+        let (since, missing) = (shared.now(), Missing::Nothing);
+        Self { name, object, revision, catalog, sealed, since, missing }
+    }
 }
 
 /// What a candidate waits for.

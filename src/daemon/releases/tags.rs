@@ -149,8 +149,7 @@ async fn load(shared: &Arc<Shared>, wish: Wish) -> Result<Candidate, ReleaseErro
             Arc::new(read.map_err(failed)?)
         }
     };
-    let (since, missing) = (shared.now(), Missing::Nothing);
-    let candidate = Candidate { name, object, revision, catalog, since, missing };
+    let candidate = Candidate::new(shared, (name, object), revision, catalog).await;
     shared.releases.known().candidate = Some(candidate.clone());
     Ok(candidate)
 }
@@ -171,6 +170,7 @@ pub(crate) async fn judge(
         builds: &builds,
         unproven: &Default::default(),
         proving: &Default::default(),
+        sealed: &candidate.sealed,
         live: &live,
         quarantined: &quarantined,
         mode: shared.config.release.gate,
@@ -222,7 +222,12 @@ async fn state_missing(shared: &Shared, candidate: &Candidate, missing: &Missing
     };
     let of = |is_it: fn(&Fault) -> bool| list(faults.iter().filter(|it| is_it(it)));
     let mut say = Vec::new();
-    let invalid = of(|it| matches!(it, Fault::Invalid { .. } | Fault::Quarantined { .. }));
+    let invalid = of(|it| {
+        matches!(
+            it,
+            Fault::Invalid { .. } | Fault::Quarantined { .. } | Fault::NotDecryptable { .. }
+        )
+    });
     say.push((ConditionType::Validated, "Invalid", invalid));
     say.push((
         ConditionType::Proven,

@@ -1,11 +1,14 @@
 //! What organizers tag, and what of it reaches players.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::config::ReleaseConfig;
 use crate::daemon::platform::{Deed, PlatformError, TagState};
 use crate::git::testing::TagOn;
 use crate::model::{ConditionStatus, PauseKind};
 use crate::release::manifest::Cause;
+use crate::secrets::KeyPair;
 use crate::store::DecisionKind;
 
 /// One challenge whose version is told by its attachment; more of it by `more`.
@@ -137,6 +140,24 @@ async fn a_broken_tag_is_blocked_with_everything_that_is_wrong_and_the_next_one_
     live_at(&platform, "three").await;
     let stated = condition(&platform, &scope, ConditionType::Validated).await.unwrap();
     assert_eq!(stated.status, ConditionStatus::True);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_tag_whose_files_nobody_could_be_given_is_blocked() {
+    let (rig, daemon, platform) = with_first(|_| ()).await;
+    let secret = source::with_secret(&KeyPair::generate().unwrap());
+    let mut sealed = files("two", &[]);
+    sealed.extend(secret.iter().map(|(path, text)| (*path, text.as_str())));
+    let sealed: Vec<_> = BTreeMap::from_iter(sealed).into_iter().collect();
+    rig.push(&sealed);
+    rig.tag("v1.1.0", TagOn::Tip);
+    look(&platform).await;
+    let stated = condition(&platform, &Scope::Release, ConditionType::Validated).await.unwrap();
+    assert_eq!((stated.status, stated.reason.as_str()), (ConditionStatus::False, "Invalid"));
+    let words = "a file of WEB-001 cannot be handed out: `WEB/WEB-001/attachments/map.txt.age`";
+    assert!(stated.message.contains(words), "{}", stated.message);
+    assert_eq!(note(&platform).await, "one");
     daemon.stop().await;
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::model::{ConditionStatus, Scope};
+use crate::secrets::{Encoding, KeyPair, Recipients};
+use crate::trust::SourceText;
 
 const BROKEN: &str = "name: One\ndescription: Read it.\ndifficulty: impossible\ntags: [t]\ncategory: web\nquestions:\n  - id: flag\n    prompt: What?\n";
 
@@ -218,4 +220,60 @@ async fn a_running_instance_keeps_the_attachments_of_its_own_revision() {
     assert_eq!(platform.instance_attachment(&instance, "note.txt").await.unwrap(), b"old");
     assert!(platform.instance_attachment(&instance, "../metadata.yaml").await.is_err());
     daemon.stop().await;
+}
+
+/// A challenge with an attachment that only `pair` opens.
+pub(super) fn with_secret(pair: &KeyPair) -> Vec<(&'static str, String)> {
+    let name = "recipients".to_owned();
+    let source = SourceText { name, bytes: pair.recipient().as_bytes().to_vec() };
+    let recipients = Recipients::parse(&source).unwrap();
+    let map = recipients.encrypt(b"X marks the spot", Encoding::Armored).unwrap();
+    let mut files: Vec<_> =
+        ONE_FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files.push(("WEB/WEB-001/attachments/map.txt.age", String::from_utf8(map).unwrap()));
+    files
+}
+
+#[tokio::test]
+async fn an_encrypted_attachment_goes_live_only_where_it_can_be_handed_out() {
+    let pair = KeyPair::generate().unwrap();
+    let files = with_secret(&pair);
+    let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let mut rig = Rig::new();
+    rig.add_image("base:1");
+    rig.push(&files);
+    let id = challenge_id("WEB-001");
+
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    let scope = Scope::Challenge(id.clone());
+    let stated = until("the reason why it stays back", async || {
+        condition(&platform, &scope, ConditionType::Released).await
+    })
+    .await;
+    assert_eq!((stated.status, stated.reason.as_str()), (ConditionStatus::False, "NotDecryptable"));
+    insta::assert_snapshot!(stated.message, @"`WEB/WEB-001/attachments/map.txt.age` cannot be decrypted: this node has no age identity; name its file as `secrets.identity_file`, then restart");
+    assert!(platform.live().is_empty());
+    drop(platform);
+    daemon.stop().await;
+
+    let key = rig.config.data_dir.join("age.key");
+    std::fs::write(&key, pair.file().as_bytes()).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    rig.config.secrets.identity_file = Some(key.clone());
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    live(&platform, "WEB-001").await;
+    let stated = condition(&platform, &scope, ConditionType::Released).await.unwrap();
+    assert_eq!(stated.status, ConditionStatus::True);
+    assert_eq!(platform.attachment(&id, "map.txt").await.unwrap(), b"X marks the spot");
+    assert!(platform.attachment(&id, "map.txt.age").await.is_err(), "nobody gets it encrypted");
+    assert_eq!(platform.live()[&id].challenge.attachments[0].size_bytes, 16);
+    drop(platform);
+    daemon.stop().await;
+
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let Err(error) = Daemon::start(rig.parts()).await else { panic!("others can read the key") };
+    let error = crate::telemetry::chain::Chain(&error).to_string();
+    assert!(error.contains("secrets.identity_file") && error.contains("chmod 600"), "{error}");
 }

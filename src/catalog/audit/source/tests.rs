@@ -127,6 +127,7 @@ fn the_work_ends_at_the_budget_and_it_is_said() {
             tree: &tree,
             root: "A",
             files: &files,
+            encrypted: &Default::default(),
             metadata: None,
             questions: None,
             category: None,
