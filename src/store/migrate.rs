@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../schema/sql/0005_tombstones.sql"),
     },
     Migration { name: "0006_releases", sql: include_str!("../../schema/sql/0006_releases.sql") },
+    Migration { name: "0007_proofs", sql: include_str!("../../schema/sql/0007_proofs.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

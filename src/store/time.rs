@@ -10,8 +10,8 @@ const LAST_SEEN: &str = "last_seen";
 
 impl Store {
     /// Moves, in one step, every time that is compared with the present by `millis`: the ends of
-    /// leases that are not over, and the times of networks, subnets and tombstones. What is a record of the
-    /// past stays.
+    /// leases that are not over, and the times of networks, subnets, tombstones and proofs. What is a record
+    /// of the past stays.
     ///
     /// # Errors
     /// When the database does not take it; then nothing is moved.
@@ -22,6 +22,7 @@ impl Store {
                 "UPDATE networks SET touched_at = touched_at + ?1",
                 "UPDATE blocked_subnets SET until = until + ?1",
                 "UPDATE tombstones SET seen_at = seen_at + ?1",
+                "UPDATE proofs SET at = at + ?1",
                 "UPDATE cursors SET value = value + ?1 WHERE name = 'last_seen'",
             ] {
                 db.prepare_cached(sql)?.execute([millis])?;
