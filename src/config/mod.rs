@@ -30,9 +30,9 @@ pub use fault::{ConfigErrors, Fault, Origin};
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
-    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, GcConfig,
-    LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SourceConfig,
-    Wall,
+    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, ChallengeIds, Config, EngineConfig,
+    GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig,
+    SolverConfig, SolverGate, SourceConfig, Wall,
 };
 
 use layers::{Layers, Raw};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, SolverConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -51,8 +51,19 @@ fn finish(schema: &mut Value, default: Option<&Value>) {
 
 /// `config` as its file would say it. A new setting does not compile until it is here.
 fn defaults(config: &Config) -> Value {
-    let Config { data_dir, listen, source, engine, network, builder, gc, limits, notify, log } =
-        config;
+    let Config {
+        data_dir,
+        listen,
+        source,
+        engine,
+        network,
+        builder,
+        gc,
+        limits,
+        solver,
+        notify,
+        log,
+    } = config;
     let EngineConfig { endpoint } = engine;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
@@ -79,11 +90,24 @@ fn defaults(config: &Config) -> Value {
     });
     all.insert("gc".to_owned(), gc);
     all.insert("limits".to_owned(), limits_defaults(limits));
+    all.insert("solver".to_owned(), solver_defaults(solver));
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);
     let log = json!({ "format": format.as_str(), "filter": filter });
     all.insert("log".to_owned(), log);
     Value::Object(all)
+}
+
+fn solver_defaults(solver: &SolverConfig) -> Value {
+    let SolverConfig { gate, every_secs, deadline_secs, n_slots, skip, image } = solver;
+    json!({
+        "gate": gate.as_str(),
+        "every_secs": every_secs,
+        "deadline_secs": deadline_secs,
+        "n_slots": n_slots,
+        "skip": skip.as_ref().map(|ids| ids.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        "image": image,
+    })
 }
 
 fn source_defaults(source: &SourceConfig) -> Value {

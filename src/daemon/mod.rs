@@ -26,6 +26,7 @@ mod queue;
 mod recovery;
 mod repairs;
 mod shared;
+mod solver;
 mod source;
 mod specs;
 mod steady;
@@ -129,6 +130,7 @@ impl Daemon {
         tasks.spawn("gc", gc::keep(Arc::clone(&shared)));
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
+        tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
                 shared.store.clone(),

@@ -10,6 +10,7 @@ use super::doubts::Doubts;
 use super::platform::LiveSet;
 use super::queue::Queue;
 use super::repairs::Repairs;
+use super::solver::Solver;
 use super::specs::Specs;
 use super::steady::Steady;
 use super::tasks::Tasks;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) specs: Specs,
     /// What drifted, and how much of it may be repaired at once.
     pub(crate) repairs: Repairs,
+    /// Which versions are to be proven by their own exploits.
+    pub(crate) solver: Solver,
     /// Asks the source loop to look at once; answered when that look is done.
     pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Bounds the engine calls that start containers.
@@ -234,6 +237,7 @@ impl Shared {
         let started_at = clock.now();
         let receiver = Receiver::new(&config.notify).map(Arc::new);
         let n_slots = config.limits.n_start_slots.max(1) as usize;
+        let n_solver_slots = config.solver.n_slots.max(1) as usize;
         Self {
             config,
             clock,
@@ -250,6 +254,7 @@ impl Shared {
             queue: Queue::default(),
             specs: Specs::default(),
             repairs: Repairs::default(),
+            solver: Solver::new(n_solver_slots),
             looks,
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),

@@ -56,8 +56,7 @@ pub fn canary(mut spec: InstanceSpec, image: String) -> Canary {
 
 /// A name that no service of the author has.
 fn free_name(spec: &InstanceSpec) -> ServiceName {
-    let is_taken =
-        |name: &ServiceName| spec.services.iter().any(|service| service.name == *name);
+    let is_taken = |name: &ServiceName| spec.services.iter().any(|service| service.name == *name);
     (1_u32..)
         .filter_map(|n| match n {
             1 => "flagops-solver".parse().ok(),
@@ -82,11 +81,7 @@ fn service(name: ServiceName, image: String) -> ServiceSpec {
         networks: BTreeMap::from([(NETWORK.to_owned(), Vec::new())]),
         // A volume takes an upload below a read-only root. It belongs to root, the exploit does
         // not, so it cannot fill the disk through it.
-        volumes: vec![VolumeMount {
-            source: None,
-            target: PLACE.to_owned(),
-            is_read_only: false,
-        }],
+        volumes: vec![VolumeMount { source: None, target: PLACE.to_owned(), is_read_only: false }],
         tmpfs: Vec::new(),
         limits: Limits::default(),
         user: Some(NOBODY.to_owned()),

@@ -30,14 +30,8 @@ pub const MODULE: [(&str, &str); 4] = [
         "ctfy/challenge/__init__.py",
         include_str!("../../templates/python/ctfy/challenge/__init__.py"),
     ),
-    (
-        "ctfy/challenge/exploit.py",
-        include_str!("../../templates/python/ctfy/challenge/exploit.py"),
-    ),
-    (
-        "ctfy/challenge/session.py",
-        include_str!("../../templates/python/ctfy/challenge/session.py"),
-    ),
+    ("ctfy/challenge/exploit.py", include_str!("../../templates/python/ctfy/challenge/exploit.py")),
+    ("ctfy/challenge/session.py", include_str!("../../templates/python/ctfy/challenge/session.py")),
 ];
 
 /// Runs the exploit and says its answers only: what it prints beside them could push them out of

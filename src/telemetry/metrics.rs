@@ -44,6 +44,8 @@ pub const LEVEL_PASS_SECONDS: &str = "flagops_level_pass_duration_seconds";
 pub const PRUNED: &str = "flagops_pruned_total";
 /// Counter by `verdict`: graded answers.
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
+/// Histogram by `outcome`: runs of challenges' own exploits against a canary.
+pub const SOLVE_SECONDS: &str = "flagops_solve_duration_seconds";
 /// Counter by `fate`: deliveries of notices.
 pub const NOTICES: &str = "flagops_notices_total";
 /// Histogram by `method`, `route` and `status`: requests to the API.
@@ -155,6 +157,7 @@ fn describe() {
     describe_histogram!(LEVEL_PASS_SECONDS, "How long a look at everything on the engine took.");
     describe_counter!(PRUNED, "Leftovers of instances that are over, removed, by kind.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
+    describe_histogram!(SOLVE_SECONDS, "How long challenges' own exploits ran against a canary.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
 }
@@ -237,6 +240,11 @@ pub fn submission(verdict: Verdict) {
     counter!(SUBMISSIONS, "verdict" => word).increment(1);
 }
 
+/// A challenge's own exploit ran for `elapsed`.
+pub fn solve_finished(outcome: Outcome, elapsed: Duration) {
+    histogram!(SOLVE_SECONDS, "outcome" => outcome.as_str()).record(elapsed);
+}
+
 /// A notice was delivered, or was not.
 pub fn notice(fate: NoticeFate) {
     let word = match fate {
@@ -275,6 +283,7 @@ mod tests {
         level_pass(Outcome::Ok, Duration::from_millis(30));
         pruned("volume");
         submission(Verdict::Wrong);
+        solve_finished(Outcome::Ok, Duration::from_secs(2));
         notice(NoticeFate::GivenUp);
         http_request("GET", "/api/v1/instances/{id}", 404, Duration::from_millis(2));
         metrics.upkeep();
@@ -292,6 +301,7 @@ mod tests {
             "flagops_level_pass_duration_seconds_count{outcome=\"ok\"} 1",
             "flagops_pruned_total{kind=\"volume\"} 1",
             "flagops_submissions_total{verdict=\"wrong\"} 1",
+            "flagops_solve_duration_seconds_count{outcome=\"ok\"}",
             "flagops_notices_total{fate=\"given_up\"}",
             "# HELP flagops_http_request_duration_seconds How long requests to the API took.",
         ] {

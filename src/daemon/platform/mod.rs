@@ -17,6 +17,7 @@ mod instances;
 mod pauses;
 mod recover;
 mod repository;
+mod solver;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use pauses::PauseRequest;
 pub use recover::{Adopted, Owner, Unknown};
+pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.
