@@ -33,6 +33,7 @@ mod recover;
 mod schema;
 mod serve;
 mod settings;
+mod solve;
 mod status;
 mod token;
 mod wire;
@@ -83,6 +84,7 @@ enum Command {
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
     Gc(gc::GcArgs),
+    Solve(solve::SolveArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
     Plan(explain::PlanArgs),
@@ -160,6 +162,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
         Command::Gc(args) => gc::run(&global, &args).await,
+        Command::Solve(args) => solve::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Plan(args) => explain::plan(&global, &args).await,

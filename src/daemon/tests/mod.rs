@@ -12,6 +12,7 @@ mod races;
 mod recovery;
 mod repair;
 mod resets;
+mod solver;
 mod source;
 mod upgrade;
 

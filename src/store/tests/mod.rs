@@ -11,6 +11,7 @@ mod instances;
 mod migrations;
 mod networks;
 mod outbox;
+mod proofs;
 mod releases;
 mod room;
 mod tombstones;
