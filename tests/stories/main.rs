@@ -21,6 +21,7 @@ mod engine_faults;
 mod examples;
 mod operator;
 mod operator_frees_disk;
+mod organizer_proves;
 mod player_attacks;
 mod player_limits;
 mod sdk;

@@ -2,13 +2,16 @@
 //! and nothing left whatever happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::config::SolverGate;
 use crate::daemon::platform::{ProofProgress, ProofState};
 use crate::daemon::solver;
-use crate::model::{ConditionStatus, ProofOutcome, TeamId};
+use crate::model::{ConditionStatus, ProofOutcome, ProofRecord, TeamId};
 use crate::proof::Proof;
 use crate::runtime::fake::{Fate, Verb, When};
 use crate::runtime::{EngineError, ExecOutcome};
@@ -41,9 +44,8 @@ async fn under_attack(rig: &Rig, daemon: &Daemon) -> Instance {
     until("an exploit to run", async || {
         let live = canaries(daemon, Which::Live).await;
         let canary = live.into_iter().find(|row| row.phase == InstancePhase::Ready)?;
-        let is_uploaded = |name: &String| {
-            name.ends_with(SOLVER) && !rig.engine.files(name).is_empty()
-        };
+        let is_uploaded =
+            |name: &String| name.ends_with(SOLVER) && !rig.engine.files(name).is_empty();
         objects_of(rig, canary.id).iter().any(is_uploaded).then_some(canary)
     })
     .await
@@ -59,10 +61,7 @@ async fn settled(platform: &Platform) -> ProofState {
     until("the proof to be over", async || {
         let states = platform.proofs().await.unwrap();
         let state = states.into_iter().find(|state| state.challenge.as_str() == "WEB-001")?;
-        let is_over = !matches!(
-            state.progress,
-            ProofProgress::Queued(_) | ProofProgress::Running
-        );
+        let is_over = !matches!(state.progress, ProofProgress::Queued(_) | ProofProgress::Running);
         is_over.then_some(state)
     })
     .await
@@ -166,32 +165,65 @@ async fn a_canary_that_does_not_start_is_a_failure_and_an_engine_that_fails_is_n
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn a_kill_while_an_exploit_runs_leaves_nothing_after_the_next_start() {
-    let rig = solver_rig();
+/// Asks for a proof and lives on until it is there and nothing is left.
+async fn prove_on(rig: &Rig) {
     let daemon = rig.start().await;
     let platform = daemon.platform();
     live(&platform, "WEB-001").await;
-    let is_dead = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&is_dead);
-    rig.engine.set_hook(Arc::new(move |verb, when| {
-        let dies = verb == Verb::Exec && when == When::Before;
-        if dies {
-            flag.store(true, Ordering::SeqCst);
+    until("the engine to be proved", async || platform.is_engine_ready().then_some(())).await;
+    let record = solved(&platform).await.record.unwrap();
+    assert!(record.message.contains("found no answer to `flag`"), "{}", record.message);
+    nothing_is_left(rig, &daemon).await;
+}
+
+/// Kills the daemon at the `nth` call that changes something or runs an exploit. False when there
+/// are not that many.
+fn killed_at(nth: usize, when: When) -> bool {
+    let rig = solver_rig();
+    exploit_says(&rig, 0, "");
+    let died = Arc::new(Notify::new());
+    let n_calls = Arc::new(AtomicUsize::new(0));
+    let bell = Arc::clone(&died);
+    rig.engine.set_hook(Arc::new(move |verb, now| {
+        let counts = now == when && (verb.changes() || matches!(verb, Verb::Exec | Verb::Build));
+        if !counts || n_calls.fetch_add(1, Ordering::SeqCst) != nth {
+            return Fate::GoOn;
         }
-        if dies { Fate::Die } else { Fate::GoOn }
+        // Shown when the test fails: where it was killed.
+        println!("killed {now:?} call {nth}, {verb:?}");
+        bell.notify_one();
+        Fate::Die
     }));
-    platform.solve(&["WEB-001".to_owned()]).await.unwrap();
-    until("the kill", async || is_dead.load(Ordering::SeqCst).then_some(())).await;
-    assert_eq!(canaries(&daemon, Which::Live).await.len(), 1);
-    // What is dead never returns: a new life on the same rows and the same machine.
-    daemon.shared.tasks.join(Duration::from_millis(50)).await;
-    drop((daemon, platform));
-    rig.engine.revive();
-    let next = rig.start().await;
-    nothing_is_left(&rig, &next).await;
-    assert_eq!(next.store().proofs().await.unwrap(), [], "a kill says nothing about a challenge");
-    next.stop().await;
+    let life = || Builder::new_current_thread().enable_all().build().unwrap();
+    let first = life();
+    let was_killed = first.block_on(async {
+        tokio::select! {
+            () = died.notified() => true,
+            () = prove_on(&rig) => false,
+        }
+    });
+    // Every task ends where it stands, as in a killed process.
+    drop(first);
+    if was_killed {
+        rig.engine.revive();
+        life().block_on(async {
+            let daemon = rig.start().await;
+            nothing_is_left(&rig, &daemon).await;
+            let is_said = |row: &ProofRecord| row.message.contains("found no answer");
+            let proofs = daemon.store().proofs().await.unwrap();
+            assert!(proofs.iter().all(is_said), "a kill says nothing about a challenge");
+            daemon.stop().await;
+        });
+    }
+    was_killed
+}
+
+#[test]
+fn killed_anywhere_the_next_start_leaves_nothing_of_a_canary() {
+    for when in [When::Before, When::After] {
+        let n_points = (0..).take_while(|nth| killed_at(*nth, when)).count();
+        assert!(n_points >= 10, "only {n_points} points");
+    }
 }
 
 #[tokio::test]
@@ -227,7 +259,10 @@ async fn where_proofs_are_required_the_newest_version_is_tried_by_itself() {
     let head = daemon.shared.head.load();
     let proofs = solver::proofs_of(&daemon.shared, &head.catalog).await.unwrap();
     let id = challenge_id("WEB-001");
-    assert!(matches!(&proofs[&id], Proof::Failed(why) if why.contains("exit code 2")), "{proofs:?}");
+    assert!(
+        matches!(&proofs[&id], Proof::Failed(why) if why.contains("exit code 2")),
+        "{proofs:?}"
+    );
     // A person who asks is told of a challenge that there is not.
     assert!(platform.solve(&["WEB-009".to_owned()]).await.is_err());
     // Whoever decides about releases is rung for.
