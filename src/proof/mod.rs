@@ -85,27 +85,32 @@ fn proof(record: &ProofRecord) -> Proof {
     }
 }
 
-/// What keeps versions of `catalog` back, in the words of `release::gate`: those that failed with
-/// why, and those that are not proven yet.
-pub fn held_back(
-    catalog: &Catalog,
-    proofs: &BTreeMap<ChallengeId, Proof>,
-) -> (BTreeMap<(ChallengeId, TreeId), String>, BTreeSet<(ChallengeId, TreeId)>) {
-    let (mut unproven, mut proving) = (BTreeMap::new(), BTreeSet::new());
+/// What keeps versions back, in the words of `release::gate`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeldBack {
+    /// Those that failed, and why.
+    pub unproven: BTreeMap<(ChallengeId, TreeId), String>,
+    /// Those that are not proven yet.
+    pub proving: BTreeSet<(ChallengeId, TreeId)>,
+}
+
+/// What keeps versions of `catalog` back, of which `proofs` are the proofs.
+pub fn held_back(catalog: &Catalog, proofs: &BTreeMap<ChallengeId, Proof>) -> HeldBack {
+    let mut held = HeldBack::default();
     for (id, proof) in proofs {
         let Some(folder) = catalog.folders.get(id) else { continue };
         let version = (id.clone(), folder.tree);
         match proof {
             Proof::Failed(why) => {
-                unproven.insert(version, why.clone());
+                held.unproven.insert(version, why.clone());
             }
             Proof::Pending => {
-                proving.insert(version);
+                held.proving.insert(version);
             }
             Proof::Proven | Proof::NoExploit | Proof::NotRequired => {}
         }
     }
-    (unproven, proving)
+    held
 }
 
 /// The live versions whose last try is `every_secs` ago, or that were never tried: the one that was

@@ -289,7 +289,7 @@ fn a_release_is_told_what_failed_and_what_is_not_known_yet() {
     let skip = BTreeSet::from(["E".parse().unwrap()]);
     let seen = |is_required| {
         let proofs = proofs(&catalog, &known, &Rule { is_required, skip: skip.clone() });
-        let (unproven, proving) = held_back(&catalog, &proofs);
+        let HeldBack { unproven, proving } = held_back(&catalog, &proofs);
         let ids = |versions: Vec<&(ChallengeId, TreeId)>| {
             versions.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ")
         };
@@ -346,7 +346,7 @@ proptest! {
         let now = Timestamp::from_millis(now);
         let due = due(&live, &known, &skip, every_secs, now);
         let at = |id: &ChallengeId| known.get(&(id.clone(), tree)).map(|record| record.at);
-        prop_assert!(due.is_sorted_by_key(|id| at(id)));
+        prop_assert!(due.is_sorted_by_key(at));
         for id in live.keys() {
             let record = known.get(&(id.clone(), tree));
             let is_waited = record.is_none_or(|record| {
