@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod contest;
 pub mod model;
 pub mod planner;
+pub mod proof;
 pub mod release;
 pub mod render;
 pub mod secrets;

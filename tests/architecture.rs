@@ -24,6 +24,7 @@ const ROOMS: &[&str] = &[
     "release",
     "planner",
     "contest",
+    "proof",
     // Shell: they act.
     "config",
     "telemetry",

@@ -3,6 +3,7 @@
 mod events;
 mod explain;
 mod pauses;
+mod proofs;
 mod recover;
 mod releases;
 mod verdicts;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .merge(super::gc::routes())
         .merge(verdicts::routes())
         .merge(pauses::routes())
+        .merge(proofs::routes())
         .merge(recover::routes())
         .merge(releases::routes())
         .merge(explain::routes())

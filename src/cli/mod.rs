@@ -36,6 +36,7 @@ mod schema;
 mod secrets;
 mod serve;
 mod settings;
+mod solve;
 mod status;
 mod token;
 mod wire;
@@ -86,6 +87,7 @@ enum Command {
     Challenges(challenges::ChallengesArgs),
     Builds(builds::BuildsArgs),
     Gc(gc::GcArgs),
+    Solve(solve::SolveArgs),
     Instances(instances::InstancesArgs),
     Token(token::TokenArgs),
     Releases(releases::ReleasesArgs),
@@ -168,6 +170,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Challenges(args) => challenges::run(&global, args).await,
         Command::Builds(args) => builds::run(&global, args).await,
         Command::Gc(args) => gc::run(&global, &args).await,
+        Command::Solve(args) => solve::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,

@@ -35,9 +35,9 @@ pub use release::ReleaseConfig;
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
-    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, Config, EngineConfig, GcConfig,
-    LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig, SecretsConfig,
-    SourceConfig, Wall,
+    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, ChallengeIds, Config, EngineConfig,
+    GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig,
+    SecretsConfig, SolverConfig, SolverGate, SourceConfig, Wall,
 };
 
 use layers::{Layers, Raw};

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SecretsConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, SecretsConfig, SolverConfig, SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -63,6 +63,7 @@ fn defaults(config: &Config) -> Value {
         gc,
         release,
         limits,
+        solver,
         notify,
         statuses,
         log,
@@ -96,12 +97,25 @@ fn defaults(config: &Config) -> Value {
     all.insert("gc".to_owned(), gc);
     all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
+    all.insert("solver".to_owned(), solver_defaults(solver));
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);
     all.insert("statuses".to_owned(), statuses_defaults(statuses));
     let log = json!({ "format": format.as_str(), "filter": filter });
     all.insert("log".to_owned(), log);
     Value::Object(all)
+}
+
+fn solver_defaults(solver: &SolverConfig) -> Value {
+    let SolverConfig { gate, every_secs, deadline_secs, n_slots, skip, image } = solver;
+    json!({
+        "gate": gate.as_str(),
+        "every_secs": every_secs,
+        "deadline_secs": deadline_secs,
+        "n_slots": n_slots,
+        "skip": skip.as_ref().map(|ids| ids.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        "image": image,
+    })
 }
 
 fn source_defaults(source: &SourceConfig) -> Value {

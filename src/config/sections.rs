@@ -1,5 +1,6 @@
 //! Every setting: its type, its default, and what it is for. One struct per section.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use super::layers::{Layers, Setting};
 use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
 use crate::catalog::{Gate, Policy};
+use crate::model::ChallengeId;
+use crate::proof::Rule;
 
 /// The settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -39,6 +42,8 @@ pub struct Config {
     pub release: ReleaseConfig,
     /// How much may run, and for how long.
     pub limits: LimitsConfig,
+    /// Whether challenges are proven by their own exploits.
+    pub solver: SolverConfig,
     /// Who is told when something is wrong.
     pub notify: NotifyConfig,
     /// What the forge shows beside a commit.
@@ -255,6 +260,53 @@ pub struct AttemptCaps {
     pub r#static: u32,
 }
 
+/// `[solver]`: whether challenges are proven by their own `solution/exploit.py`, each run against a
+/// fresh instance that no player sees.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SolverConfig {
+    /// Whether a version must be solved by its own exploit before it is released (default `off`).
+    pub gate: SolverGate,
+    /// Seconds between two proofs of a live challenge; 0 is never by itself (default 0).
+    #[schemars(range(min = 0, max = YEAR_SECS))]
+    pub every_secs: u32,
+    /// How long an exploit may run, in seconds (default 120).
+    #[schemars(range(min = 1, max = 3600))]
+    pub deadline_secs: u32,
+    /// Exploits at a time (default 1).
+    #[schemars(range(min = 1, max = 16))]
+    pub n_slots: u32,
+    /// Challenges that are proven only when somebody asks: ids with commas between them.
+    #[schemars(with = "Option<String>", inner(length(min = 1)))]
+    pub skip: Option<ChallengeIds>,
+    /// An image with Python 3.9 or newer, in place of the one that flagops builds (Debian's Python
+    /// with `requests`).
+    #[schemars(regex(pattern = r"^\S+$"))]
+    pub image: Option<String>,
+}
+
+impl SolverConfig {
+    /// What is asked for, in the words of the room that decides.
+    pub fn rule(&self) -> Rule {
+        Rule {
+            is_required: self.gate == SolverGate::Required,
+            skip: self.skip.as_ref().map(|ids| ids.0.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Some challenges; in the file their ids with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChallengeIds(pub BTreeSet<ChallengeId>);
+
+impl Setting for ChallengeIds {
+    const WANTED: &'static str = "ids of challenges with commas between them";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let ids = text.split(',').map(|id| id.trim().parse::<ChallengeId>());
+        ids.collect::<Result<_, _>>().map(Self).map_err(|error| format!("is wrong: {error}"))
+    }
+}
+
 /// `[notify]`: who is told when something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -337,6 +389,16 @@ word_setting!(
 );
 
 word_setting!(
+    /// Whether a version must be proven before it is released.
+    SolverGate, "\"off\" or \"required\"" {
+        /// Proofs are told and keep nothing back.
+        Off = "off",
+        /// A version with an exploit must be solved by it; one without is told.
+        Required = "required",
+    }
+);
+
+word_setting!(
     /// Whether the engine's build cache is trimmed.
     BuildCache, "\"leave\" or \"trim\"" {
         /// It is left alone: others may build with it.
@@ -410,6 +472,14 @@ impl Default for Config {
                 players_see_logs: false,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
+            solver: SolverConfig {
+                gate: SolverGate::Off,
+                every_secs: 0,
+                deadline_secs: 120,
+                n_slots: 1,
+                skip: None,
+                image: None,
+            },
             notify: NotifyConfig { url_file: None, format: NoticeFormat::Json },
             statuses: StatusesConfig::OFF,
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
@@ -442,6 +512,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         gc: take_gc(layers, &default.gc),
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
+        solver: take_solver(layers, &default.solver),
         notify: NotifyConfig {
             url_file: layers.take_optional("notify.url_file"),
             format: layers.take("notify.format", default.notify.format),
@@ -490,6 +561,17 @@ fn take_gc(layers: &mut Layers, default: &GcConfig) -> GcConfig {
             default.build_cache_gib,
             0..=1_048_576,
         ),
+    }
+}
+
+fn take_solver(layers: &mut Layers, default: &SolverConfig) -> SolverConfig {
+    SolverConfig {
+        gate: layers.take("solver.gate", default.gate),
+        every_secs: layers.take_in("solver.every_secs", default.every_secs, 0..=YEAR_SECS),
+        deadline_secs: layers.take_in("solver.deadline_secs", default.deadline_secs, 1..=3600),
+        n_slots: layers.take_in("solver.n_slots", default.n_slots, 1..=16),
+        skip: layers.take_optional("solver.skip"),
+        image: layers.take_optional("solver.image"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! builder is asked; a crash takes a running build back to `unbuilt`, and the image of a build
 //! that finished unrecorded is found again by its key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::tasks::jittered;
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
 use crate::model::compose::ImageSource;
-use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision};
+use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision, ServiceName};
 use crate::release::identity::{BuildUnit, build_units};
 use crate::store::{BuildOutcome, StoreError, VersionImages};
 use crate::telemetry::metrics;
@@ -258,6 +258,18 @@ pub(crate) async fn of_challenge(
     let mut seen = BTreeSet::new();
     let builds = units.iter().filter(|unit| seen.insert(unit.key));
     Ok(builds.filter_map(|unit| rows.get(&unit.key).cloned()).collect())
+}
+
+/// The engine's ids of the images of a challenge that are built, by service.
+pub(crate) async fn images_of(
+    shared: &Shared,
+    challenge: &Challenge,
+) -> Result<BTreeMap<ServiceName, String>, StoreError> {
+    let units = build_units(challenge);
+    let keys = units.iter().map(|unit| unit.key).collect();
+    let builds = shared.store.builds(keys).await?;
+    let image = |unit: BuildUnit| Some((unit.service, builds.get(&unit.key)?.image.clone()?));
+    Ok(units.into_iter().filter_map(image).collect())
 }
 
 /// At the start: what was being built is wanted again, and so is what failed for a reason that may

@@ -397,6 +397,10 @@ impl Worker {
         reason: &'static str,
         message: String,
     ) {
+        if job.instance.is_canary() {
+            // Its challenge says it, as `Proven`.
+            return;
+        }
         let revision = Some(job.instance.revision);
         let (scope, kind) = (Scope::Instance(self.id), ConditionType::Healthy);
         let statement = Statement { scope, kind, status, reason, message, revision };

@@ -29,6 +29,7 @@ mod releases;
 mod repairs;
 pub(crate) mod secrets;
 mod shared;
+mod solver;
 mod source;
 mod specs;
 mod statuses;
@@ -152,6 +153,7 @@ impl Daemon {
         tasks.spawn("gc", gc::keep(Arc::clone(&shared)));
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
+        tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
                 shared.store.clone(),

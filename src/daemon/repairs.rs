@@ -276,6 +276,10 @@ async fn state(
     reason: &'static str,
     message: String,
 ) {
+    if instance.is_canary() {
+        // Its exploit may break it on purpose, and it is gone in a moment.
+        return;
+    }
     let (scope, revision) = (Scope::Instance(instance.id), Some(instance.revision));
     shared.state(Statement { scope, kind, status, reason, message, revision }).await;
 }

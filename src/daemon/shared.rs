@@ -11,6 +11,7 @@ use super::platform::LiveSet;
 use super::queue::Queue;
 use super::releases::Releases;
 use super::repairs::Repairs;
+use super::solver::Solver;
 use super::specs::Specs;
 use super::steady::Steady;
 use super::tasks::Tasks;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) specs: Specs,
     /// What drifted, and how much of it may be repaired at once.
     pub(crate) repairs: Repairs,
+    /// Which versions are to be proven by their own exploits.
+    pub(crate) solver: Solver,
     /// Asks the source loop to look at once; answered when that look is done.
     pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Who may give hints from outside.
@@ -250,6 +253,7 @@ impl Shared {
         let releases = Releases::new(&config.release);
         let receiver = Receiver::new(&config.notify).map(Arc::new);
         let n_slots = config.limits.n_start_slots.max(1) as usize;
+        let n_solver_slots = config.solver.n_slots.max(1) as usize;
         Self {
             config,
             clock,
@@ -267,6 +271,7 @@ impl Shared {
             queue: Queue::default(),
             specs: Specs::default(),
             repairs: Repairs::default(),
+            solver: Solver::new(n_solver_slots),
             looks,
             webhook,
             hinted: Notify::new(),

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use super::platform::LiveSet;
 use super::shared::{Shared, Statement};
+use super::solver;
 use super::tasks;
 use crate::catalog::{Catalog, Folder};
 use crate::model::{
     BuildKey, BuildState, ChallengeId, ConditionStatus, ConditionType, Revision, Scope,
 };
 use crate::notify::forge::{Active, Facts, Forge, Going, HeadFacts, ImageFacts, Names, Pump};
+use crate::proof::Proof;
 use crate::release::identity::build_units;
 use crate::release::live::build_state;
 use crate::store::StoreError;
@@ -91,8 +93,13 @@ async fn facts(shared: &Shared) -> Result<Facts, StoreError> {
     let builds = shared.store.build_states().await?;
     let head = shared.head.load();
     let live = shared.live.load();
+    let proofs = solver::proofs_of(shared, &head.catalog).await?;
+    let unproven: BTreeSet<ChallengeId> = proofs
+        .into_iter()
+        .filter_map(|(id, proof)| matches!(proof, Proof::Failed(_)).then_some(id))
+        .collect();
     let head = head.revision.map(|revision| {
-        let mut facts = head_facts(revision, &head.catalog, &live, &builds);
+        let mut facts = head_facts(revision, &head.catalog, &live, &builds, &unproven);
         if shared.releases.policy().is_some() {
             facts.going = Going::AwaitsTag;
         }
@@ -106,6 +113,7 @@ fn head_facts(
     catalog: &Catalog,
     live: &LiveSet,
     builds: &BuildStates,
+    unproven: &BTreeSet<ChallengeId>,
 ) -> HeadFacts {
     let broken = catalog.folders.iter().filter(|(_, folder)| folder.challenge.is_none());
     HeadFacts {
@@ -113,7 +121,7 @@ fn head_facts(
         n_challenges: catalog.folders.len(),
         broken: broken.map(|(id, _)| id.clone()).collect(),
         images: images(catalog, builds),
-        going: going(catalog, live, builds),
+        going: going(catalog, live, builds, unproven),
     }
 }
 
@@ -139,16 +147,22 @@ fn images(catalog: &Catalog, builds: &BuildStates) -> ImageFacts {
 }
 
 /// Whether players have every challenge as it is in `catalog`, where nobody releases it as a whole.
-fn going(catalog: &Catalog, live: &LiveSet, builds: &BuildStates) -> Going {
+fn going(
+    catalog: &Catalog,
+    live: &LiveSet,
+    builds: &BuildStates,
+    unproven: &BTreeSet<ChallengeId>,
+) -> Going {
     let is_live = |id: &ChallengeId, folder: &Folder| {
         live.get(id)
             .is_some_and(|it| it.challenge.tree == folder.tree && it.challenge.path == folder.path)
     };
     let missing = || catalog.folders.iter().filter(|(id, folder)| !is_live(id, folder));
-    let is_stuck =
-        |folder: &Folder| matches!(build_state(folder, builds), None | Some(BuildState::Failed));
-    let stuck: Vec<_> =
-        missing().filter(|(_, folder)| is_stuck(folder)).map(|(id, _)| id.clone()).collect();
+    let is_stuck = |(id, folder): &(&ChallengeId, &Arc<Folder>)| {
+        matches!(build_state(folder, builds), None | Some(BuildState::Failed))
+            || unproven.contains(*id)
+    };
+    let stuck: Vec<_> = missing().filter(is_stuck).map(|(id, _)| id.clone()).collect();
     let is_emptied = catalog.folders.is_empty() && !live.is_empty();
     if !stuck.is_empty() {
         Going::Blocked(stuck)

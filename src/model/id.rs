@@ -188,6 +188,12 @@ impl InstallationId {
     }
 }
 
+impl TeamId {
+    /// Whose canaries are: instances that the solver starts to run a challenge's own exploit
+    /// against. No row of `teams` has this id and none is ever made, so nobody plays for it.
+    pub const CANARY: Self = Self(Uuid::from_u128(0x666c_6167_6f70_8000_8000_6361_6e61_7279));
+}
+
 impl NodeId {
     /// The embedded node.
     pub fn local() -> Self {

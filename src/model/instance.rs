@@ -150,6 +150,11 @@ impl Instance {
         }
     }
 
+    /// Whether it is a canary: nobody plays it, the solver tries the challenge's own exploit on it.
+    pub fn is_canary(&self) -> bool {
+        self.team == TeamId::CANARY
+    }
+
     /// What players are told.
     pub fn status(&self) -> InstanceStatus {
         match self.phase {

@@ -18,6 +18,7 @@ pub mod id;
 pub mod instance;
 pub mod notice;
 pub mod pause;
+pub mod proof;
 pub mod team;
 pub mod time;
 pub mod tree;
@@ -43,6 +44,7 @@ pub use instance::{
 };
 pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};
+pub use proof::{ProofOutcome, ProofRecord};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};

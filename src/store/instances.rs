@@ -41,7 +41,7 @@ pub struct NewInstance {
 pub struct InstanceLimits {
     /// Of one team, failed ones included.
     pub per_team: u32,
-    /// On one node, failed ones not.
+    /// On one node, failed ones and canaries not.
     pub per_node: u32,
 }
 
@@ -302,7 +302,7 @@ impl Store {
         .await
     }
 
-    /// How many instances a node has.
+    /// How many instances a node has, canaries not counted.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -314,9 +314,9 @@ impl Store {
                             count(*) AS live_or_failed
                      FROM ",
                 not_stopped!(),
-                " AND node = ?1"
+                " AND node = ?1 AND team <> ?2"
             ))?
-            .query_row([node], |row| {
+            .query_row([node, TeamId::CANARY.to_string()], |row| {
                 Ok(InstanceCounts {
                     running: row.get("running")?,
                     live_or_failed: row.get("live_or_failed")?,
@@ -326,15 +326,20 @@ impl Store {
         .await
     }
 
-    /// How often each challenge was started.
+    /// How often each challenge was started by a team.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn launches(&self) -> Result<BTreeMap<ChallengeId, u32>, StoreError> {
         self.read(|db| {
-            db.prepare_cached("SELECT challenge, count(*) AS n FROM instances GROUP BY challenge")?
-                .query_map([], |row| Ok((row::text(row, "challenge")?, row.get("n")?)))?
-                .collect()
+            db.prepare_cached(
+                "SELECT challenge, count(*) AS n FROM instances WHERE team <> ?1
+                 GROUP BY challenge",
+            )?
+            .query_map([TeamId::CANARY.to_string()], |row| {
+                Ok((row::text(row, "challenge")?, row.get("n")?))
+            })?
+            .collect()
         })
         .await
     }
@@ -388,9 +393,9 @@ fn check_limits(
         .prepare_cached(concat!(
             "SELECT count(*) FROM ",
             not_stopped!(),
-            " AND phase <> 'failed' AND node = ?1"
+            " AND phase <> 'failed' AND node = ?1 AND team <> ?2"
         ))?
-        .query_row([instance.node.as_str()], |row| row.get(0))?;
+        .query_row([instance.node.to_string(), TeamId::CANARY.to_string()], |row| row.get(0))?;
     if on_node >= limits.per_node {
         return Err(InsertError::NodeLimit { limit: limits.per_node });
     }

@@ -41,6 +41,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../schema/sql/0007_generations.sql"),
     },
     Migration { name: "0008_hooks", sql: include_str!("../../schema/sql/0008_hooks.sql") },
+    Migration { name: "0009_proofs", sql: include_str!("../../schema/sql/0009_proofs.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

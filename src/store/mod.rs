@@ -31,6 +31,7 @@ pub mod networks;
 pub mod outbox;
 pub mod pauses;
 mod ports;
+pub mod proofs;
 mod readers;
 pub mod releases;
 mod row;

@@ -10,8 +10,8 @@ const LAST_SEEN: &str = "last_seen";
 
 impl Store {
     /// Moves, in one step, every time that is compared with the present by `millis`: the ends of
-    /// leases that are not over, the times of networks, subnets and tombstones, and when statuses
-    /// that wait are tried. What is a record of the past stays.
+    /// leases that are not over, the times of networks, subnets, tombstones and proofs, and when
+    /// statuses that wait are tried. What is a record of the past stays.
     ///
     /// # Errors
     /// When the database does not take it; then nothing is moved.
@@ -24,6 +24,7 @@ impl Store {
                 "UPDATE tombstones SET seen_at = seen_at + ?1",
                 "UPDATE commit_statuses SET created_at = created_at + ?1, next_at = next_at + ?1
                  WHERE delivery = 'waiting'",
+                "UPDATE proofs SET at = at + ?1",
                 "UPDATE cursors SET value = value + ?1 WHERE name = 'last_seen'",
             ] {
                 db.prepare_cached(sql)?.execute([millis])?;

@@ -44,6 +44,8 @@ pub const LEVEL_PASS_SECONDS: &str = "flagops_level_pass_duration_seconds";
 pub const PRUNED: &str = "flagops_pruned_total";
 /// Counter by `verdict`: graded answers.
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
+/// Histogram by `outcome`: runs of challenges' own exploits against a canary.
+pub const SOLVE_SECONDS: &str = "flagops_solve_duration_seconds";
 /// Counter by `fate`: deliveries of notices.
 pub const NOTICES: &str = "flagops_notices_total";
 /// Counter by `fate`: deliveries of commit statuses.
@@ -202,6 +204,7 @@ fn describe() {
     describe_histogram!(LEVEL_PASS_SECONDS, "How long a look at everything on the engine took.");
     describe_counter!(PRUNED, "Leftovers of instances that are over, removed, by kind.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
+    describe_histogram!(SOLVE_SECONDS, "How long challenges' own exploits ran against a canary.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_counter!(COMMIT_STATUSES, "Deliveries of commit statuses by what became of them.");
     describe_counter!(WEBHOOK_CALLS, "Calls of webhooks by what became of them.");
@@ -286,6 +289,11 @@ pub fn submission(verdict: Verdict) {
     counter!(SUBMISSIONS, "verdict" => word).increment(1);
 }
 
+/// A challenge's own exploit ran for `elapsed`.
+pub fn solve_finished(outcome: Outcome, elapsed: Duration) {
+    histogram!(SOLVE_SECONDS, "outcome" => outcome.as_str()).record(elapsed);
+}
+
 /// A notice was delivered, or was not.
 pub fn notice(fate: NoticeFate) {
     counter!(NOTICES, "fate" => fate.as_str()).increment(1);
@@ -329,6 +337,7 @@ mod tests {
         level_pass(Outcome::Ok, Duration::from_millis(30));
         pruned("volume");
         submission(Verdict::Wrong);
+        solve_finished(Outcome::Ok, Duration::from_secs(2));
         notice(NoticeFate::GivenUp);
         commit_status(NoticeFate::Delivered);
         webhook_call(CallFate::BadSignature);
@@ -348,6 +357,7 @@ mod tests {
             "flagops_level_pass_duration_seconds_count{outcome=\"ok\"} 1",
             "flagops_pruned_total{kind=\"volume\"} 1",
             "flagops_submissions_total{verdict=\"wrong\"} 1",
+            "flagops_solve_duration_seconds_count{outcome=\"ok\"}",
             "flagops_notices_total{fate=\"given_up\"}",
             "flagops_commit_statuses_total{fate=\"delivered\"}",
             "flagops_webhook_calls_total{fate=\"bad_signature\"}",

@@ -23,6 +23,7 @@ mod examples;
 mod forge_tells;
 mod operator;
 mod operator_frees_disk;
+mod organizer_proves;
 mod organizer_releases;
 mod player_attacks;
 mod player_limits;

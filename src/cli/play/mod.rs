@@ -21,7 +21,6 @@ mod session;
 mod show;
 mod stream;
 mod target;
-mod verdict;
 mod vigil;
 mod watch;
 

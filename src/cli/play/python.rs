@@ -10,25 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::proof::program::MODULE;
+
 use super::super::failure::Failure;
 use super::super::output;
 
-/// Files of the module, by path.
-const MODULE: [(&str, &str); 4] = [
-    ("ctfy/__init__.py", include_str!("../../../templates/python/ctfy/__init__.py")),
-    (
-        "ctfy/challenge/__init__.py",
-        include_str!("../../../templates/python/ctfy/challenge/__init__.py"),
-    ),
-    (
-        "ctfy/challenge/exploit.py",
-        include_str!("../../../templates/python/ctfy/challenge/exploit.py"),
-    ),
-    (
-        "ctfy/challenge/session.py",
-        include_str!("../../../templates/python/ctfy/challenge/session.py"),
-    ),
-];
 /// How long the interpreter may take to say who it is.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 /// What it is asked: itself behind any launcher, and where `pip install --user` puts packages.

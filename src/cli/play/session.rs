@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::model::Challenge;
+use crate::proof::verdict::Report;
 
 use super::super::failure::{Ending, Failure};
 use super::super::output::{self, Format};
@@ -12,7 +13,6 @@ use super::house::{House, Running};
 use super::reading::{Reader, Reading, Version};
 use super::show::{self, Mask, Palette, Progress};
 use super::stream::Follower;
-use super::verdict::Report;
 use super::watch::Watch;
 
 /// How often we look whether the instance still lives.

@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::model::{Challenge, Endpoint, EndpointKind};
+use crate::proof::verdict::{Report, Verdict};
 
 use super::super::output;
 use super::house::Running;
-use super::verdict::{Report, Verdict};
 
 /// Shows what is going on: a moving line to a person, one line per step to a file.
 pub(super) struct Progress {

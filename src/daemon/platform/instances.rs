@@ -18,7 +18,6 @@ use crate::model::{
     TreeId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
-use crate::release::identity::{BuildUnit, build_units};
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
 
@@ -109,11 +108,7 @@ impl Platform {
         &self,
         challenge: &Challenge,
     ) -> Outcome<BTreeMap<ServiceName, String>> {
-        let units = build_units(challenge);
-        let keys = units.iter().map(|unit| unit.key).collect();
-        let builds = self.shared.store.builds(keys).await?;
-        let image = |unit: BuildUnit| Some((unit.service, builds.get(&unit.key)?.image.clone()?));
-        Ok(units.into_iter().filter_map(image).collect())
+        Ok(builds::images_of(&self.shared, challenge).await?)
     }
 
     /// Every endpoint in the order of services and ports; the store fills in the host ports.

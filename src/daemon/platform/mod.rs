@@ -20,6 +20,7 @@ mod preview;
 mod recover;
 mod releases;
 mod repository;
+mod solver;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ pub use pauses::PauseRequest;
 pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};
 pub use releases::{CandidateState, Deed, ReleaseOverview, TagState};
+pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -1,12 +1,14 @@
-//! Lets the newest revision of the branch go live, each challenge as soon as it is built.
+//! Lets the newest revision of the branch go live, each challenge as soon as it is built, and proven
+//! where that is required.
 
 use std::sync::Arc;
 
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
-use crate::daemon::secrets;
 use crate::daemon::shared::{Shared, Statement};
+use crate::daemon::{secrets, solver};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
+use crate::proof::Proof;
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
 use crate::release::manifest::Cause;
 use crate::store::NewGeneration;
@@ -71,6 +73,10 @@ async fn plan(shared: &Arc<Shared>) -> Result<LiveChange, ReleaseError> {
         .promote
         .retain(|id| may_change(id) && !out.contains(&(id.clone(), head.catalog.folders[id].tree)));
     change.drop.retain(may_change);
+    let proofs = solver::proofs_of(shared, &head.catalog).await?;
+    let is_open =
+        |id: &ChallengeId| matches!(proofs.get(id), Some(Proof::Failed(_) | Proof::Pending));
+    change.promote.retain(|id| !is_open(id));
     if let Some(revision) = head.revision {
         secrets::withhold(shared, revision, &mut change.promote).await;
     }

@@ -189,6 +189,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                 let wake_at = shared.releases.known().wake_at;
                 wake_at.is_some_and(|at| at <= shared.now())
             }
+            // Cancel-safe: a ring that nobody waited for is kept.
+            () = shared.solver.told.notified() => true,
             () = shared.tasks.stopping().cancelled() => return,
         };
         if is_due {

@@ -1,13 +1,17 @@
 //! Lets the tag that is due go live, whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{
     Candidate, FLAGOPS, Missing, ReleaseError, flip, live_entries, quarantined, state, state_held,
 };
+use crate::catalog::Catalog;
 use crate::daemon::shared::Shared;
+use crate::daemon::solver::{self, Version};
 use crate::daemon::{builds, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
+use crate::proof::Proof;
 use crate::release::gate::{self, Fault, Question, Verdict};
 use crate::release::manifest::{Cause, Manifest};
 use crate::release::tag::{self, Decisions, Hold, LiveTag, Selection, TagPolicy, TagTarget};
@@ -30,6 +34,7 @@ pub(super) async fn advance(shared: &Arc<Shared>, policy: &TagPolicy) -> Result<
     let folders = candidate.catalog.folders.values();
     let challenges = folders.filter_map(|folder| folder.challenge.clone()).collect();
     builds::want_of(shared, candidate.revision, challenges, RELEASE).await;
+    solver::want_missing(shared, candidate.revision, &candidate.catalog).await?;
     let verdict = judge(shared, &candidate).await?;
     let missing = match &verdict {
         Verdict::Eligible(_) => Missing::Nothing,
@@ -163,13 +168,14 @@ pub(crate) async fn judge(
     let builds = shared.store.build_states().await?;
     let quarantined = quarantined(shared).await?;
     let live = live_entries(shared);
+    let (unproven, proving) = proofs(shared, &candidate.catalog).await?;
     let question = Question {
         tag: Some(&tag),
         revision: candidate.revision,
         catalog: &candidate.catalog,
         builds: &builds,
-        unproven: &Default::default(),
-        proving: &Default::default(),
+        unproven: &unproven,
+        proving: &proving,
         sealed: &candidate.sealed,
         live: &live,
         quarantined: &quarantined,
@@ -185,6 +191,28 @@ pub(crate) async fn judge(
         }
         other => other,
     })
+}
+
+/// Versions whose own exploit did not solve them, with the reason, and those nobody knows of yet.
+async fn proofs(
+    shared: &Shared,
+    catalog: &Catalog,
+) -> Result<(BTreeMap<Version, String>, BTreeSet<Version>), StoreError> {
+    let (mut unproven, mut proving) = (BTreeMap::new(), BTreeSet::new());
+    for (id, proof) in solver::proofs_of(shared, catalog).await? {
+        let Some(folder) = catalog.folders.get(&id) else { continue };
+        let version = (id, folder.tree);
+        match proof {
+            Proof::Failed(why) => {
+                unproven.insert(version, why);
+            }
+            Proof::Pending => {
+                proving.insert(version);
+            }
+            Proof::Proven | Proof::NoExploit | Proof::NotRequired => (),
+        }
+    }
+    Ok((unproven, proving))
 }
 
 async fn go_live(
@@ -243,7 +271,7 @@ async fn state_missing(shared: &Shared, candidate: &Candidate, missing: &Missing
         }
         (None, Missing::Waiting(_)) => {
             shared.releases.known().wake_at.get_or_insert(deadline);
-            ("Building", Some("its images are being built".to_owned()))
+            ("Building", Some("images are being built, or proofs are under way".to_owned()))
         }
         (None, _) => ("Ok", None),
     };

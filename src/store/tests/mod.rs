@@ -12,6 +12,7 @@ mod instances;
 mod migrations;
 mod networks;
 mod outbox;
+mod proofs;
 mod releases;
 mod room;
 mod tombstones;

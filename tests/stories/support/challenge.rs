@@ -190,7 +190,7 @@ questions:
     )
 }
 
-/// A reference exploit that breaks no rule; no story runs it.
+/// A reference exploit that breaks no rule and finds nothing.
 const EXPLOIT: &str = "from ctfy.challenge.exploit import ExploitBase, run_exploit
 
 

@@ -18,20 +18,20 @@ const MAX_ANSWERS: usize = 1000;
 
 /// How the exploit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
+pub struct Report {
     /// Question, mode and verdict, in the author's order; what is no question comes last.
-    pub(super) verdicts: Vec<(String, String, Verdict)>,
+    pub verdicts: Vec<(String, String, Verdict)>,
     /// Why the run itself failed: its exit code, or that it took too long.
-    pub(super) fault: Option<String>,
+    pub fault: Option<String>,
     /// How long it ran.
-    pub(super) took: Duration,
+    pub took: Duration,
     /// What it printed beside its answers; hostile text.
-    pub(super) output: String,
+    pub output: String,
 }
 
 /// The verdict on one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Every answer printed for it is right.
     Correct,
     /// One is wrong.
@@ -46,7 +46,7 @@ pub(super) enum Verdict {
 
 impl Report {
     /// Whether the exploit solves the challenge.
-    pub(super) fn is_solved(&self) -> bool {
+    pub fn is_solved(&self) -> bool {
         let is_fine = |verdict: Verdict| matches!(verdict, Verdict::Correct | Verdict::Skipped);
         self.fault.is_none()
             && self.verdicts.iter().all(|(_, _, verdict)| is_fine(*verdict))
@@ -55,7 +55,7 @@ impl Report {
 }
 
 /// Judges each question of `challenge` by the lines `Q[id]: value` of `stdout`.
-pub(super) fn judge(
+pub fn judge(
     challenge: &Challenge,
     minted: &[(String, String)],
     stdout: &str,

@@ -1,0 +1,271 @@
+//! One attempt: a fresh canary of one version, its exploit against it, and nothing left.
+//!
+//! The canary is a row like any other instance: its worker makes and removes it, and after a kill
+//! the next start ends it. It has no host port, and a lease that is a little longer than everything
+//! may take.
+//!
+//! # Invariants
+//! * Whatever an attempt comes to, its canary is asked to end before anything is recorded.
+//! * What the exploit printed is compared here and goes no further.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::image;
+use crate::contest::lease;
+use crate::daemon::shared::Shared;
+use crate::daemon::{builds, leases, queue};
+use crate::model::compose::HealthTest;
+use crate::model::{
+    AnswerFormat, Challenge, Instance, InstanceId, InstancePhase, NodeId, QuestionId, Revision,
+    StopReason, TeamId,
+};
+use crate::proof::Attempt;
+use crate::proof::canary::{self, Canary, NETWORK};
+use crate::proof::program::{self, PLACE, PackError};
+use crate::proof::verdict::{Report, judge};
+use crate::release::spec::{SpecError, instance_spec};
+use crate::render::answers::mint;
+use crate::runtime::{ContainerSeen, EngineError, ExecOutcome};
+use crate::store::{InstanceLimits, NewInstance, PortRange};
+use crate::telemetry::Chain;
+
+/// The competition that canaries are in, for operators who list instances.
+pub(super) const COMPETITION: &str = "canary";
+
+/// Between two looks at the row of a canary.
+const POLL: Duration = Duration::from_millis(100);
+/// How much longer than a start and an exploit its lease is, in seconds.
+const SPARE_SECS: u32 = 120;
+/// How long the end of a canary is waited for before the next one may begin.
+const END_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tries to prove one version.
+pub(super) async fn attempt(
+    shared: &Arc<Shared>,
+    challenge: &Arc<Challenge>,
+    revision: Revision,
+) -> Attempt {
+    match prepared(shared, challenge, revision).await {
+        Ok((canary, files)) => {
+            let row = match start(shared, challenge, revision, &canary).await {
+                Ok(row) => row,
+                Err(attempt) => return attempt,
+            };
+            let attempt = attack(shared, challenge, row.id, &canary, files).await;
+            retire(shared, row.id).await;
+            attempt.unwrap_or_else(|attempt| attempt)
+        }
+        Err(attempt) => attempt,
+    }
+}
+
+/// What says nothing about the challenge.
+fn cut_off(error: &dyn std::error::Error) -> Attempt {
+    Attempt::CutOff(Chain(error).to_string())
+}
+
+/// What is started, and what is uploaded beside it.
+async fn prepared(
+    shared: &Arc<Shared>,
+    challenge: &Arc<Challenge>,
+    revision: Revision,
+) -> Result<(Canary, Bytes), Attempt> {
+    let (mirror, path) = (Arc::clone(&shared.mirror), challenge.path.clone());
+    let identities = Arc::clone(&shared.identities);
+    let read = move || program::pack(&mirror.tree(revision)?, &path, &identities);
+    let packed = tokio::task::spawn_blocking(read).await.map_err(|error| cut_off(&error))?;
+    let files = match packed {
+        Ok(Some(files)) => Bytes::from(files),
+        Ok(None) => return Err(Attempt::NoExploit),
+        Err(error @ (PackError::TooLarge | PackError::Decrypt { .. })) => {
+            return Err(Attempt::Unfit(Chain(&error).to_string()));
+        }
+        Err(error) => return Err(cut_off(&error)),
+    };
+    let images = builds::images_of(shared, challenge).await.map_err(|error| cut_off(&error))?;
+    let spec = instance_spec(challenge, &images).map_err(|error| match error {
+        SpecError::MissingImage { .. } => cut_off(&error),
+        SpecError::NeedsGateway { .. } => Attempt::Unfit(error.to_string()),
+    })?;
+    let image = image::ensure(shared).await.map_err(Attempt::CutOff)?;
+    Ok((canary::canary(spec, image), files))
+}
+
+/// Commits the wish for the canary and wakes its worker.
+async fn start(
+    shared: &Arc<Shared>,
+    challenge: &Challenge,
+    revision: Revision,
+    canary: &Canary,
+) -> Result<Instance, Attempt> {
+    let config = &shared.config;
+    let now = shared.now();
+    let ttl_secs = config.limits.start_deadline_secs + config.solver.deadline_secs + SPARE_SECS;
+    let instance = Instance {
+        id: InstanceId::new(Uuid::new_v4()),
+        challenge: challenge.id.clone(),
+        team: TeamId::CANARY,
+        competition: COMPETITION.to_owned(),
+        node: NodeId::local(),
+        revision,
+        tree: challenge.tree,
+        phase: InstancePhase::Queued,
+        error: None,
+        stop_reason: None,
+        // Nothing is published: the exploit is inside.
+        surface: Vec::new(),
+        created_at: now,
+        started_at: now,
+        stopped_at: None,
+        ttl_secs,
+        expires_at: lease::expires_at(now, ttl_secs),
+        n_restarts: 0,
+        n_resets: 0,
+        answer_epoch: 0,
+        last_death: None,
+    };
+    let new = NewInstance {
+        instance,
+        spec: canary.spec.clone(),
+        // The solver's slots bound them.
+        limits: InstanceLimits { per_team: u32::MAX, per_node: u32::MAX },
+        ports: PortRange { first: config.network.first_port, last: config.network.last_port },
+    };
+    let instance = shared.store.insert_instance(new).await.map_err(|error| cut_off(&error))?;
+    queue::trigger(shared, instance.id);
+    Ok(instance)
+}
+
+/// Waits until the canary is ready and runs the exploit against it.
+async fn attack(
+    shared: &Arc<Shared>,
+    challenge: &Challenge,
+    id: InstanceId,
+    canary: &Canary,
+    files: Bytes,
+) -> Result<Attempt, Attempt> {
+    let row = wait_ready(shared, id).await?;
+    let engine = &shared.engine;
+    let seen = engine.containers(Some(id)).await.map_err(|error| cut_off(&error))?;
+    let gone = || Attempt::CutOff("the canary changed while its exploit was begun".to_owned());
+    let find = |name| seen.iter().find(|it| it.service.as_ref() == Some(name));
+    let solver = find(&canary.solver).ok_or_else(gone)?;
+    let target = match &canary.target {
+        Some((service, port)) => {
+            let address = find(service).and_then(address).ok_or_else(gone)?;
+            Some((address.to_string(), *port))
+        }
+        None => None,
+    };
+    engine.upload(&solver.id, PLACE, files).await.map_err(|error| cut_off(&error))?;
+    let command = HealthTest::Exec(program::command(target));
+    let deadline = Duration::from_secs(shared.config.solver.deadline_secs.into());
+    let begin = Instant::now();
+    let ran = tokio::select! {
+        ran = engine.exec(&solver.id, &command, deadline) => ran,
+        () = shared.tasks.stopping().cancelled() => return Err(stopping()),
+    };
+    let took = begin.elapsed();
+    let (stdout, fault) = match ran {
+        Ok(outcome) if outcome.code < 0 => {
+            // Cut off: by somebody who wants the canary gone, or by the exploit itself.
+            still_ready(shared, id).await?;
+            (String::new(), Some("it took its own container down".to_owned()))
+        }
+        Ok(outcome) => (outcome.output.clone(), fault(&outcome)),
+        Err(EngineError::TimedOut { .. }) => {
+            (String::new(), Some(format!("it did not end within {} s", deadline.as_secs())))
+        }
+        Err(error) => return Err(cut_off(&error)),
+    };
+    let verdicts = judge(challenge, &minted(shared, &row, canary), &stdout);
+    Ok(Attempt::Ran(Report { verdicts, fault, took, output: String::new() }))
+}
+
+fn fault(outcome: &ExecOutcome) -> Option<String> {
+    match outcome.code {
+        0 => None,
+        code => Some(format!("it ended with exit code {code}")),
+    }
+}
+
+fn stopping() -> Attempt {
+    Attempt::CutOff("the server stops".to_owned())
+}
+
+/// Where the exploit reaches a service: its own address on the network between the two.
+fn address(seen: &ContainerSeen) -> Option<Ipv4Addr> {
+    seen.addresses.get(seen.wishes.get(NETWORK)?).copied()
+}
+
+/// The answers of the canary's own, by question. Secret.
+fn minted(shared: &Shared, row: &Instance, canary: &Canary) -> Vec<(String, String)> {
+    let key = shared.data.answer_key();
+    let mint = |(id, format): (&String, &AnswerFormat)| {
+        let question: QuestionId = id.parse().ok()?;
+        Some((id.clone(), mint(key, row.id, row.answer_epoch, &question, *format)))
+    };
+    canary.spec.answers.iter().filter_map(mint).collect()
+}
+
+async fn wait_ready(shared: &Arc<Shared>, id: InstanceId) -> Result<Instance, Attempt> {
+    loop {
+        let row = row(shared, id).await?;
+        match row.phase {
+            InstancePhase::Ready => return Ok(row),
+            InstancePhase::Queued
+            | InstancePhase::Preparing
+            | InstancePhase::Creating
+            | InstancePhase::Starting
+            | InstancePhase::Probing => {}
+            InstancePhase::Removing | InstancePhase::Failed | InstancePhase::Stopped => {
+                return Err(match row.error {
+                    Some(why) => Attempt::NotStarted(why),
+                    None => stopped(),
+                });
+            }
+        }
+        if !shared.tasks.sleep(POLL).await {
+            return Err(stopping());
+        }
+    }
+}
+
+fn stopped() -> Attempt {
+    Attempt::CutOff("somebody stopped the canary".to_owned())
+}
+
+async fn still_ready(shared: &Shared, id: InstanceId) -> Result<(), Attempt> {
+    let phase = row(shared, id).await?.phase;
+    if phase == InstancePhase::Ready { Ok(()) } else { Err(stopped()) }
+}
+
+async fn row(shared: &Shared, id: InstanceId) -> Result<Instance, Attempt> {
+    let row = shared.store.instance(id).await.map_err(|error| cut_off(&error))?;
+    row.ok_or_else(stopped)
+}
+
+/// Asks for the end of the canary, and waits until nothing of it is left. What cannot be asked for
+/// now ends with its lease, or at the next start.
+async fn retire(shared: &Arc<Shared>, id: InstanceId) {
+    let begin = Instant::now();
+    while begin.elapsed() < END_PATIENCE {
+        if let Err(error) = leases::end(shared, id, StopReason::User).await {
+            tracing::warn!(error = %Chain(&error), instance.id = %id, "could not end a canary, trying again");
+        }
+        match shared.store.instance(id).await {
+            Ok(Some(row)) if row.phase != InstancePhase::Stopped => {}
+            Ok(_) => return,
+            Err(error) => tracing::debug!(error = %Chain(&error), "could not look at a canary"),
+        }
+        if !shared.tasks.sleep(POLL).await {
+            return;
+        }
+    }
+}
