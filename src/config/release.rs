@@ -33,6 +33,9 @@ pub struct ReleaseConfig {
     pub require_annotated: bool,
     /// Only tags that are signed by a key of `trust` (default false).
     pub require_signed: bool,
+    /// The branch is followed only along commits that are signed by a key of `trust` with the role
+    /// `commit`, and tags go live only on such commits (default false).
+    pub require_signed_commits: bool,
     /// The trust file: who may sign. It lies outside of the challenge repository.
     #[schemars(length(min = 1))]
     pub trust: Option<PathBuf>,
@@ -74,6 +77,7 @@ impl Default for ReleaseConfig {
             prerelease: false,
             require_annotated: true,
             require_signed: false,
+            require_signed_commits: false,
             trust: None,
             ancestor_of: Vec::new(),
             soak_secs: 0,
@@ -190,6 +194,8 @@ pub(super) fn take(layers: &mut Layers) -> ReleaseConfig {
         prerelease: layers.take("release.prerelease", default.prerelease),
         require_annotated: layers.take("release.require_annotated", default.require_annotated),
         require_signed: layers.take("release.require_signed", default.require_signed),
+        require_signed_commits: layers
+            .take("release.require_signed_commits", default.require_signed_commits),
         trust: layers.take_optional("release.trust"),
         ancestor_of: layers.take("release.ancestor_of", default.ancestor_of),
         soak_secs: layers.take_in("release.soak_secs", default.soak_secs, 0..=MONTH_SECS),
@@ -212,9 +218,13 @@ pub(super) fn check(layers: &mut Layers, release: &ReleaseConfig) {
     if let Err((key, problem, fix)) = release.parse() {
         layers.refuse(key, problem, fix);
     }
-    if release.require_signed && release.trust.is_none() {
+    let wishes = [
+        ("release.require_signed", release.require_signed),
+        ("release.require_signed_commits", release.require_signed_commits),
+    ];
+    for (key, _) in wishes.into_iter().filter(|(_, is_on)| *is_on && release.trust.is_none()) {
         layers.refuse(
-            "release.require_signed",
+            key,
             "needs to know who may sign, and `release.trust` is not set",
             "set `release.trust` to a trust file (docs/signing.md)",
         );
@@ -237,6 +247,7 @@ pub(super) fn defaults(release: &ReleaseConfig) -> Value {
         prerelease,
         require_annotated,
         require_signed,
+        require_signed_commits,
         trust,
         ancestor_of,
         soak_secs,
@@ -255,6 +266,7 @@ pub(super) fn defaults(release: &ReleaseConfig) -> Value {
         "prerelease": prerelease,
         "require_annotated": require_annotated,
         "require_signed": require_signed,
+        "require_signed_commits": require_signed_commits,
         "trust": trust,
         "ancestor_of": ancestor_of,
         "soak_secs": soak_secs,

@@ -117,6 +117,8 @@ enum LookError {
     Store(#[from] crate::store::StoreError),
     #[error("what the tags are could not be recorded")]
     Tags(#[from] releases::ReleaseError),
+    #[error("whether the branch is signed could not be worked out")]
+    Signed(#[source] releases::ReleaseError),
     #[error("the look was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
 }
@@ -137,27 +139,25 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
         result
     })
     .await??;
-    state_reachable(shared, &fetched).await;
+    let followed = releases::follow(shared, fetched.revision).await.map_err(LookError::Signed)?;
+    state_reachable(shared, &fetched, followed == Some(fetched.revision)).await;
     let head = shared.head.load();
-    let is_known = head.revision == Some(fetched.revision);
     let has_tags = fetched.tags.is_some();
     if let Some(tags) = fetched.tags.clone() {
-        releases::observe(shared, tags).await?;
+        releases::observe(shared, tags, followed).await?;
     }
-    if !is_known {
-        let catalog = read(shared, fetched.revision, Arc::clone(&head.catalog)).await?;
-        adopt(shared, fetched.revision, catalog).await;
-    } else if has_tags {
-        releases::advance(shared).await;
+    match followed.filter(|revision| head.revision != Some(*revision)) {
+        Some(revision) => {
+            let catalog = read(shared, revision, Arc::clone(&head.catalog)).await?;
+            adopt(shared, revision, catalog).await;
+        }
+        None if has_tags => releases::advance(shared).await,
+        None => {}
     }
-    shared
-        .store
-        .set_source(SourceRow {
-            branch: fetched.branch.clone(),
-            revision: fetched.revision,
-            fetched_at: shared.now(),
-        })
-        .await?;
+    if let Some(revision) = followed {
+        let (branch, fetched_at) = (fetched.branch.clone(), shared.now());
+        shared.store.set_source(SourceRow { branch, revision, fetched_at }).await?;
+    }
     metrics::reconcile_finished(metrics::Outcome::Ok, begin.elapsed());
     Ok(())
 }
@@ -212,7 +212,8 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Cat
     builds::want(shared).await;
 }
 
-async fn state_reachable(shared: &Shared, fetched: &Fetched) {
+/// `is_followed`: whether what was fetched is the newest revision from now on.
+async fn state_reachable(shared: &Shared, fetched: &Fetched, is_followed: bool) {
     let revision = Some(fetched.revision);
     let statement = |kind, status, reason, message| Statement {
         scope: Scope::Repo,
@@ -239,6 +240,10 @@ async fn state_reachable(shared: &Shared, fetched: &Fetched) {
             "the remote answered the last poll".to_owned(),
         ))
         .await;
+    if !is_followed {
+        // `SourceVerified` says why.
+        return;
+    }
     let (status, reason, message) = match fetched.change {
         Change::Rewritten { was } => (
             ConditionStatus::True,
@@ -261,7 +266,10 @@ async fn state_failure(shared: &Shared, error: &LookError, last_success: Timesta
     let (reason, is_terminal) = match error {
         LookError::Fetch(error) => (error.reason(), error.disposition() == Disposition::Terminal),
         LookError::Tree(_) => ("Corrupt", false),
-        LookError::Store(_) | LookError::Tags(_) | LookError::Interrupted(_) => ("Internal", false),
+        LookError::Store(_)
+        | LookError::Tags(_)
+        | LookError::Signed(_)
+        | LookError::Interrupted(_) => ("Internal", false),
     };
     let text = crate::telemetry::chain::Chain(error).to_string();
     let next = if is_terminal { "needs a change of yours" } else { "tried again by itself" };

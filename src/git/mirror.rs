@@ -149,7 +149,7 @@ enum Patience {
 /// The mirror of one remote. Share it: every method opens its own handle, writers take turns.
 #[derive(Debug)]
 pub struct Mirror {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     remote: Remote,
     credentials: Credentials,
     limits: Limits,
@@ -639,7 +639,7 @@ fn describe(commit: &git2::Commit<'_>) -> CommitInfo {
     }
 }
 
-fn unreadable(revision: Revision, error: &git2::Error) -> TreeError {
+pub(super) fn unreadable(revision: Revision, error: &git2::Error) -> TreeError {
     TreeError::Unreadable {
         path: format!("commit {revision}"),
         reason: one_line(error.message(), 200),

@@ -20,6 +20,7 @@ pub mod error;
 pub mod hands;
 mod home;
 mod known_hosts;
+mod lineage;
 mod local;
 pub mod mirror;
 pub mod remote;
@@ -31,6 +32,7 @@ pub mod watch;
 pub mod worktree;
 
 pub use error::{FetchError, MirrorError};
+pub use lineage::Ancestry;
 pub use mirror::{Change, CommitInfo, Fetched, Limits, Mirror, Opened, Repaired, SeenTags};
 pub use remote::{BranchName, Credentials, Remote, RemoteError};
 pub use session::TagWish;

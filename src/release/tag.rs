@@ -150,10 +150,19 @@ pub struct TagFacts {
     pub record: TagRecord,
     /// What it names now, or named last.
     pub target: TagTarget,
-    /// Why its signature does not count; `None` when it does, or nobody asked.
-    pub distrust: Option<String>,
+    /// Why nobody who may vouches for it; `None` when somebody does, or nobody asked.
+    pub distrust: Option<Distrust>,
     /// Whether one of the wanted branches contains its commit; `None` when nobody asked.
     pub is_contained: Option<bool>,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distrust {
+    /// The stable word, for conditions.
+    pub reason: &'static str,
+    /// Why, and what to do.
+    pub words: String,
 }
 
 /// What people decided about tags. Each decision is about one object: a tag that moves afterwards
@@ -397,8 +406,8 @@ fn judge(
             *revision
         }
     };
-    if let Some(reason) = distrust.clone() {
-        return Err(Hold::Untrusted { name, reason });
+    if let Some(Distrust { words, .. }) = distrust.clone() {
+        return Err(Hold::Untrusted { name, reason: words });
     }
     if *is_contained == Some(false) {
         return Err(Hold::NotAnAncestor { name });

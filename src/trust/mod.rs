@@ -15,6 +15,7 @@
 //! Tags that move, vanish or are ambiguous (`release`); reading objects (`git`); reading the files
 //! of the keyring (`config::trust`).
 
+mod chain;
 mod fault;
 mod file;
 mod keyring;
@@ -28,6 +29,7 @@ mod roles;
 mod ssh;
 mod verdict;
 
+pub use chain::{Chain, Link, verify_chain};
 pub use fault::{Fault, KeyringErrors, SourceText};
 pub use file::TrustFile;
 pub use keyring::{KeyFiles, Keyring};
@@ -37,7 +39,7 @@ use object::{Armor, CommitObject, TagObject};
 use ssh::Times;
 use verdict::shown;
 
-use crate::model::{Revision, Timestamp};
+use crate::model::Timestamp;
 
 /// How far a date may lie ahead: clocks of people differ.
 const LEEWAY_SECS: i64 = 5 * 60;
@@ -139,28 +141,6 @@ fn check(
     }
     let times = Times { dated, first_seen: sighting.first_seen };
     keyring.verify(armor, payload, role, times, latest)
-}
-
-/// How far a branch may be followed when every commit must be signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    /// The last commit before which, and including which, all are good.
-    pub last_good: Option<Revision>,
-    /// The first that is not, and why.
-    pub broken: Option<(Revision, Verdict)>,
-}
-
-/// Walks commits, oldest first, up to the first that is not good. Later ones are not looked at: a
-/// good commit on top vouches for nothing below it.
-pub fn verify_chain(commits: impl IntoIterator<Item = (Revision, Verdict)>) -> Chain {
-    let mut last_good = None;
-    for (revision, verdict) in commits {
-        if !verdict.is_good() {
-            return Chain { last_good, broken: Some((revision, verdict)) };
-        }
-        last_good = Some(revision);
-    }
-    Chain { last_good, broken: None }
 }
 
 /// An address without what does not tell repositories apart: credentials, `.git`, a last `/`.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use flagops::model::{Revision, Timestamp};
 use flagops::trust::{
-    Keyring, Sighting, Subject, Verdict, verify_chain, verify_commit, verify_tag,
+    Keyring, Link, Sighting, Subject, Verdict, verify_chain, verify_commit, verify_tag,
 };
 
 use crate::lab::{Lab, REPOSITORY, succeed};
@@ -128,16 +128,16 @@ fn a_chain_of_commits_is_good_up_to_the_first_that_nobody_signed() {
     let second = commit(&lab, "second\n\ngpgsig is a word here", "-S");
     let unsigned = commit(&lab, "third", "--no-gpg-sign");
     let last = commit(&lab, "fourth", "-S");
-    let all = [first, second, unsigned, last].map(|revision| {
+    let all = [(second, first), (unsigned, second), (last, unsigned)].map(|(revision, parent)| {
         let name = revision.to_string();
         let verdict = verify_commit(&object(&lab, "commit", &name), &keyring, &sighting());
         assert_eq!(verdict.is_good(), accepts(&lab, &["verify-commit", &name]), "{verdict}");
-        (revision, verdict)
+        Link { revision, parents: vec![parent], verdict }
     });
-    let chain = verify_chain(all.clone());
+    let chain = verify_chain(&all, Some(first));
     assert_eq!(chain.last_good, Some(second));
     assert_eq!(chain.broken, Some((unsigned, Verdict::Unsigned)));
-    let chain = verify_chain(all.into_iter().take(2));
+    let chain = verify_chain(&all[..1], Some(first));
     assert_eq!((chain.last_good, chain.broken), (Some(second), None));
 }
 

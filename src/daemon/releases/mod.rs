@@ -16,6 +16,7 @@ pub(crate) mod flip;
 mod observe;
 mod replace;
 mod revert;
+mod signed;
 pub(crate) mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ pub(crate) use observe::{observe, recall};
 pub(crate) use replace::force;
 #[cfg(test)]
 pub(crate) use revert::check as check_reverts;
+use signed::Verdicts;
+pub(crate) use signed::follow;
 
 /// Who does what nobody asked for.
 const FLAGOPS: &str = "flagops";
@@ -65,6 +68,8 @@ struct Known {
     candidate: Option<Candidate>,
     /// When to look again even if nothing happens.
     wake_at: Option<Timestamp>,
+    /// What signatures of tags came to.
+    verdicts: Verdicts,
 }
 
 /// The commit that goes live next.
@@ -159,6 +164,8 @@ pub(crate) enum ReleaseError {
         #[source]
         source: ReadError,
     },
+    #[error("the commits of the branch could not be read")]
+    Branch(#[source] ReadError),
 }
 
 /// Works out what should be live now, and makes it so.

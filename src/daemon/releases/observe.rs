@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use super::ReleaseError;
-use crate::config::trust::load_keyring;
+use super::signed::{self, Verdicts};
 use crate::daemon::shared::Shared;
 use crate::git::{Mirror, SeenTags};
 use crate::model::{ConditionStatus, ConditionType, ObjectId, Revision, Timestamp};
-use crate::release::tag::{TagFacts, TagPolicy, TagRecord, TagTarget};
+use crate::release::tag::{Distrust, TagFacts, TagPolicy, TagRecord, TagTarget};
 use crate::trust::{self, Keyring, Sighting, Subject};
 
-/// Takes in the tags of a look that succeeded.
+/// Takes in the tags of a look that succeeded. `followed` is the newest revision of the branch that
+/// may be followed.
 ///
 /// # Errors
 /// When the database does not take it.
-pub(crate) async fn observe(shared: &Arc<Shared>, seen: SeenTags) -> Result<(), ReleaseError> {
+pub(crate) async fn observe(
+    shared: &Arc<Shared>,
+    seen: SeenTags,
+    followed: Option<Revision>,
+) -> Result<(), ReleaseError> {
     let records = shared.store.observe_tags(seen.objects, shared.now()).await?;
     if let Some(fault) = seen.fault {
         tracing::warn!("some tags could not be fetched and wait for the next look: {fault}");
     }
-    take(shared, records, seen.branches).await;
-    Ok(())
+    take(shared, records, seen.branches, followed).await
 }
 
 /// At the start: what was seen of the tags in the last life, without the remote.
@@ -28,68 +32,98 @@ pub(crate) async fn observe(shared: &Arc<Shared>, seen: SeenTags) -> Result<(), 
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn recall(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
-    if shared.releases.policy().is_some() {
-        let records = shared.store.tag_records().await?;
-        let mirror = Arc::clone(&shared.mirror);
-        let tip = tokio::task::spawn_blocking(move || mirror.head()).await.ok().flatten();
-        take(shared, records, tip.into_iter().collect()).await;
+    if shared.releases.policy().is_none() {
+        return Ok(());
+    }
+    let records = shared.store.tag_records().await?;
+    let followed = shared.store.source().await?.map(|row| row.revision);
+    let mirror = Arc::clone(&shared.mirror);
+    let tip = tokio::task::spawn_blocking(move || mirror.head()).await.ok().flatten();
+    take(shared, records, tip.into_iter().collect(), followed).await
+}
+
+async fn take(
+    shared: &Arc<Shared>,
+    records: Vec<TagRecord>,
+    tips: Vec<Revision>,
+    followed: Option<Revision>,
+) -> Result<(), ReleaseError> {
+    let Some(policy) = shared.releases.policy().cloned() else { return Ok(()) };
+    let keyring = if policy.needs_signed { Some(signed::keyring(shared).await) } else { None };
+    let wants_chain = shared.config.release.require_signed_commits;
+    let bench = Bench {
+        mirror: Arc::clone(&shared.mirror),
+        repository: shared.config.source.repo.clone(),
+        known: shared.releases.known().verdicts.clone(),
+        keyring,
+        tips,
+        followed: wants_chain.then_some(followed),
+        now: shared.now(),
+    };
+    let work = move || {
+        let mut verdicts = bench.no_verdicts();
+        let judge = |record| bench.facts(&policy, record, &mut verdicts);
+        let facts: Vec<_> = records.into_iter().map(judge).collect();
+        (facts, verdicts)
+    };
+    if let Ok((facts, verdicts)) = tokio::task::spawn_blocking(work).await {
+        state_live(shared, &facts).await?;
+        let mut known = shared.releases.known();
+        (known.tags, known.verdicts) = (Some(facts), verdicts);
     }
     Ok(())
 }
 
-async fn take(shared: &Arc<Shared>, records: Vec<TagRecord>, tips: Vec<Revision>) {
-    let Some(policy) = shared.releases.policy().cloned() else { return };
-    let keyring = if policy.needs_signed { Some(keyring(shared).await) } else { None };
-    let bench = Bench {
-        mirror: Arc::clone(&shared.mirror),
-        repository: shared.config.source.repo.clone(),
-        keyring,
-        tips,
-        now: shared.now(),
-    };
-    let work = move || records.into_iter().map(|record| bench.facts(&policy, record)).collect();
-    if let Ok(facts) = tokio::task::spawn_blocking(work).await {
-        shared.releases.known().tags = Some(facts);
+/// Says whether the tag that is live is still vouched for: a key may be revoked at any time. It is
+/// for people to draw a conclusion.
+async fn state_live(shared: &Shared, facts: &[TagFacts]) -> Result<(), ReleaseError> {
+    let release = &shared.config.release;
+    if !release.require_signed && !release.require_signed_commits {
+        return Ok(());
     }
-}
-
-/// Who may sign now: read anew each time, since a key may be revoked. Without a readable trust file
-/// nobody may, and a condition says so.
-async fn keyring(shared: &Arc<Shared>) -> Result<Keyring, String> {
-    let Some(path) = shared.config.release.trust.clone() else {
-        return Err("`release.trust` is not set".to_owned());
+    let Some((_, manifest)) = shared.store.active().await? else { return Ok(()) };
+    let Some((name, object)) = manifest.tag else { return Ok(()) };
+    let is_live =
+        |it: &&TagFacts| it.record.name == name && it.record.current.unwrap_or(object) == object;
+    let Some(live) = facts.iter().find(is_live) else { return Ok(()) };
+    let (status, reason, words) = match &live.distrust {
+        None => {
+            let words = format!("tag `{name}`, which is live, is vouched for");
+            (ConditionStatus::True, "SignatureValid", words)
+        }
+        Some(Distrust { reason, words }) => {
+            let words = format!(
+                "tag `{name}` is live and stays so, but is not trusted any more: {words} Look at what it brought, then `flagops rollback`, or tag anew"
+            );
+            (ConditionStatus::False, *reason, words)
+        }
     };
-    let repository = std::path::PathBuf::from(&shared.config.source.repo);
-    let repository = Some(repository).filter(|path| path.is_dir());
-    let load = move || load_keyring(&path, repository.as_deref());
-    let loaded = match tokio::task::spawn_blocking(load).await {
-        Ok(loaded) => loaded.map_err(|error| crate::telemetry::chain::Chain(&error).to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let (status, reason, words) = match &loaded {
-        Ok(_) => (ConditionStatus::False, "Ok", "the trust file is readable".to_owned()),
-        Err(error) => (
-            ConditionStatus::True,
-            "TrustMissing",
-            format!("nobody may sign releases, so no tag goes live: {error}"),
-        ),
-    };
-    super::state(shared, ConditionType::Stalled, status, reason, words, None).await;
-    loaded
+    let at = Some(manifest.revision);
+    super::state(shared, ConditionType::SourceVerified, status, reason, words, at).await;
+    Ok(())
 }
 
 /// What tags are judged with.
 struct Bench {
     mirror: Arc<Mirror>,
     repository: String,
+    /// What signatures came to in an earlier look.
+    known: Verdicts,
     /// `None` when signatures are not asked for.
     keyring: Option<Result<Keyring, String>>,
     tips: Vec<Revision>,
+    /// The end of the signed history of the branch, where that is asked for.
+    followed: Option<Option<Revision>>,
     now: Timestamp,
 }
 
 impl Bench {
-    fn facts(&self, policy: &TagPolicy, record: TagRecord) -> TagFacts {
+    fn no_verdicts(&self) -> Verdicts {
+        let keyring = self.keyring.as_ref().and_then(|keyring| keyring.as_ref().ok());
+        Verdicts::new(keyring.map(Keyring::digest))
+    }
+
+    fn facts(&self, policy: &TagPolicy, record: TagRecord, verdicts: &mut Verdicts) -> TagFacts {
         let last = record.sightings.last().map(|sighting| sighting.object);
         let Some(object) = record.current.or(last) else {
             let target = TagTarget::Unreadable;
@@ -108,18 +142,33 @@ impl Bench {
             }
             _ => None,
         };
-        let distrust = self.distrust(&record, object, &target);
+        let distrust = self
+            .distrust(&record, object, &target, verdicts)
+            .or_else(|| self.is_off_the_signed_branch(&target));
         TagFacts { record, target, distrust, is_contained }
     }
 
     /// Why the signature does not count.
-    fn distrust(&self, record: &TagRecord, object: ObjectId, target: &TagTarget) -> Option<String> {
+    fn distrust(
+        &self,
+        record: &TagRecord,
+        object: ObjectId,
+        target: &TagTarget,
+        verdicts: &mut Verdicts,
+    ) -> Option<Distrust> {
         let keyring = match self.keyring.as_ref()? {
             Ok(keyring) => keyring,
-            Err(error) => return Some(format!("nobody is known to be trusted ({error})")),
+            Err(error) => {
+                let words = format!("nobody is known to be trusted ({error})");
+                return Some(Distrust { reason: "TrustMissing", words });
+            }
         };
         // What is no tag object, or names no commit, is held for that reason.
         let TagTarget::Commit { object: Some(_), .. } = target else { return None };
+        verdicts.get_or(&self.known, &record.name, object, || self.verify(record, object, keyring))
+    }
+
+    fn verify(&self, record: &TagRecord, object: ObjectId, keyring: &Keyring) -> Option<Distrust> {
         let seen = record.sightings.iter().find(|it| it.object == object);
         let sighting = Sighting {
             repository: &self.repository,
@@ -128,11 +177,28 @@ impl Bench {
         };
         let raw = match self.mirror.raw_object(object) {
             Ok(raw) => raw,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => {
+                return Some(Distrust { reason: "Unreadable", words: error.to_string() });
+            }
         };
         let name = format!("refs/tags/{}", record.name);
         let verdict = trust::verify_tag(&raw, &name, keyring, &sighting);
-        let why = || format!("{verdict}. {}", verdict.next_step(Subject::Tag));
-        (!verdict.is_good()).then(why)
+        let words = || format!("{verdict}. {}", verdict.next_step(Subject::Tag));
+        (!verdict.is_good()).then(|| Distrust { reason: verdict.reason(), words: words() })
+    }
+
+    fn is_off_the_signed_branch(&self, target: &TagTarget) -> Option<Distrust> {
+        let followed = self.followed?;
+        let TagTarget::Commit { revision, .. } = target else { return None };
+        let tips: Vec<Revision> = followed.into_iter().collect();
+        if self.mirror.is_contained(*revision, &tips).unwrap_or(false) {
+            return None;
+        }
+        let end = followed
+            .map_or("holds nothing yet".to_owned(), |end| format!("ends at {}", end.short()));
+        let words = format!(
+            "its commit is not in the signed history of the branch, which {end} (`release.require_signed_commits`). Tag a commit that the branch contains."
+        );
+        Some(Distrust { reason: "NotAncestor", words })
     }
 }

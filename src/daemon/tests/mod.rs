@@ -14,6 +14,7 @@ mod recovery;
 mod releases;
 mod repair;
 mod resets;
+mod signed;
 mod solver;
 mod source;
 mod upgrade;

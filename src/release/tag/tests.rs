@@ -55,6 +55,10 @@ fn tag(text: &str, n: u8) -> TagFacts {
     }
 }
 
+fn distrust() -> Option<Distrust> {
+    Some(Distrust { reason: "Unsigned", words: "nobody signed it".into() })
+}
+
 fn live(text: &str, n: u8) -> LiveTag {
     LiveTag { name: name(text), object: object(n) }
 }
@@ -169,7 +173,7 @@ fn equal_places_are_nobodys_to_break() {
 #[test]
 fn a_held_tag_is_not_passed_over_for_a_lower_one() {
     let mut untrusted = tag("v1.1.0", 2);
-    untrusted.distrust = Some("nobody signed it".into());
+    untrusted.distrust = distrust();
     let selection = selected(&policy(), &[tag("v1.0.0", 1), untrusted], None);
     assert!(matches!(hold(&selection), Hold::Untrusted { .. }));
 }
@@ -242,7 +246,7 @@ fn an_approval_is_of_one_object_and_overrides_time_but_not_trust() {
     };
     assert_eq!(select(&manual, &tags, None, &other, NOW).candidate, None);
     let mut untrusted = tag("v1.0.0", 1);
-    untrusted.distrust = Some("nobody signed it".into());
+    untrusted.distrust = distrust();
     let selection = select(&manual, &[untrusted], None, &approved, NOW);
     assert!(matches!(hold(&selection), Hold::Untrusted { .. }));
 }
@@ -301,7 +305,7 @@ fn any_tag() -> impl Strategy<Value = TagFacts> {
         }
         match odd {
             0 => facts.record.current = None,
-            1 => facts.distrust = Some("x".into()),
+            1 => facts.distrust = distrust(),
             2 => facts.target = TagTarget::Other("tree"),
             3 => facts.is_contained = Some(false),
             _ => {}

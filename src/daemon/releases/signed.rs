@@ -1,0 +1,134 @@
+//! Who may sign, what signatures came to, and how far a branch may be followed whose commits must be
+//! signed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{ReleaseError, state};
+use crate::config::trust::load_keyring;
+use crate::daemon::shared::{Shared, Statement};
+use crate::daemon::source::ReadError;
+use crate::model::{
+    ConditionStatus, ConditionType, KeyringDigest, ObjectId, Revision, Scope, TagName, TreeError,
+};
+use crate::release::tag::Distrust;
+use crate::trust::{self, Chain, Keyring, Link, Sighting, Subject};
+
+/// What the signatures of tags came to. A verdict holds for a name, an object and a keyring.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verdicts {
+    keyring: Option<KeyringDigest>,
+    by_tag: BTreeMap<(TagName, ObjectId), Option<Distrust>>,
+}
+
+impl Verdicts {
+    pub(super) fn new(keyring: Option<KeyringDigest>) -> Self {
+        Self { keyring, by_tag: BTreeMap::new() }
+    }
+
+    /// The verdict that `known` has under the same keyring, or a new one. What could not be read is
+    /// judged anew each time.
+    pub(super) fn get_or(
+        &mut self,
+        known: &Self,
+        name: &TagName,
+        object: ObjectId,
+        verify: impl FnOnce() -> Option<Distrust>,
+    ) -> Option<Distrust> {
+        let key = (name.clone(), object);
+        let is_same = self.keyring.is_some() && known.keyring == self.keyring;
+        let kept = known.by_tag.get(&key).filter(|_| is_same);
+        let distrust = kept.cloned().unwrap_or_else(verify);
+        if distrust.as_ref().is_none_or(|it| it.reason != "Unreadable") {
+            self.by_tag.insert(key, distrust.clone());
+        }
+        distrust
+    }
+}
+
+/// Who may sign now: read anew each time, since a key may be revoked. Without a readable trust file
+/// nobody may, and a condition says so.
+pub(super) async fn keyring(shared: &Arc<Shared>) -> Result<Keyring, String> {
+    let Some(path) = shared.config.release.trust.clone() else {
+        return Err("`release.trust` is not set".to_owned());
+    };
+    let repository = std::path::PathBuf::from(&shared.config.source.repo);
+    let repository = Some(repository).filter(|path| path.is_dir());
+    let load = move || load_keyring(&path, repository.as_deref());
+    let loaded = match tokio::task::spawn_blocking(load).await {
+        Ok(loaded) => loaded.map_err(|error| crate::telemetry::chain::Chain(&error).to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let (status, reason, words) = match &loaded {
+        Ok(_) => (ConditionStatus::False, "Ok", "the trust file is readable".to_owned()),
+        Err(error) => (
+            ConditionStatus::True,
+            "TrustMissing",
+            format!("nobody may sign releases, so nothing new is trusted: {error}"),
+        ),
+    };
+    state(shared, ConditionType::Stalled, status, reason, words, None).await;
+    loaded
+}
+
+/// The newest revision of the branch that may be followed: `tip`, or what is signed of the way to it
+/// where that is asked for. `None` when there is none yet.
+///
+/// # Errors
+/// When the database does not answer, or the mirror cannot be read.
+pub(crate) async fn follow(
+    shared: &Arc<Shared>,
+    tip: Revision,
+) -> Result<Option<Revision>, ReleaseError> {
+    if !shared.config.release.require_signed_commits {
+        return Ok(Some(tip));
+    }
+    let anchor = shared.store.source().await?.map(|row| row.revision);
+    let Ok(keyring) = keyring(shared).await else { return Ok(anchor) };
+    let (mirror, now) = (Arc::clone(&shared.mirror), shared.now());
+    let repository = shared.config.source.repo.clone();
+    let walk = move || -> Result<Chain, TreeError> {
+        let sighting = Sighting { repository: &repository, first_seen: now, now };
+        let mut links = Vec::new();
+        for (revision, parents) in mirror.lineage(tip, anchor)? {
+            let raw = mirror.raw_object(revision.0)?;
+            let verdict = trust::verify_commit(&raw, &keyring, &sighting);
+            links.push(Link { revision, parents, verdict });
+        }
+        Ok(trust::verify_chain(&links, anchor))
+    };
+    let walked = tokio::task::spawn_blocking(walk).await.map_err(ReadError::from);
+    let chain = walked.and_then(|walked| walked.map_err(ReadError::from));
+    let chain = chain.map_err(ReleaseError::Branch)?;
+    state_branch(shared, tip, &chain).await;
+    Ok(chain.last_good)
+}
+
+async fn state_branch(shared: &Shared, tip: Revision, chain: &Chain) {
+    let stays = chain.last_good.map_or_else(
+        || "nothing is followed yet".to_owned(),
+        |last_good| format!("{} stays the newest", last_good.short()),
+    );
+    let (status, reason, message) = match (&chain.broken, chain.last_good) {
+        (_, Some(followed)) if followed == tip => {
+            let words = "the newest commit of the branch, and all since the last one, are signed";
+            (ConditionStatus::True, "SignatureValid", words.to_owned())
+        }
+        (Some((revision, verdict)), _) => {
+            let next = verdict.next_step(Subject::Commit);
+            let words =
+                format!("commit {}: {verdict}. {next} Until then {stays}", revision.short());
+            (ConditionStatus::False, verdict.reason(), words)
+        }
+        (None, followed) => {
+            let was = followed.map_or_else(String::new, |it| it.to_string());
+            let words = format!(
+                "the branch was moved off {}, which was followed; {stays}. Push a signed commit that contains it, e.g. with `git merge -s ours {was}`",
+                followed.unwrap_or(tip).short()
+            );
+            (ConditionStatus::False, "HistoryRewritten", words)
+        }
+    };
+    let (scope, kind, revision) = (Scope::Repo, ConditionType::SourceVerified, Some(tip));
+    shared.state(Statement { scope, kind, status, reason, message, revision }).await;
+}
