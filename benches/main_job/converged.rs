@@ -40,30 +40,7 @@ pub(crate) async fn no_op(report: &mut Report) -> Result<()> {
     config.source.repo = remote.display().to_string();
     config.limits.instances_per_team = 10_000;
     config.limits.instances_per_node = 10_000;
-    let data = DataDir::open(&config.data_dir)?;
-    let engine = FakeEngine::new(data.installation().clone());
-    let image = ImageSeen {
-        id: "sha256:base".to_owned(),
-        build_key: None,
-        made_at: None,
-        size_bytes: 1,
-        health: None,
-        volumes: Vec::new(),
-    };
-    engine.add_image("base:1", image);
-    let remote = Remote::parse(&config.source.repo, Path::new("/"))?;
-    let mirror = Mirror::open(&data.path().join("mirror"), remote, Credentials::default())?;
-    let store = Store::open(&data.database_path())?;
-    let parts = Parts {
-        config,
-        clock: Arc::new(SystemClock),
-        store,
-        data,
-        engine: Arc::new(engine.clone()),
-        mirror,
-        loss: None,
-    };
-    let daemon = Daemon::start(parts).await?;
+    let (daemon, engine) = embedded(config).await?;
     let platform = daemon.platform();
     wait("the challenges to be live", || async { Ok(platform.live().len() == N_CHALLENGES) })
         .await?;
@@ -101,6 +78,29 @@ pub(crate) async fn no_op(report: &mut Report) -> Result<()> {
     report.number("no-op pass, engine writes", n_writes.to_string(), "0");
     daemon.stop().await;
     Ok(())
+}
+
+/// A daemon over an engine in memory, which has the image `base:1`.
+pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
+    let data = DataDir::open(&config.data_dir)?;
+    let engine = FakeEngine::new(data.installation().clone());
+    let image = ImageSeen {
+        id: "sha256:base".to_owned(),
+        build_key: None,
+        made_at: None,
+        size_bytes: 1,
+        health: None,
+        volumes: Vec::new(),
+    };
+    engine.add_image("base:1", image);
+    let remote = Remote::parse(&config.source.repo, Path::new("/"))?;
+    let mirror = Mirror::open(&data.path().join("mirror"), remote, Credentials::default())?
+        .with_tags(flagops::daemon::tag_wish(&config.release));
+    let store = Store::open(&data.database_path())?;
+    let clock = Arc::new(SystemClock);
+    let parts =
+        Parts { config, clock, store, data, engine: Arc::new(engine.clone()), mirror, loss: None };
+    Ok((Daemon::start(parts).await?, engine))
 }
 
 /// How many looks there were and how long they took together.
@@ -144,7 +144,7 @@ pub(crate) async fn recovery(report: &mut Report) -> Result<()> {
 }
 
 /// Waits until `look` says yes; an error with what was waited for after ten minutes.
-async fn wait<F: Future<Output = Result<bool>>>(
+pub(crate) async fn wait<F: Future<Output = Result<bool>>>(
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> Result<()> {

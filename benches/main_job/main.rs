@@ -12,6 +12,7 @@ mod converged;
 mod floor;
 mod planner;
 mod platform;
+mod releases;
 mod report;
 
 use anyhow::Result;
@@ -38,6 +39,10 @@ fn main() -> Result<()> {
     if wants("check") {
         check::run(&mut report, runs)?;
         check::hostile(&mut report);
+    }
+    if wants("release") {
+        runtime.block_on(releases::live(&mut report, runs))?;
+        runtime.block_on(releases::preview(&mut report, runs))?;
     }
     if wants("no-op") {
         runtime.block_on(converged::no_op(&mut report))?;

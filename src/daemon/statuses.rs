@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::platform::LiveSet;
+use super::releases::{Candidate, Missing};
 use super::shared::{Shared, Statement};
 use super::solver;
 use super::tasks;
@@ -16,10 +17,13 @@ use crate::catalog::{Catalog, Folder};
 use crate::model::{
     BuildKey, BuildState, ChallengeId, ConditionStatus, ConditionType, Revision, Scope,
 };
-use crate::notify::forge::{Active, Facts, Forge, Going, HeadFacts, ImageFacts, Names, Pump};
+use crate::notify::forge::{
+    Active, Facts, Forge, Going, HeadFacts, ImageFacts, Kept, Names, Pump, Tagged,
+};
 use crate::proof::Proof;
 use crate::release::identity::build_units;
 use crate::release::live::build_state;
+use crate::release::tag::TagTarget;
 use crate::store::StoreError;
 use crate::telemetry::chain::Chain;
 
@@ -105,7 +109,27 @@ async fn facts(shared: &Shared) -> Result<Facts, StoreError> {
         }
         facts
     });
-    Ok(Facts { head, active })
+    Ok(Facts { head, active, tagged: tagged(shared) })
+}
+
+/// The tag that goes live next, or would but for what holds it.
+fn tagged(shared: &Shared) -> Option<Tagged> {
+    let (tags, selection) = shared.releases.tags();
+    if let Some((tag, hold)) = selection.waiting {
+        let facts = tags.into_iter().find(|it| it.record.name == tag)?;
+        let TagTarget::Commit { revision, .. } = facts.target else { return None };
+        return Some(Tagged { tag, revision, kept: Kept::Waits(hold.reason()) });
+    }
+    let Candidate { name, revision, missing, .. } = shared.releases.candidate()?;
+    let kept = match missing {
+        Missing::Nothing => Kept::Waits("going live"),
+        Missing::Waiting(_) => Kept::Waits("images or proofs are on their way"),
+        Missing::Blocked(faults) => {
+            Kept::Blocked(faults.iter().map(|it| it.id().clone()).collect())
+        }
+        Missing::AllWouldBeRemoved => Kept::Blocked(Vec::new()),
+    };
+    Some(Tagged { tag: name, revision, kept })
 }
 
 fn head_facts(

@@ -97,6 +97,19 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// The challenge that it is about.
+    pub fn id(&self) -> &ChallengeId {
+        match self {
+            Self::Invalid { id, .. }
+            | Self::BuildFailed { id }
+            | Self::SolverFailed { id, .. }
+            | Self::NotDecryptable { id, .. }
+            | Self::Quarantined { id } => id,
+        }
+    }
+}
+
 /// What [`judge`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -7,8 +7,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::config::{ForgeKind, WebhookKind};
-use crate::daemon::platform::{Called, Headers};
+use crate::daemon::platform::{Called, Deed, Headers};
+use crate::git::testing::TagOn;
 use crate::model::{ConditionStatus, Scope};
+use crate::store::DecisionKind;
 
 const ID: &str = "0123456789abcdef";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -120,6 +122,31 @@ async fn the_forge_is_told_of_each_commit_and_of_no_challenge() {
     .await;
     let n_told_then = server.received_requests().await.unwrap().len();
     assert_eq!(n_told_then, n_told, "a restart tells nothing again");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_forge_is_told_what_a_tag_waits_for() {
+    let server = forge(ResponseTemplate::new(201)).await;
+    let mut rig = posting(&server);
+    rig.config.release.pattern = Some("^v(?<v>.+)$".to_owned());
+    rig.config.release.auto = false;
+    rig.tag("v1.0.0", TagOn::Tip);
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
+    platform.reconcile_now().await.unwrap();
+    let revision = platform.source().await.unwrap().revision.unwrap().to_string();
+    let before = [
+        "flagops/build success 1 image is built",
+        "flagops/release pending tag v1.0.0 waits: AwaitingApproval",
+        "flagops/validate success 1 challenge is valid",
+    ];
+    until_told(&server, &revision, &before).await;
+    let deed = Deed { who: "ada".to_owned(), why: "fine".to_owned() };
+    platform.decide_tag("v1.0.0", None, DecisionKind::Approve, deed).await.unwrap();
+    let after = [before[0], "flagops/release success live as generation 1", before[2]];
+    until_told(&server, &revision, &after).await;
+    drop(platform);
     daemon.stop().await;
 }
 

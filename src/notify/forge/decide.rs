@@ -8,7 +8,7 @@
 //! * A commit of which players have only a part is not told to be live: where the branch is live, a
 //!   generation is of that commit as soon as its first challenge is.
 
-use crate::model::{ChallengeId, CommitState, CommitStatus, Revision, StatusContext};
+use crate::model::{ChallengeId, CommitState, CommitStatus, Revision, StatusContext, TagName};
 
 /// Longest description that every forge takes, in characters.
 pub const MAX_DESCRIPTION: usize = 140;
@@ -23,6 +23,28 @@ pub struct Facts {
     pub head: Option<HeadFacts>,
     /// The generation that players have; `None` where there are no generations.
     pub active: Option<Active>,
+    /// The tag that goes live next, where tags do.
+    pub tagged: Option<Tagged>,
+}
+
+/// What is known of the tag that goes live next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// It.
+    pub tag: TagName,
+    /// Its commit.
+    pub revision: Revision,
+    /// What keeps it.
+    pub kept: Kept,
+}
+
+/// What keeps a tag from being live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It waits, for what these words say; they name no challenge.
+    Waits(&'static str),
+    /// These challenges are not good; none when it is wrong as a whole.
+    Blocked(Vec<ChallengeId>),
 }
 
 /// What is known of the newest revision.
@@ -88,7 +110,11 @@ pub enum Names {
 pub fn decide(facts: &Facts, known: &[CommitStatus], names: Names) -> Vec<CommitStatus> {
     let Some(head) = &facts.head else { return Vec::new() };
     let mut wishes = vec![validation(head, names), images(head, names)];
-    wishes.extend(release(head, facts.active, names));
+    let is_live = |revision| facts.active.is_some_and(|active| active.revision == revision);
+    let tagged = facts.tagged.as_ref().filter(|tagged| !is_live(tagged.revision));
+    wishes.extend(tagged.map(|tagged| release_of_tag(tagged, names)));
+    let is_tagged = |revision| tagged.is_some_and(|tagged| tagged.revision == revision);
+    wishes.extend(release(head, facts.active, names).filter(|it| !is_tagged(it.revision)));
     let is_whole = |active: &Active| {
         let is_of_it = |it: &&CommitStatus| {
             it.revision == active.revision && it.context == StatusContext::Release
@@ -102,7 +128,7 @@ pub fn decide(facts: &Facts, known: &[CommitStatus], names: Names) -> Vec<Commit
     let is_head_live = head.going == Going::Live;
     let live = facts.active.map(|it| it.revision).or(is_head_live.then_some(head.revision));
     let older = known.iter().filter(|status| !wishes.iter().any(|wish| is_same(wish, status)));
-    let closed: Vec<_> = older.filter_map(|status| close(status, head.revision, live)).collect();
+    let closed: Vec<_> = older.filter_map(|status| close(status, head, live)).collect();
     wishes.extend(closed);
     wishes
 }
@@ -165,6 +191,23 @@ fn release(head: &HeadFacts, active: Option<Active>, names: Names) -> Option<Com
     Some(CommitStatus { revision, context: StatusContext::Release, state, description })
 }
 
+fn release_of_tag(tagged: &Tagged, names: Names) -> CommitStatus {
+    let Tagged { tag, revision, kept } = tagged;
+    let (state, description) = match kept {
+        Kept::Waits(why) => (CommitState::Pending, cut(&format!("tag {tag} waits: {why}"))),
+        Kept::Blocked(challenges) => {
+            let words = match challenges.len() {
+                0 => format!("tag {tag} does not go live as it is"),
+                1 => format!("tag {tag} does not go live: 1 challenge is not good"),
+                n => format!("tag {tag} does not go live: {n} challenges are not good"),
+            };
+            (CommitState::Failure, describe(words, challenges, names))
+        }
+    };
+    let (revision, context) = (*revision, StatusContext::Release);
+    CommitStatus { revision, context, state, description }
+}
+
 fn live(revision: Revision, generation: Option<u32>) -> CommitStatus {
     let description =
         generation.map_or("live".to_owned(), |number| format!("live as generation {number}"));
@@ -173,12 +216,15 @@ fn live(revision: Revision, generation: Option<u32>) -> CommitStatus {
 }
 
 /// The last word on a commit that something else took the place of, if one is due.
-fn close(status: &CommitStatus, head: Revision, live: Option<Revision>) -> Option<CommitStatus> {
+fn close(status: &CommitStatus, head: &HeadFacts, live: Option<Revision>) -> Option<CommitStatus> {
     let closed = |state, description| CommitStatus { state, description, ..status.clone() };
     let is_release = status.context == StatusContext::Release;
     match status.state {
-        CommitState::Pending if status.revision != head => {
-            let words = format!("superseded by {} before it was done", head.short());
+        CommitState::Pending if is_release && head.going == Going::AwaitsTag => {
+            Some(closed(CommitState::Error, "no tag of it goes live next any more".to_owned()))
+        }
+        CommitState::Pending if status.revision != head.revision => {
+            let words = format!("superseded by {} before it was done", head.revision.short());
             Some(closed(CommitState::Error, words))
         }
         CommitState::Success if is_release && live.is_some_and(|live| live != status.revision) => {

@@ -24,5 +24,7 @@ mod pump;
 mod tests;
 
 pub use client::{Forge, PostError};
-pub use decide::{Active, Facts, Going, HeadFacts, ImageFacts, MAX_DESCRIPTION, Names, decide};
+pub use decide::{
+    Active, Facts, Going, HeadFacts, ImageFacts, Kept, MAX_DESCRIPTION, Names, Tagged, decide,
+};
 pub use pump::Pump;

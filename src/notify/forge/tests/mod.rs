@@ -25,7 +25,7 @@ fn head(n: u8) -> HeadFacts {
 }
 
 fn facts(head: HeadFacts) -> Facts {
-    Facts { head: Some(head), active: None }
+    Facts { head: Some(head), active: None, tagged: None }
 }
 
 /// What was decided takes the place of what was known.
@@ -82,32 +82,68 @@ fn what_is_wrong_is_counted_and_named_only_where_names_are_allowed() {
 fn the_commit_that_players_have_says_so_also_when_it_is_not_the_newest() {
     let active = Some(Active { revision: revision(1), generation: 7 });
     let newest = HeadFacts { going: Going::AwaitsTag, ..head(2) };
-    insta::assert_snapshot!(told(&Facts { head: Some(newest), active }, &[], Names::Hidden), @"
+    insta::assert_snapshot!(told(&Facts { head: Some(newest), active, tagged: None }, &[], Names::Hidden), @"
     02 flagops/validate success: 41 challenges are valid
     02 flagops/build success: 57 images are built
     01 flagops/release success: live as generation 7
     ");
     for going in [Going::Live, Going::AwaitsTag] {
-        let released = Facts { head: Some(HeadFacts { going, ..head(1) }), active };
+        let released = Facts { head: Some(HeadFacts { going, ..head(1) }), active, tagged: None };
         assert!(told(&released, &[], Names::Hidden).ends_with("success: live as generation 7"));
     }
-    let same = told(&Facts { head: Some(head(2)), active }, &[], Names::Hidden);
+    let same = told(&Facts { head: Some(head(2)), active, tagged: None }, &[], Names::Hidden);
     assert!(same.contains("02 flagops/release success: generation 7 has the same"), "{same}");
+}
+
+#[test]
+fn a_tag_that_goes_live_next_says_what_it_waits_for() {
+    let active = Some(Active { revision: revision(1), generation: 7 });
+    let head = Some(HeadFacts { going: Going::AwaitsTag, ..head(3) });
+    let next = |n, kept| {
+        let tagged = Tagged { tag: "v1.1.0".parse().unwrap(), revision: revision(n), kept };
+        Facts { head: head.clone(), active, tagged: Some(tagged) }
+    };
+    let waits = next(2, Kept::Waits("AwaitingApproval"));
+    insta::assert_snapshot!(told(&waits, &[], Names::Hidden), @"
+    03 flagops/validate success: 41 challenges are valid
+    03 flagops/build success: 57 images are built
+    02 flagops/release pending: tag v1.1.0 waits: AwaitingApproval
+    01 flagops/release success: live as generation 7
+    ");
+    let blocked = next(3, Kept::Blocked(ids(&[1, 2])));
+    let told_then = told(&blocked, &[], Names::Told);
+    let words = "03 flagops/release failure: tag v1.1.0 does not go live: 2 challenges are not good: WEB-001, WEB-002";
+    assert!(told_then.contains(words), "{told_then}");
+    assert!(!told(&blocked, &[], Names::Hidden).contains("WEB-"));
+    // Taken out: nobody waits for it any more.
+    let known = decide(&waits, &[], Names::Hidden);
+    let gone = Facts { head: head.clone(), active, tagged: None };
+    let told_then = told(&gone, &known, Names::Hidden);
+    assert!(told_then.contains("02 flagops/release error: no tag of it goes live"), "{told_then}");
+    // The commit that players have is live, whatever else is on it.
+    let again = told(&next(1, Kept::Waits("Soaking")), &[], Names::Hidden);
+    assert!(again.ends_with("01 flagops/release success: live as generation 7"), "{again}");
 }
 
 #[test]
 fn a_commit_of_which_players_have_a_part_is_not_live() {
     let active = Some(Active { revision: revision(1), generation: 7 });
     let check = |going| {
-        told(&Facts { head: Some(HeadFacts { going, ..head(1) }), active }, &[], Names::Hidden)
+        told(
+            &Facts { head: Some(HeadFacts { going, ..head(1) }), active, tagged: None },
+            &[],
+            Names::Hidden,
+        )
     };
     assert!(check(Going::Waiting).ends_with("release pending: not live yet"));
     let blocked = Going::Blocked(ids(&[1]));
     assert!(check(blocked.clone()).ends_with("failure: 1 challenge does not go live as it is"));
     // Nor is it later, while the newest revision waits.
-    let partly = Facts { head: Some(HeadFacts { going: blocked, ..head(1) }), active };
+    let partly =
+        Facts { head: Some(HeadFacts { going: blocked, ..head(1) }), active, tagged: None };
     let known = decide(&partly, &[], Names::Hidden);
-    let newer = Facts { head: Some(HeadFacts { going: Going::Waiting, ..head(2) }), active };
+    let newer =
+        Facts { head: Some(HeadFacts { going: Going::Waiting, ..head(2) }), active, tagged: None };
     let told = told(&newer, &known, Names::Hidden);
     assert!(!told.contains("01 "), "{told}");
 }
