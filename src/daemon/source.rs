@@ -139,7 +139,8 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
         result
     })
     .await??;
-    let followed = releases::follow(shared, fetched.revision).await.map_err(LookError::Signed)?;
+    let (branch, tip) = (&fetched.branch, fetched.revision);
+    let followed = releases::follow(shared, branch, tip).await.map_err(LookError::Signed)?;
     state_reachable(shared, &fetched, followed == Some(fetched.revision)).await;
     let head = shared.head.load();
     let has_tags = fetched.tags.is_some();

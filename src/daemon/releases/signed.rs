@@ -71,19 +71,22 @@ pub(super) async fn keyring(shared: &Arc<Shared>) -> Result<Keyring, String> {
     loaded
 }
 
-/// The newest revision of the branch that may be followed: `tip`, or what is signed of the way to it
+/// The newest revision of `branch` that may be followed: `tip`, or what is signed of the way to it
 /// where that is asked for. `None` when there is none yet.
 ///
 /// # Errors
 /// When the database does not answer, or the mirror cannot be read.
 pub(crate) async fn follow(
     shared: &Arc<Shared>,
+    branch: &str,
     tip: Revision,
 ) -> Result<Option<Revision>, ReleaseError> {
     if !shared.config.release.require_signed_commits {
         return Ok(Some(tip));
     }
-    let anchor = shared.store.source().await?.map(|row| row.revision);
+    // An organizer who names another branch means it.
+    let seen = shared.store.source().await?.filter(|row| row.branch == branch);
+    let anchor = seen.map(|row| row.revision);
     let Ok(keyring) = keyring(shared).await else { return Ok(anchor) };
     let (mirror, now) = (Arc::clone(&shared.mirror), shared.now());
     let repository = shared.config.source.repo.clone();
@@ -123,7 +126,7 @@ async fn state_branch(shared: &Shared, tip: Revision, chain: &Chain) {
         (None, followed) => {
             let was = followed.map_or_else(String::new, |it| it.to_string());
             let words = format!(
-                "the branch was moved off {}, which was followed; {stays}. Push a signed commit that contains it, e.g. with `git merge -s ours {was}`",
+                "the branch was moved off {}, which was followed; {stays}. Push a signed commit that contains it, e.g. with `git merge -s ours {was}`; if it was moved on purpose, start once without `release.require_signed_commits`",
                 followed.unwrap_or(tip).short()
             );
             (ConditionStatus::False, "HistoryRewritten", words)
