@@ -1,12 +1,13 @@
 //! What a release changes, before it does: images, attachments, questions, instances.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::{LiveChallenge, LiveSet, Outcome, Platform, PlatformError};
 use crate::daemon::releases::{Candidate, flip, tags};
 use crate::daemon::source;
-use crate::git::Mirror;
+use crate::git::{GitTree, Mirror};
 use crate::model::{
     BuildKey, BuildState, ChallengeId, EntryKind, InstanceId, ObjectId, Revision, TagName, TeamId,
     Tree, TreeError,
@@ -138,8 +139,9 @@ impl Platform {
         held: Vec<String>,
     ) -> Outcome<Preview> {
         let mirror = Arc::clone(&self.shared.mirror);
-        let work =
-            move || Ok::<_, TreeError>(changes(&sides(&mirror, &old)?, &sides(&mirror, &new)?));
+        let work = move || {
+            Ok::<_, TreeError>(changes(&sides(&mirror, &old, &new)?, &sides(&mirror, &new, &old)?))
+        };
         let found = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| PlatformError::Internal(Box::new(error)))?
@@ -182,17 +184,36 @@ fn declared(candidate: &Candidate) -> LiveSet {
     usable.collect()
 }
 
-fn sides(mirror: &Mirror, of: &LiveSet) -> Result<BTreeMap<ChallengeId, Side>, TreeError> {
-    of.iter().map(|(id, live)| Ok((id.clone(), side(mirror, live)?))).collect()
+/// What is to be compared of `of`: versions that `other` does not have.
+fn sides(
+    mirror: &Mirror,
+    of: &LiveSet,
+    other: &LiveSet,
+) -> Result<BTreeMap<ChallengeId, Side>, TreeError> {
+    let version = |live: &LiveChallenge| (live.challenge.tree, live.challenge.path.clone());
+    let differs = |id, live| other.get(id).is_none_or(|other| version(other) != version(live));
+    // Most are of the same revision.
+    let mut trees = BTreeMap::new();
+    of.iter()
+        .filter(|(id, live)| differs(*id, *live))
+        .map(|(id, live)| Ok((id.clone(), side(mirror, &mut trees, live)?)))
+        .collect()
 }
 
-fn side(mirror: &Mirror, live: &LiveChallenge) -> Result<Side, TreeError> {
+fn side(
+    mirror: &Mirror,
+    trees: &mut BTreeMap<Revision, GitTree>,
+    live: &LiveChallenge,
+) -> Result<Side, TreeError> {
     let challenge = &live.challenge;
     let mut attachments = BTreeMap::new();
     if !challenge.attachments.is_empty() {
-        let tree = mirror.tree(live.revision)?;
+        let tree = match trees.entry(live.revision) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(mirror.tree(live.revision)?),
+        };
         let root = format!("{}/attachments", challenge.path);
-        walk(&tree, &root, "", &mut attachments)?;
+        walk(tree, &root, "", &mut attachments)?;
     }
     Ok(Side {
         tree: challenge.tree,

@@ -1,17 +1,14 @@
 //! Lets the tag that is due go live, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{
     Candidate, FLAGOPS, Missing, ReleaseError, flip, live_entries, quarantined, state, state_held,
 };
-use crate::catalog::Catalog;
 use crate::daemon::shared::Shared;
-use crate::daemon::solver::{self, Version};
-use crate::daemon::{builds, source};
+use crate::daemon::{builds, solver, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
-use crate::proof::Proof;
+use crate::proof::{self, HeldBack};
 use crate::release::gate::{self, Fault, Question, Verdict};
 use crate::release::manifest::{Cause, Manifest};
 use crate::release::tag::{self, Decisions, Hold, LiveTag, Selection, TagPolicy, TagTarget};
@@ -168,7 +165,8 @@ pub(crate) async fn judge(
     let builds = shared.store.build_states().await?;
     let quarantined = quarantined(shared).await?;
     let live = live_entries(shared);
-    let (unproven, proving) = proofs(shared, &candidate.catalog).await?;
+    let proofs = solver::proofs_of(shared, &candidate.catalog).await?;
+    let HeldBack { unproven, proving } = proof::held_back(&candidate.catalog, &proofs);
     let question = Question {
         tag: Some(&tag),
         revision: candidate.revision,
@@ -191,28 +189,6 @@ pub(crate) async fn judge(
         }
         other => other,
     })
-}
-
-/// Versions whose own exploit did not solve them, with the reason, and those nobody knows of yet.
-async fn proofs(
-    shared: &Shared,
-    catalog: &Catalog,
-) -> Result<(BTreeMap<Version, String>, BTreeSet<Version>), StoreError> {
-    let (mut unproven, mut proving) = (BTreeMap::new(), BTreeSet::new());
-    for (id, proof) in solver::proofs_of(shared, catalog).await? {
-        let Some(folder) = catalog.folders.get(&id) else { continue };
-        let version = (id, folder.tree);
-        match proof {
-            Proof::Failed(why) => {
-                unproven.insert(version, why);
-            }
-            Proof::Pending => {
-                proving.insert(version);
-            }
-            Proof::Proven | Proof::NoExploit | Proof::NotRequired => (),
-        }
-    }
-    Ok((unproven, proving))
 }
 
 async fn go_live(
