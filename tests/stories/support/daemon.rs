@@ -71,6 +71,18 @@ impl Settings {
         self
     }
 
+    /// Sets a key to yes or no.
+    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
+        self.keys.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Sets a key to a list of texts.
+    pub(crate) fn list(mut self, key: &str, values: &[&str]) -> Self {
+        self.keys.insert(key.to_owned(), format!("{values:?}"));
+        self
+    }
+
     /// Sets a variable of the daemon's environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
