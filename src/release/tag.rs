@@ -14,6 +14,7 @@
 //! Whether a candidate is valid and built (`gate`), signatures (`trust`), ancestry and objects
 //! (`git`).
 
+mod claim;
 mod hold;
 
 use std::cmp::Ordering;
@@ -26,6 +27,7 @@ use super::order::{self, OrderKey, TagOrder, TagPattern, Unordered};
 use crate::model::challenge::word_enum;
 use crate::model::{ObjectId, Revision, TagName, Timestamp};
 
+pub use claim::{Claim, claim};
 pub use hold::Hold;
 
 /// How far a tag's date may be ahead of our clock.
@@ -151,10 +153,22 @@ pub struct TagFacts {
     /// What it names now, or named last.
     pub target: TagTarget,
     /// Why its signature does not count; `None` when it does, or nobody asked.
-    pub distrust: Option<String>,
+    pub distrust: Option<Distrust>,
     /// Whether one of the wanted branches contains its commit; `None` when nobody asked.
     pub is_contained: Option<bool>,
 }
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distrust {
+    /// A stable word: that of the verdict, or [`TRUST_MISSING`].
+    pub reason: &'static str,
+    /// In words.
+    pub words: String,
+}
+
+/// Nobody is known to be trusted, so no signature counts.
+pub const TRUST_MISSING: &str = "TrustMissing";
 
 /// What people decided about tags. Each decision is about one object: a tag that moves afterwards
 /// is undecided again.
@@ -397,8 +411,8 @@ fn judge(
             *revision
         }
     };
-    if let Some(reason) = distrust.clone() {
-        return Err(Hold::Untrusted { name, reason });
+    if let Some(Distrust { words, .. }) = distrust.clone() {
+        return Err(Hold::Untrusted { name, reason: words });
     }
     if *is_contained == Some(false) {
         return Err(Hold::NotAnAncestor { name });

@@ -17,6 +17,7 @@ mod observe;
 mod replace;
 mod revert;
 pub(crate) mod tags;
+mod verified;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

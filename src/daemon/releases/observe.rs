@@ -7,7 +7,7 @@ use crate::config::trust::load_keyring;
 use crate::daemon::shared::Shared;
 use crate::git::{Mirror, SeenTags};
 use crate::model::{ConditionStatus, ConditionType, ObjectId, Revision, Timestamp};
-use crate::release::tag::{TagFacts, TagPolicy, TagRecord, TagTarget};
+use crate::release::tag::{Distrust, TRUST_MISSING, TagFacts, TagPolicy, TagRecord, TagTarget};
 use crate::trust::{self, Keyring, Sighting, Subject};
 
 /// Takes in the tags of a look that succeeded.
@@ -113,10 +113,18 @@ impl Bench {
     }
 
     /// Why the signature does not count.
-    fn distrust(&self, record: &TagRecord, object: ObjectId, target: &TagTarget) -> Option<String> {
+    fn distrust(
+        &self,
+        record: &TagRecord,
+        object: ObjectId,
+        target: &TagTarget,
+    ) -> Option<Distrust> {
         let keyring = match self.keyring.as_ref()? {
             Ok(keyring) => keyring,
-            Err(error) => return Some(format!("nobody is known to be trusted ({error})")),
+            Err(error) => {
+                let words = format!("nobody is known to be trusted ({error})");
+                return Some(Distrust { reason: TRUST_MISSING, words });
+            }
         };
         // What is no tag object, or names no commit, is held for that reason.
         let TagTarget::Commit { object: Some(_), .. } = target else { return None };
@@ -128,11 +136,16 @@ impl Bench {
         };
         let raw = match self.mirror.raw_object(object) {
             Ok(raw) => raw,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => {
+                return Some(Distrust { reason: "Unreadable", words: error.to_string() });
+            }
         };
         let name = format!("refs/tags/{}", record.name);
         let verdict = trust::verify_tag(&raw, &name, keyring, &sighting);
-        let why = || format!("{verdict}. {}", verdict.next_step(Subject::Tag));
+        let why = || Distrust {
+            reason: verdict.reason(),
+            words: format!("{verdict}. {}", verdict.next_step(Subject::Tag)),
+        };
         (!verdict.is_good()).then(why)
     }
 }

@@ -78,7 +78,9 @@ async fn mid_pack(scene: &mut Scene) {
 
 async fn login_refused(scene: &mut Scene) {
     let (condition, words) = match scene.transport() {
-        Transport::Folder => ("SourceReachable=False (PermissionDenied)", "needs a change of yours"),
+        Transport::Folder => {
+            ("SourceReachable=False (PermissionDenied)", "needs a change of yours")
+        }
         Transport::Https => ("SourceReachable=False (AuthFailed)", "not accepted"),
         Transport::Ssh => ("SourceReachable=False (AuthFailed)", "needs a change of yours"),
     };

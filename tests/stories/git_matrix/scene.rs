@@ -97,7 +97,8 @@ impl Scene {
     /// Makes a signed tag by a clock that says `date`.
     pub(super) fn sign_at(&self, tag: &str, what: &str, date: &str) {
         let key = format!("user.signingKey={}", self.key(ORGANIZER));
-        let arguments = ["-c", "gpg.format=ssh", "-c", &key, "tag", "-s", "-m", "release", tag, what];
+        let arguments =
+            ["-c", "gpg.format=ssh", "-c", &key, "tag", "-s", "-m", "release", tag, what];
         self.stage.remote.author_at(date, &arguments);
     }
 
@@ -235,8 +236,8 @@ fn trust(stage: &Stage) {
         let until = if who == EXPIRED { ",valid-before=\"20260101Z\"" } else { "" };
         if who != STRANGER {
             allowed.push_str(&format!("{who}@ctf.example namespaces=\"git\"{until} {key}"));
+            roles.push_str(&format!("\"{who}@ctf.example\" = [\"release\"]\n"));
         }
-        roles.push_str(&format!("\"{who}@ctf.example\" = [\"release\"]\n"));
     }
     for (name, text) in
         [("allowed_signers", allowed.as_str()), ("revoked_keys", ""), ("trust.toml", &roles)]

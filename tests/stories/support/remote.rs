@@ -126,6 +126,8 @@ fn run_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> St
         .args(arguments)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        // It would outweigh what the repository says of certificates.
+        .env_remove("GIT_SSL_CAINFO")
         .envs([("GIT_AUTHOR_NAME", "Author"), ("GIT_AUTHOR_EMAIL", "author@example.invalid")])
         .envs([("GIT_COMMITTER_NAME", "Author"), ("GIT_COMMITTER_EMAIL", "author@example.invalid")])
         .envs(variables.iter().copied())
