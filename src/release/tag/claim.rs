@@ -17,14 +17,14 @@ pub enum Claim {
 /// `None` when that is not known, or the tag moved, which [`super::Hold`] says.
 pub fn claim(tags: &[TagFacts], live: &LiveTag) -> Option<Claim> {
     let facts = tags.iter().find(|tag| tag.record.name == live.name)?;
-    let last = facts.record.sightings.last().map(|it| it.object);
-    if facts.record.current.or(last) != Some(live.object) {
-        return None;
+    // Without the tag, its signature is that of what it named last: of another object, if it moved.
+    let judged = facts.record.current.or(facts.record.sightings.last().map(|it| it.object));
+    let distrust = facts.distrust.as_ref().filter(|_| judged == Some(live.object));
+    match (facts.record.current, distrust) {
+        (Some(object), _) if object != live.object => None,
+        // What is called into question weighs more than what is only missing.
+        (_, Some(distrust)) => Some(Claim::Distrusted(distrust.clone())),
+        (None, None) => Some(Claim::Gone),
+        (Some(_), None) => Some(Claim::Stands),
     }
-    // What is called into question weighs more than what is only missing.
-    Some(match (&facts.distrust, facts.record.current) {
-        (Some(distrust), _) => Claim::Distrusted(distrust.clone()),
-        (None, None) => Claim::Gone,
-        (None, Some(_)) => Claim::Stands,
-    })
 }

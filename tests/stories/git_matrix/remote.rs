@@ -34,8 +34,6 @@ async fn fails(scene: &mut Scene, row: &str, fault: Fault, condition: &str, word
     scene.served.fail(fault);
     scene.admin.reconcile().await;
     scene.says(row, &live, ("repo", condition, words)).await;
-    let words = "the last good revision stays in use";
-    scene.says(row, &live, ("repo", condition, words)).await;
 }
 
 async fn down(scene: &mut Scene) {

@@ -22,9 +22,10 @@ pub(super) const STRANGER: &str = "stranger";
 
 /// It.
 pub(super) struct Scene {
-    pub(super) stage: Stage,
-    pub(super) served: Served,
+    // Ends first, and tells its log while there is one.
     pub(super) daemon: Daemon,
+    pub(super) served: Served,
+    pub(super) stage: Stage,
     pub(super) admin: Client,
     team: Client,
     transport: Transport,
@@ -167,6 +168,8 @@ impl Scene {
         let stated = self.admin.stated(scope, kind, status, reason).await;
         let said = stated["message"].as_str().unwrap_or_default();
         assert!(said.contains(words), "{row}: {said}");
+        let is_kept = said.contains("the last good revision stays in use");
+        assert!(is_kept || kind != "SourceReachable", "{row}: {said}");
         self.admin.reconcile().await;
         assert_eq!(self.live().await, *live, "{row}: what players have");
         let after = self.admin.condition(scope, kind).await.expect("it was stated");

@@ -169,7 +169,7 @@ impl Served {
 PATH='{path}'; export PATH
 GIT_CONFIG_NOSYSTEM=1; GIT_CONFIG_GLOBAL=/dev/null; export GIT_CONFIG_NOSYSTEM GIT_CONFIG_GLOBAL
 case $SSH_ORIGINAL_COMMAND in
-git-upload-pack\\ *) [ ! -e '{cut}' ] || exec sh -c \"$SSH_ORIGINAL_COMMAND\" | head -c \"$(cat '{cut}')\" ;;
+git-upload-pack\\ *) [ ! -e '{cut}' ] || exec sh -c \"$SSH_ORIGINAL_COMMAND\" | stdbuf -o0 head -c \"$(cat '{cut}')\" ;;
 git-receive-pack\\ *) ;;
 *) exit 128 ;;
 esac
