@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a story waits for what takes a second or two on a quiet machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Looks again and again until `look` gives a value; `Err` is what it saw instead.
 ///
