@@ -60,6 +60,7 @@ pub(super) fn copy_tags(
         pack.insert_object(*oid, None)?;
     }
     match write(&mut pack, to, |_| true) {
+        // Nobody stops it.
         Ok(()) | Err(CopyError::Stopped) => Ok(()),
         Err(CopyError::Git(error)) => Err(error),
     }
