@@ -13,7 +13,7 @@ mod remote;
 mod scene;
 mod tags;
 
-use scene::Scene;
+use scene::{Scene, tell};
 
 use crate::support::Transport;
 
@@ -22,7 +22,8 @@ async fn walk(transport: Transport) {
     let mut scene = Scene::set(transport).await;
     tags::walk(&mut scene).await;
     remote::walk(&mut scene).await;
-    println!("{transport:?}: every row holds, {:.1} s", begin.elapsed().as_secs_f32());
+    let secs = begin.elapsed().as_secs_f32();
+    tell(&format!("{transport:?}: every row holds, {secs:.1} s"));
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl Scene {
             .settings(stage.settings())
             // A release tag may have a folder in front of it.
             .text("release.pattern", "^(?:[a-z0-9.]+/)?v(?<v>.+)$")
-            .flag("release.require_signed", true)
+            .yes("release.require_signed")
             .text("release.trust", &stage.path("trust/trust.toml").display().to_string())
             .list("release.ancestor_of", &["main"]);
         write(&stage, 1);
@@ -174,7 +174,7 @@ impl Scene {
         assert_eq!(self.live().await, *live, "{row}: what players have");
         let after = self.admin.condition(scope, kind).await.expect("it was stated");
         assert_eq!(after["since"], stated["since"], "{row}: the same fault is the same condition");
-        println!("  {row:<34} {} stays live; {scope} {condition}: {said}", live.tag);
+        tell(&format!("  {row:<34} {} stays live; {scope} {condition}: {said}", live.tag));
     }
 
     /// Takes every tag away but the one that is live, which names `object` again, and waits until
@@ -196,8 +196,14 @@ impl Scene {
 
     /// A row that ends with a tag that is live.
     pub(super) fn told(row: &str, tag: &str) {
-        println!("  {row:<34} {tag} goes live");
+        tell(&format!("  {row:<34} {tag} goes live"));
     }
+}
+
+/// A line of the record that `--no-capture` shows.
+#[expect(clippy::print_stdout, reason = "the test harness shows it when somebody asks")]
+pub(super) fn tell(line: &str) {
+    println!("{line}");
 }
 
 /// `Held=True (TagMoved)` into its parts.
@@ -229,22 +235,24 @@ fn publish(stage: &Stage) {
 /// Keys, and who may sign with which.
 fn trust(stage: &Stage) {
     fs::create_dir_all(stage.path("trust")).expect("a folder can be made");
-    let mut allowed = String::new();
-    let mut roles = String::from("allowed_signers = \"allowed_signers\"\n");
-    roles.push_str("revoked_keys = \"revoked_keys\"\n\n[roles]\n");
+    let files =
+        "allowed_signers = \"allowed_signers\"\nrevoked_keys = \"revoked_keys\"\n\n[roles]\n";
+    let (mut allowed, mut roles) = (Vec::new(), vec![files.to_owned()]);
     for who in [ORGANIZER, LEAVER, EXPIRED, STRANGER] {
         let path = stage.path(&format!("trust/{who}"));
         make_key(&path);
         let key = fs::read_to_string(path.with_extension("pub")).expect("it was made");
         let until = if who == EXPIRED { ",valid-before=\"20260101Z\"" } else { "" };
         if who != STRANGER {
-            allowed.push_str(&format!("{who}@ctf.example namespaces=\"git\"{until} {key}"));
-            roles.push_str(&format!("\"{who}@ctf.example\" = [\"release\"]\n"));
+            allowed.push(format!("{who}@ctf.example namespaces=\"git\"{until} {key}"));
+            roles.push(format!("\"{who}@ctf.example\" = [\"release\"]\n"));
         }
     }
-    for (name, text) in
-        [("allowed_signers", allowed.as_str()), ("revoked_keys", ""), ("trust.toml", &roles)]
-    {
+    for (name, text) in [
+        ("allowed_signers", allowed.concat()),
+        ("revoked_keys", String::new()),
+        ("trust.toml", roles.concat()),
+    ] {
         fs::write(stage.path("trust").join(name), text).expect("a file can be written");
     }
 }

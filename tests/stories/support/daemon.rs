@@ -71,9 +71,9 @@ impl Settings {
         self
     }
 
-    /// Sets a key to yes or no.
-    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
-        self.keys.insert(key.to_owned(), value.to_string());
+    /// Sets a key to yes.
+    pub(crate) fn yes(mut self, key: &str) -> Self {
+        self.keys.insert(key.to_owned(), "true".to_owned());
         self
     }
 
