@@ -228,6 +228,11 @@ impl FetchError {
                 remote,
             },
             (ErrorCode::Timeout, _) => Self::Unreachable { remote, reason },
+            // Of the remote if it is a folder, or of our mirror, which is looked at then.
+            (ErrorCode::NotFound, ErrorClass::Odb) => Self::Failed {
+                remote,
+                reason: format!("{reason}; an object is missing, `git fsck` there shows which"),
+            },
             (ErrorCode::Certificate, ErrorClass::Ssh) => Self::HostKeyMismatch {
                 remote,
                 reason: format!(
@@ -364,6 +369,7 @@ mod tests {
             (ErrorCode::Certificate, ErrorClass::Ssl, "expired", "CertificateInvalid"),
             (ErrorCode::Owner, ErrorClass::Config, "not owned", "PermissionDenied"),
             (ErrorCode::GenericError, ErrorClass::Http, "cannot redirect from 'a'", "FetchFailed"),
+            (ErrorCode::NotFound, ErrorClass::Odb, "object not found - no match", "FetchFailed"),
         ] {
             let error = FetchError::from_git(&remote, &git2::Error::new(code, class, message));
             assert_eq!(error.reason(), reason, "{message}");

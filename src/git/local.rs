@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, PackBuilder, Repository};
 
 /// The largest tag object that is read: a message and a signature.
 pub(super) const MAX_TAG_BYTES: usize = 1 << 20;
@@ -48,17 +48,22 @@ pub(super) fn tag_chain(
     Ok((tags, None))
 }
 
-/// Copies tag objects, not what they name.
+/// Copies tag objects, not what they name. As a pack: libgit2 reads for ever in a file of one object
+/// that was cut off, as by a bad disk (libgit2#7342), and says of a pack that it is damaged.
 pub(super) fn copy_tags(
     from: &Repository,
     to: &Repository,
     tags: &[Oid],
 ) -> Result<(), git2::Error> {
-    let (source, target) = (from.odb()?, to.odb()?);
-    for oid in tags.iter().rev() {
-        target.write(ObjectType::Tag, source.read(*oid)?.data())?;
+    let mut pack = from.packbuilder()?;
+    for oid in tags {
+        pack.insert_object(*oid, None)?;
     }
-    Ok(())
+    match write(&mut pack, to, |_| true) {
+        // Nobody stops it.
+        Ok(()) | Err(CopyError::Stopped) => Ok(()),
+        Err(CopyError::Git(error)) => Err(error),
+    }
 }
 
 /// Copies commit `tip` and everything that it needs. `watch` is given the bytes so far and says
@@ -67,7 +72,7 @@ pub(super) fn copy(
     from: &Repository,
     to: &Repository,
     tip: Oid,
-    mut watch: impl FnMut(u64) -> bool,
+    watch: impl FnMut(u64) -> bool,
 ) -> Result<(), CopyError> {
     let mut walk = from.revwalk()?;
     walk.push(tip)?;
@@ -82,6 +87,15 @@ pub(super) fn copy(
     // Two threads at most: players are on the same machine.
     pack.set_threads(2);
     pack.insert_walk(&mut walk)?;
+    write(&mut pack, to, watch)
+}
+
+/// Writes a pack into `to`.
+fn write(
+    pack: &mut PackBuilder<'_>,
+    to: &Repository,
+    mut watch: impl FnMut(u64) -> bool,
+) -> Result<(), CopyError> {
     if pack.object_count() == 0 {
         return Ok(());
     }

@@ -226,17 +226,22 @@ fn converse_local(
         copy(tip.oid)?;
     }
     let wanted: Vec<_> = tip.branches.iter().chain(tip.tags.values()).copied().collect();
+    let mut objects = Vec::new();
     for oid in wanted.into_iter().filter(|oid| !mirror.odb().is_ok_and(|odb| odb.exists(*oid))) {
         // The commit first: a tag object that is here has everything.
         let copied = local::tag_chain(&source, oid).map_err(git).and_then(|(tags, commit)| {
             if let Some(commit) = commit.filter(|commit| !has(&mirror, *commit)) {
                 copy(commit)?;
             }
-            local::copy_tags(&source, &mirror, &tags).map_err(git)
+            objects.extend(tags);
+            Ok(())
         });
         if let Err(error) = copied {
             tip.fault = Some(error);
         }
+    }
+    if let Err(error) = local::copy_tags(&source, &mirror, &objects) {
+        tip.fault = Some(git(error));
     }
     Ok(tip)
 }

@@ -846,6 +846,22 @@ fn seen(fetched: &Fetched) -> Vec<(String, ObjectId)> {
 }
 
 #[test]
+fn the_mirror_of_a_folder_holds_packs_only() {
+    let (lab, revision) = Lab::with_commit();
+    let inner = lab.tag("v1", "v1", oid(revision), Force::No);
+    lab.tag("v2", "v2", oid(Revision(inner)), Force::No);
+    let mirror = lab.tagged_mirror(&[]);
+    let fetched = mirror.fetch(None).unwrap();
+    for (name, object) in seen(&fetched) {
+        assert!(mirror.raw_object(object).is_ok(), "{name}");
+    }
+    let folders = fs::read_dir(lab.mirror_dir().join("objects")).unwrap();
+    let mut names: Vec<_> = folders.map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["info", "pack"], "a file of one object that is cut off hangs libgit2");
+}
+
+#[test]
 fn tags_are_seen_with_their_objects_and_only_those_that_were_asked_for() {
     let (lab, revision) = Lab::with_commit();
     let made = lab.tag("v1", "v1", oid(revision), Force::No);

@@ -51,6 +51,8 @@ pub fn concern(condition: &Condition) -> Concern {
         (ConditionType::StatusesPosted, _) => Concern::Once,
         // It happened, and lasts by name only: until the next push.
         (ConditionType::Held, "HistoryRewritten") => Concern::Once,
+        // Players notice nothing, and whoever deleted it may have meant to.
+        (ConditionType::SourceVerified, "TagMissing") => Concern::Once,
         (
             ConditionType::Stalled
             | ConditionType::SourceReachable
@@ -108,6 +110,8 @@ mod tests {
             ("SourceReachable", no, "AuthFailed", Concern::Lasting),
             ("SourceStale", yes, "NoSuccessfulPoll", Concern::Silent),
             ("Held", yes, "HistoryRewritten", Concern::Once),
+            ("SourceVerified", no, "TagMissing", Concern::Once),
+            ("SourceVerified", no, "SignerRevoked", Concern::Lasting),
             ("Held", yes, "AwaitingApproval", Concern::Lasting),
             ("StatusesPosted", no, "AuthFailed", Concern::Once),
             ("Suspended", yes, "ByOperator", Concern::Silent),

@@ -141,12 +141,9 @@ pub fn next_command(kind: NoticeKind, about: ConditionType, scope: &Scope) -> St
             | ConditionType::DiskPressure,
             _,
         ) => "flagops doctor".to_owned(),
-        (
-            ConditionType::SourceReachable
-            | ConditionType::SourceStale
-            | ConditionType::SourceVerified,
-            _,
-        ) => "flagops reconcile".to_owned(),
+        (ConditionType::SourceReachable | ConditionType::SourceStale, _) => {
+            "flagops reconcile".to_owned()
+        }
         (ConditionType::Built, Scope::Challenge(id)) => format!("flagops builds log {id}"),
         (ConditionType::Proven, Scope::Challenge(id)) => format!("flagops play {id} --solve"),
         (_, Scope::Challenge(id)) => format!("flagops challenges show {id}"),

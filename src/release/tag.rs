@@ -14,6 +14,7 @@
 //! Whether a candidate is valid and built (`gate`), signatures (`trust`), ancestry and objects
 //! (`git`).
 
+mod claim;
 mod hold;
 
 use std::cmp::Ordering;
@@ -26,6 +27,7 @@ use super::order::{self, OrderKey, TagOrder, TagPattern, Unordered};
 use crate::model::challenge::word_enum;
 use crate::model::{ObjectId, Revision, TagName, Timestamp};
 
+pub use claim::{Claim, claim};
 pub use hold::Hold;
 
 /// How far a tag's date may be ahead of our clock.
@@ -159,11 +161,14 @@ pub struct TagFacts {
 /// Why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distrust {
-    /// The stable word, for conditions.
+    /// A stable word: that of the verdict, [`TRUST_MISSING`], or `NotAncestor`.
     pub reason: &'static str,
     /// Why, and what to do.
     pub words: String,
 }
+
+/// Nobody is known to be trusted, so no signature counts.
+pub const TRUST_MISSING: &str = "TrustMissing";
 
 /// What people decided about tags. Each decision is about one object: a tag that moves afterwards
 /// is undecided again.

@@ -21,6 +21,7 @@ mod database_lost;
 mod engine_faults;
 mod examples;
 mod forge_tells;
+mod git_matrix;
 mod operator;
 mod operator_frees_disk;
 mod organizer_proves;

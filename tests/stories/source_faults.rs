@@ -2,12 +2,11 @@
 //! since when and why, and it heals by itself.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Challenge, Client, Daemon, PATIENCE, Stage, until};
+use crate::support::{Challenge, Client, Daemon, PATIENCE, Stage, lock, unlock, until};
 
 const CHALLENGE: &str = "WEB-401";
 
@@ -97,19 +96,6 @@ async fn a_repository_that_may_not_be_read_is_named() {
     healed(&daemon).await;
 }
 
-/// Root may read every file, but git trusts no repository of another user.
-fn lock(folder: &Path) {
-    if chown(folder, Some(65_534), None).is_err() {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).expect("it is ours");
-    }
-}
-
-fn unlock(folder: &Path) {
-    let user = rustix::process::getuid().as_raw();
-    chown(folder, Some(user), None).expect("it was ours");
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
-}
-
 #[tokio::test]
 async fn a_force_push_is_followed_and_said_and_what_runs_keeps_its_version() {
     let (stage, mut daemon) = serving().await;
@@ -195,7 +181,7 @@ async fn a_damaged_mirror_is_made_anew_while_it_runs_and_at_a_start() {
 }
 
 /// Cuts every object file of a repository in half, as a full disk or a bad one does.
-fn damage(repository: &Path) {
+pub(crate) fn damage(repository: &Path) {
     let mut folders = vec![repository.join("objects")];
     let mut n_cut = 0;
     while let Some(folder) = folders.pop() {

@@ -18,6 +18,7 @@ mod replace;
 mod revert;
 mod signed;
 pub(crate) mod tags;
+mod verified;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

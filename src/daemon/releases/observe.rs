@@ -6,8 +6,8 @@ use super::ReleaseError;
 use super::signed::{self, Verdicts};
 use crate::daemon::shared::Shared;
 use crate::git::{Mirror, SeenTags};
-use crate::model::{ConditionStatus, ConditionType, ObjectId, Revision, Timestamp};
-use crate::release::tag::{Distrust, TagFacts, TagPolicy, TagRecord, TagTarget};
+use crate::model::{ObjectId, Revision, Timestamp};
+use crate::release::tag::{Distrust, TRUST_MISSING, TagFacts, TagPolicy, TagRecord, TagTarget};
 use crate::trust::{self, Keyring, Sighting, Subject};
 
 /// Takes in the tags of a look that succeeded. `followed` is the newest revision of the branch that
@@ -67,39 +67,9 @@ async fn take(
         (facts, verdicts)
     };
     if let Ok((facts, verdicts)) = tokio::task::spawn_blocking(work).await {
-        state_live(shared, &facts).await?;
         let mut known = shared.releases.known();
         (known.tags, known.verdicts) = (Some(facts), verdicts);
     }
-    Ok(())
-}
-
-/// Says whether the tag that is live is still vouched for: a key may be revoked at any time. It is
-/// for people to draw a conclusion.
-async fn state_live(shared: &Shared, facts: &[TagFacts]) -> Result<(), ReleaseError> {
-    let release = &shared.config.release;
-    if !release.require_signed && !release.require_signed_commits {
-        return Ok(());
-    }
-    let Some((_, manifest)) = shared.store.active().await? else { return Ok(()) };
-    let Some((name, object)) = manifest.tag else { return Ok(()) };
-    let is_live =
-        |it: &&TagFacts| it.record.name == name && it.record.current.unwrap_or(object) == object;
-    let Some(live) = facts.iter().find(is_live) else { return Ok(()) };
-    let (status, reason, words) = match &live.distrust {
-        None => {
-            let words = format!("tag `{name}`, which is live, is vouched for");
-            (ConditionStatus::True, "SignatureValid", words)
-        }
-        Some(Distrust { reason, words }) => {
-            let words = format!(
-                "tag `{name}` is live and stays so, but is not trusted any more: {words} Look at what it brought, then `flagops rollback`, or tag anew"
-            );
-            (ConditionStatus::False, *reason, words)
-        }
-    };
-    let at = Some(manifest.revision);
-    super::state(shared, ConditionType::SourceVerified, status, reason, words, at).await;
     Ok(())
 }
 
@@ -160,7 +130,7 @@ impl Bench {
             Ok(keyring) => keyring,
             Err(error) => {
                 let words = format!("nobody is known to be trusted ({error})");
-                return Some(Distrust { reason: "TrustMissing", words });
+                return Some(Distrust { reason: TRUST_MISSING, words });
             }
         };
         // What is no tag object, or names no commit, is held for that reason.

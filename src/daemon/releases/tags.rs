@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Candidate, FLAGOPS, Missing, ReleaseError, flip, live_entries, quarantined, state, state_held,
+    verified,
 };
 use crate::daemon::shared::Shared;
 use crate::daemon::{builds, solver, source};
@@ -60,9 +61,12 @@ async fn select(
     let live = live.map(|(name, object)| LiveTag { name, object });
     let decisions = decisions(shared).await?;
     let selection = tag::select(policy, &tags, live.as_ref(), &decisions, shared.now());
-    let mut known = shared.releases.known();
-    known.selection = selection.clone();
-    known.wake_at = selection.wake_at;
+    {
+        let mut known = shared.releases.known();
+        known.selection = selection.clone();
+        known.wake_at = selection.wake_at;
+    }
+    verified::state(shared, policy, &tags, live.as_ref()).await;
     Ok(Some(selection))
 }
 

@@ -261,6 +261,8 @@ async fn a_deleted_tag_stays_live_and_an_older_one_never_comes_back() {
     look(&platform).await;
     look(&platform).await;
     assert_eq!(note(&platform).await, "two");
+    let said = condition(&platform, &Scope::Release, ConditionType::SourceVerified).await.unwrap();
+    assert_eq!((said.status, said.reason.as_str()), (ConditionStatus::False, "TagMissing"));
     assert_eq!(number(&platform).await, 2);
     drop(platform);
     daemon.stop().await;

@@ -181,7 +181,7 @@ async fn a_revoked_key_is_told_of_what_is_live_and_releases_nothing_more() {
     signer.revoke();
     let stated = verified(&platform, &Scope::Release).await;
     assert_eq!((stated.status, stated.reason.as_str()), (ConditionStatus::False, "SignerRevoked"));
-    assert!(stated.message.contains("is live and stays so"), "{}", stated.message);
+    assert!(stated.message.contains("Its release stays live"), "{}", stated.message);
     rig.push(&version("two"));
     signer.tag(&rig, "v1.1.0");
     platform.reconcile_now().await.unwrap();

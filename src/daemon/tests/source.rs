@@ -264,8 +264,11 @@ async fn an_encrypted_attachment_goes_live_only_where_it_can_be_handed_out() {
     let daemon = rig.start().await;
     let platform = daemon.platform();
     live(&platform, "WEB-001").await;
-    let stated = condition(&platform, &scope, ConditionType::Released).await.unwrap();
-    assert_eq!(stated.status, ConditionStatus::True);
+    until("that to be stated", async || {
+        let stated = condition(&platform, &scope, ConditionType::Released).await?;
+        (stated.status == ConditionStatus::True).then_some(())
+    })
+    .await;
     assert_eq!(platform.attachment(&id, "map.txt").await.unwrap(), b"X marks the spot");
     assert!(platform.attachment(&id, "map.txt.age").await.is_err(), "nobody gets it encrypted");
     assert_eq!(platform.live()[&id].challenge.attachments[0].size_bytes, 16);

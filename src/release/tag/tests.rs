@@ -55,8 +55,8 @@ fn tag(text: &str, n: u8) -> TagFacts {
     }
 }
 
-fn distrust() -> Option<Distrust> {
-    Some(Distrust { reason: "Unsigned", words: "nobody signed it".into() })
+fn distrust() -> Distrust {
+    Distrust { reason: "Unsigned", words: "nobody signed it".to_owned() }
 }
 
 fn live(text: &str, n: u8) -> LiveTag {
@@ -173,9 +173,33 @@ fn equal_places_are_nobodys_to_break() {
 #[test]
 fn a_held_tag_is_not_passed_over_for_a_lower_one() {
     let mut untrusted = tag("v1.1.0", 2);
-    untrusted.distrust = distrust();
+    untrusted.distrust = Some(distrust());
     let selection = selected(&policy(), &[tag("v1.0.0", 1), untrusted], None);
     assert!(matches!(hold(&selection), Hold::Untrusted { .. }));
+}
+
+#[test]
+fn what_became_of_the_live_tag_is_known_as_long_as_it_is_the_same() {
+    let is_now = |change: fn(&mut TagFacts)| {
+        let mut one = tag("v1.0.0", 1);
+        change(&mut one);
+        claim(&[one, tag("v0.9.0", 2)], &live("v1.0.0", 1))
+    };
+    assert_eq!(is_now(|_| ()), Some(Claim::Stands));
+    assert_eq!(is_now(|it| it.record.current = None), Some(Claim::Gone));
+    let distrusted = Some(Claim::Distrusted(distrust()));
+    assert_eq!(is_now(|it| it.distrust = Some(distrust())), distrusted);
+    let both = is_now(|it| (it.record.current, it.distrust) = (None, Some(distrust())));
+    assert_eq!(both, distrusted);
+    let moved = Sighting { object: object(9), first_seen: NOW };
+    assert_eq!(claim(&[tag("v1.0.0", 9)], &live("v1.0.0", 1)), None);
+    let mut gone = tag("v1.0.0", 1);
+    gone.record.sightings.push(moved);
+    (gone.record.current, gone.distrust) = (None, Some(distrust()));
+    let why =
+        "it moved and came back before it went, and its signature is that of the other object";
+    assert_eq!(claim(&[gone], &live("v1.0.0", 1)), Some(Claim::Gone), "{why}");
+    assert_eq!(claim(&[], &live("v1.0.0", 1)), None);
 }
 
 #[test]
@@ -246,7 +270,7 @@ fn an_approval_is_of_one_object_and_overrides_time_but_not_trust() {
     };
     assert_eq!(select(&manual, &tags, None, &other, NOW).candidate, None);
     let mut untrusted = tag("v1.0.0", 1);
-    untrusted.distrust = distrust();
+    untrusted.distrust = Some(distrust());
     let selection = select(&manual, &[untrusted], None, &approved, NOW);
     assert!(matches!(hold(&selection), Hold::Untrusted { .. }));
 }
@@ -305,7 +329,7 @@ fn any_tag() -> impl Strategy<Value = TagFacts> {
         }
         match odd {
             0 => facts.record.current = None,
-            1 => facts.distrust = distrust(),
+            1 => facts.distrust = Some(distrust()),
             2 => facts.target = TagTarget::Other("tree"),
             3 => facts.is_contained = Some(false),
             _ => {}

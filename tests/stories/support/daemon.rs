@@ -71,6 +71,18 @@ impl Settings {
         self
     }
 
+    /// Sets a key to yes.
+    pub(crate) fn yes(mut self, key: &str) -> Self {
+        self.keys.insert(key.to_owned(), "true".to_owned());
+        self
+    }
+
+    /// Sets a key to a list of texts.
+    pub(crate) fn list(mut self, key: &str, values: &[&str]) -> Self {
+        self.keys.insert(key.to_owned(), format!("{values:?}"));
+        self
+    }
+
     /// Sets a variable of the daemon's environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());

@@ -105,7 +105,7 @@ impl Forge {
 }
 
 /// A certificate of 127.0.0.1, and its key.
-fn certify(folder: &FilePath) -> (PathBuf, PathBuf) {
+pub(super) fn certify(folder: &FilePath) -> (PathBuf, PathBuf) {
     let (certificate, key) = (folder.join("forge.crt"), folder.join("forge.key"));
     let made = std::process::Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=forge", "-newkey", "ec"])

@@ -9,6 +9,7 @@ mod http;
 mod own_engine;
 mod remote;
 mod rows;
+mod served;
 mod slot;
 mod until;
 
@@ -24,6 +25,7 @@ pub(crate) use http::{Client, Ready, fetch, read_tcp};
 pub(crate) use own_engine::{Disk, OwnEngine};
 pub(crate) use remote::Remote;
 pub(crate) use rows::Rows;
+pub(crate) use served::{Fault, Served, Transport, lock, make_key, unlock};
 pub(crate) use until::{PATIENCE, until};
 
 /// Stories that run at a time within one process. With cargo-nextest each story has a process of

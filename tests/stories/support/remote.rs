@@ -89,9 +89,21 @@ impl Remote {
         run(&self.bare, arguments)
     }
 
-    fn commit(&self, message: &str) {
+    /// Runs git in the author's work tree.
+    pub(crate) fn author(&self, arguments: &[&str]) -> String {
+        run(&self.work, arguments)
+    }
+
+    /// Runs git in the author's work tree by a clock that says `date`.
+    pub(crate) fn author_at(&self, date: &str, arguments: &[&str]) {
+        run_with(&self.work, arguments, &[("GIT_COMMITTER_DATE", date)]);
+    }
+
+    /// Commits the work tree without pushing it; the commit.
+    pub(crate) fn commit(&self, message: &str) -> String {
         run(&self.work, &["add", "--all"]);
         run(&self.work, &["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.tip()
     }
 
     fn tip(&self) -> String {
@@ -105,13 +117,20 @@ fn display(path: &Path) -> String {
 
 /// Runs git with an identity of its own and nobody's configuration.
 fn run(folder: &Path, arguments: &[&str]) -> String {
+    run_with(folder, arguments, &[])
+}
+
+fn run_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
         .args(arguments)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        // It would outweigh what the repository says of certificates.
+        .env_remove("GIT_SSL_CAINFO")
         .envs([("GIT_AUTHOR_NAME", "Author"), ("GIT_AUTHOR_EMAIL", "author@example.invalid")])
         .envs([("GIT_COMMITTER_NAME", "Author"), ("GIT_COMMITTER_EMAIL", "author@example.invalid")])
+        .envs(variables.iter().copied())
         .output()
         .expect("git is installed");
     assert!(
