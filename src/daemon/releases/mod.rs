@@ -37,7 +37,7 @@ use crate::release::manifest::Entry;
 use crate::release::tag::{Selection, TagFacts, TagPolicy};
 use crate::store::StoreError;
 
-pub(crate) use observe::{observe, recall};
+pub(crate) use observe::{observe, recall, signature};
 pub(crate) use replace::force;
 #[cfg(test)]
 pub(crate) use revert::check as check_reverts;
