@@ -240,7 +240,10 @@ mod tests {
             at: Timestamp::from_millis(1_000),
         };
         Origin {
-            instance: Some((InstanceId::new(uuid::Uuid::from_bytes([5; 16])), Timestamp::from_millis(2_000))),
+            instance: Some((
+                InstanceId::new(uuid::Uuid::from_bytes([5; 16])),
+                Timestamp::from_millis(2_000),
+            )),
             challenge: "WEB-001".parse().unwrap(),
             released: Some(Released { generation, manifest, signature }),
             revision: Revision(object(1)),
@@ -263,7 +266,8 @@ mod tests {
 
     #[test]
     fn the_way_back_names_every_link() {
-        let signed = Signature::Good("signed by `ada` (SHA256:x) at 1970-01-01T00:00:01Z".to_owned());
+        let signed =
+            Signature::Good("signed by `ada` (SHA256:x) at 1970-01-01T00:00:01Z".to_owned());
         insta::assert_snapshot!(text(&origin(Some("event-1.2.0"), signed)));
     }
 

@@ -154,7 +154,8 @@ impl Statement {
 
     /// Its text: the same statement is the same bytes.
     pub fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a statement has string keys only");
+        let mut text =
+            serde_json::to_string_pretty(self).expect("a statement has string keys only");
         text.push('\n');
         text
     }
@@ -185,9 +186,8 @@ fn subjects(facts: &Facts<'_>) -> Vec<Resource> {
 fn named(entry: &Entry, units: &[BuildUnit]) -> Vec<(String, BuildKey)> {
     let is_listed = |unit: &&BuildUnit| entry.images.contains(&unit.key);
     let by_service = units.iter().filter(is_listed);
-    let mut images: Vec<_> = by_service
-        .map(|unit| (format!("{}/{}", entry.path, unit.service), unit.key))
-        .collect();
+    let mut images: Vec<_> =
+        by_service.map(|unit| (format!("{}/{}", entry.path, unit.service), unit.key)).collect();
     let keys: BTreeSet<_> = entry.images.iter().copied().collect();
     for key in keys {
         if !units.iter().any(|unit| unit.key == key) {
@@ -218,10 +218,10 @@ fn digest(record: &ImageRecord) -> Option<(&'static str, String)> {
 
 fn definition(facts: &Facts<'_>) -> BuildDefinition {
     let manifest = facts.manifest;
-    let tag = manifest.tag.as_ref().map(|(name, object)| TagParameter {
-        name: name.to_string(),
-        object: object.to_string(),
-    });
+    let tag = manifest
+        .tag
+        .as_ref()
+        .map(|(name, object)| TagParameter { name: name.to_string(), object: object.to_string() });
     BuildDefinition {
         build_type: BUILD_TYPE,
         external_parameters: ExternalParameters {
