@@ -109,6 +109,7 @@ async fn the_provenance_of_a_generation_stays_the_same() {
     release_second(&rig, &platform).await;
     assert_eq!(platform.provenance(1).await.unwrap(), text);
     assert_ne!(platform.provenance(2).await.unwrap(), text);
+    drop(platform);
     daemon.stop().await;
 
     let told: Value = serde_json::from_str(&text).unwrap();
@@ -118,7 +119,8 @@ async fn the_provenance_of_a_generation_stays_the_same() {
     let parameters = &told["predicate"]["buildDefinition"]["externalParameters"];
     assert_eq!(parameters["tag"]["name"], "v1.0.0");
 
-    let (daemon, platform, _) = playing(&rig).await;
+    let daemon = rig.start().await;
+    let platform = daemon.platform();
     assert_eq!(platform.provenance(1).await.unwrap(), text, "also after a restart");
     let missing = platform.provenance(9).await.unwrap_err();
     assert!(matches!(missing, PlatformError::GenerationNotFound { number: 9 }), "{missing}");
