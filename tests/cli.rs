@@ -207,6 +207,29 @@ fn a_check_can_be_narrowed_made_strict_and_asked() {
         .stderr(predicate::str::contains("[possible values: table, json]"));
 }
 
+#[tokio::test]
+async fn the_provenance_of_a_generation_is_printed_or_written_as_the_server_says_it() {
+    let server = MockServer::start().await;
+    let text = "{\n  \"_type\": \"https://in-toto.io/Statement/v1\",\n  \"subject\": []\n}\n";
+    Mock::given(method("GET"))
+        .and(path("/api/v1/gitops/releases/12/provenance"))
+        .and(header("authorization", "Bearer pt_admin"))
+        .respond_with(ResponseTemplate::new(200).set_body_raw(text, "application/vnd.in-toto+json"))
+        .mount(&server)
+        .await;
+    ask(&server, &["releases", "provenance", "12"]).await.code(0).stdout(text);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("12.json");
+    let out = file.to_str().unwrap();
+    ask(&server, &["releases", "provenance", "12", "--out", out]).await.code(0).stdout("");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    let nowhere = folder.path().join("none/12.json");
+    ask(&server, &["releases", "provenance", "12", "--out", nowhere.to_str().unwrap()])
+        .await
+        .code(1)
+        .stderr(predicate::str::contains("could not write").and(predicate::str::contains("--out")));
+}
+
 /// Runs git in `folder`, with nobody's configuration.
 fn git(folder: &Path, arguments: &[&str]) {
     let run = std::process::Command::new("git")

@@ -21,7 +21,7 @@ use super::error::{Answer, ApiError, Envelope};
 use super::extract::Path;
 use super::{challenges, download, instances};
 use crate::daemon::platform::{Platform, PlatformError};
-use crate::model::{Attachment, Challenge};
+use crate::model::{Attachment, Caller, Challenge, Revision, Role, TreeId};
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -36,6 +36,18 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AttachmentList {
     pub(crate) files: Vec<AttachmentInfo>,
+    /// The commit that they are read from.
+    pub(crate) revision: String,
+    /// The challenge's folder there; null unless an administrator asks.
+    pub(crate) tree: Option<String>,
+}
+
+impl AttachmentList {
+    /// `files` of the folder `tree` at `revision`, as `caller` may see them.
+    fn of(caller: &Caller, files: Vec<AttachmentInfo>, revision: Revision, tree: TreeId) -> Self {
+        let tree = (caller.role == Role::Admin).then(|| tree.to_string());
+        Self { files, revision: revision.to_string(), tree }
+    }
 }
 
 /// Files that can be downloaded as they are; no templates.
@@ -59,12 +71,14 @@ fn is_served(challenge: &Challenge, name: &str) -> bool {
     responses((status = 200, body = AttachmentList), (status = 404, body = Envelope)))]
 async fn of_challenge(
     State(platform): State<Platform>,
-    _caller: Signed,
+    Signed(caller): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<AttachmentList>> {
     let live = platform.live();
     let challenge = challenges::visible(&platform, &live, &id)?;
-    Ok(Json(AttachmentList { files: attachments(challenge) }))
+    let revision = live[&challenge.id].revision;
+    let files = attachments(challenge);
+    Ok(Json(AttachmentList::of(&caller, files, revision, challenge.tree)))
 }
 
 /// Downloads a file of a challenge. Ranges and entity tags work.
@@ -101,7 +115,7 @@ async fn of_instance(
     let instance = platform.instance(&caller, &id).await?;
     let challenge = instances::challenge_of(&platform, &instance).await?;
     let files = challenge.as_deref().map(static_files).unwrap_or_default();
-    Ok(Json(AttachmentList { files }))
+    Ok(Json(AttachmentList::of(&caller, files, instance.revision, instance.tree)))
 }
 
 /// Downloads a file of an instance. Ranges and entity tags work.

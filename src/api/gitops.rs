@@ -4,6 +4,7 @@ mod events;
 mod explain;
 mod pauses;
 mod proofs;
+mod provenance;
 mod recover;
 mod releases;
 mod verdicts;
@@ -42,6 +43,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .merge(proofs::routes())
         .merge(recover::routes())
         .merge(releases::routes())
+        .merge(provenance::routes())
         .merge(explain::routes())
 }
 

@@ -50,6 +50,8 @@ struct MetaResponse {
     version: &'static str,
     platform: MetaPlatform,
     challenges: MetaChallenges,
+    /// What players have; null before anything went live.
+    release: Option<MetaRelease>,
     /// Unix seconds.
     started_at_ts: f64,
     /// Unix seconds.
@@ -81,6 +83,19 @@ struct MetaChallenges {
     /// For administrators; credentials masked.
     repo_url: String,
     total: u32,
+}
+
+/// What players have, as a whole.
+#[derive(Debug, Serialize, ToSchema)]
+struct MetaRelease {
+    /// Only ever grows.
+    generation: u32,
+    /// The tag, where tags go live.
+    tag: Option<String>,
+    /// The commit that was released; `challenges` has the newest one.
+    commit_sha: String,
+    /// The hash of the manifest.
+    release_id: String,
 }
 
 /// How to reach the platform from a node.
@@ -120,6 +135,12 @@ async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<Me
     let source = platform.source().await.ok();
     let counts = if caller.is_admin() { Some(platform.counts().await?) } else { None };
     let n_healthy = u32::from(platform.is_engine_ready());
+    let release = platform.active().await?.map(|(generation, manifest)| MetaRelease {
+        generation: generation.number,
+        tag: manifest.tag.map(|(name, _)| name.to_string()),
+        commit_sha: manifest.revision.to_string(),
+        release_id: generation.release.to_string(),
+    });
     Ok(Json(MetaResponse {
         version: VERSION,
         platform: MetaPlatform { commit_sha: None, commit_url: None, repo_url: String::new() },
@@ -129,6 +150,7 @@ async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<Me
             repo_url: remote_for(&caller, source),
             total: as_u32(platform.live().len()),
         },
+        release,
         started_at_ts: platform.started_at().as_secs_f64(),
         server_time_ts: platform.now().as_secs_f64(),
         teams_total: counts.as_ref().map(|counts| counts.teams),

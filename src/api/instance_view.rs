@@ -11,6 +11,7 @@ use super::competitions::COMPETITION;
 use crate::model::{
     Challenge, Death, Endpoint, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
 };
+use crate::release::chain::ServiceImage;
 
 /// A port that players reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -86,12 +87,46 @@ pub(crate) struct InstanceInfo {
     pub(crate) error: String,
     /// The commit it was started from.
     pub(crate) revision: String,
+    /// Where it comes from beside the commit; null unless an administrator asks.
+    pub(crate) provenance: Option<InstanceProvenance>,
     /// Times a container was started again after it died.
     pub(crate) restarts: u32,
     /// Times its containers were made anew on request.
     pub(crate) resets: u32,
     /// The last service that died.
     pub(crate) last_death: Option<DeathView>,
+}
+
+/// Where an instance comes from. Not for players: who knows almost all of a folder could try answers
+/// against its hash, outside of every cap.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InstanceProvenance {
+    /// The challenge's folder at the commit.
+    pub(crate) tree: String,
+    /// In file order.
+    pub(crate) images: Vec<InstanceImage>,
+}
+
+/// The image of one service.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InstanceImage {
+    pub(crate) service: String,
+    /// What determines it; null when the version can be read no more.
+    pub(crate) build_key: Option<String>,
+    /// The engine's id.
+    pub(crate) image: Option<String>,
+}
+
+impl InstanceProvenance {
+    /// What an administrator sees.
+    pub(crate) fn of(instance: &Instance, images: Vec<ServiceImage>) -> Self {
+        let image = |it: ServiceImage| InstanceImage {
+            service: it.service.to_string(),
+            build_key: it.key.map(|key| key.to_string()),
+            image: it.image,
+        };
+        Self { tree: instance.tree.to_string(), images: images.into_iter().map(image).collect() }
+    }
 }
 
 /// How a service of an instance died.
@@ -277,6 +312,7 @@ pub(crate) fn info(
         phase: instance.phase.as_str(),
         error: error_of(instance),
         revision: instance.revision.to_string(),
+        provenance: None,
         restarts: instance.n_restarts,
         resets: instance.n_resets,
         last_death: instance.last_death.as_ref().map(DeathView::of),
@@ -448,6 +484,7 @@ mod tests {
           "phase": "ready",
           "error": "",
           "revision": "0707070707070707070707070707070707070707",
+          "provenance": null,
           "restarts": 0,
           "resets": 0,
           "last_death": null

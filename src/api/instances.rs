@@ -15,11 +15,13 @@ use super::auth::{Admin, Maybe, Signed};
 use super::competitions::COMPETITION;
 use super::error::{Answer, ApiError, Envelope, not_registered};
 use super::extract::{Body, FromParams, Params, Path, Query};
-use super::instance_view::{self, InstanceInfo, InstanceStatusResponse, Standing};
+use super::instance_view::{
+    self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, Standing,
+};
 use super::page::{Page, PageParams};
 use super::standings::Tally;
 use crate::daemon::platform::{Platform, PlatformError, StartRequest};
-use crate::model::{Caller, Challenge, Instance, StopReason};
+use crate::model::{Caller, Challenge, Instance, Role, StopReason};
 use crate::planner::lifecycle::Answers;
 
 /// Routes of this file but the limited one.
@@ -185,21 +187,31 @@ pub(crate) async fn challenge_of(
     }
 }
 
-async fn view(platform: &Platform, instance: &Instance, tally: &Tally) -> Answer<InstanceInfo> {
+async fn view(
+    platform: &Platform,
+    caller: &Caller,
+    instance: &Instance,
+    tally: &Tally,
+) -> Answer<InstanceInfo> {
     let challenge = challenge_of(platform, instance).await?;
     let standing = Standing {
         captured: tally.captured_by(instance.team, &instance.challenge),
         wrong: platform.wrong_attempts(instance.team, &instance.challenge).await?,
     };
     let cap_of = |mode: &str| platform.attempt_cap(mode);
-    Ok(instance_view::info(instance, challenge.as_deref(), &standing, cap_of))
+    let mut info = instance_view::info(instance, challenge.as_deref(), &standing, cap_of);
+    if caller.role == Role::Admin {
+        let images = platform.images_of_instance(instance).await?;
+        info.provenance = Some(InstanceProvenance::of(instance, images));
+    }
+    Ok(info)
 }
 
 /// The instance `id`, if `caller` may see it.
 pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answer<InstanceInfo> {
     let instance = platform.instance(caller, id).await?;
     let tally = Tally::of(&platform.solves().await?);
-    view(platform, &instance, &tally).await
+    view(platform, caller, &instance, &tally).await
 }
 
 /// The instances that `caller` may see and `filter` admits, oldest first.
@@ -211,7 +223,7 @@ pub(crate) async fn rows(
     let tally = Tally::of(&platform.solves().await?);
     let mut rows = Vec::new();
     for instance in platform.instances(caller).await? {
-        rows.push(view(platform, &instance, &tally).await?);
+        rows.push(view(platform, caller, &instance, &tally).await?);
     }
     rows.retain(|row| filter.admits(row));
     Ok(rows)

@@ -208,6 +208,7 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("POST", "/api/v1/gitops/recover/adopt"),
         ("POST", "/api/v1/gitops/recover/accept"),
         ("GET", "/api/v1/gitops/explain/node/local"),
+        ("GET", "/api/v1/gitops/releases/1/provenance"),
         ("GET", "/api/v1/gitops/pauses"),
         ("POST", "/api/v1/gitops/pauses"),
         ("DELETE", "/api/v1/gitops/pauses"),

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::log::LogTail;
 use crate::catalog::context::ContextError;
 use crate::model::compose::BuildSpec;
-use crate::model::{BuildKey, ChallengeId, Disposition, InstallationId, RetryClass, ServiceName};
+use crate::model::{
+    BuildKey, ChallengeId, Disposition, InstallationId, RetryClass, ServiceName, TreeId,
+};
 use crate::runtime::{BuildError, BuildNetwork, EngineError};
 
 /// Makes the context when it is the job's turn; called in a blocking task.
@@ -23,6 +25,8 @@ pub struct BuildJob {
     pub challenge: ChallengeId,
     /// The service that asked.
     pub service: ServiceName,
+    /// The challenge's folder that it asked with.
+    pub tree: TreeId,
     /// Higher goes first; ten points are worth 100 s of waiting. Equal ones go in order.
     pub priority: i32,
     /// Where it comes from.

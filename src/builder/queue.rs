@@ -327,6 +327,7 @@ impl Shared {
             key: job.key,
             challenge: job.challenge,
             service: job.service,
+            tree: Some(job.tree),
             tag,
             context,
             dockerfile: spec.dockerfile,

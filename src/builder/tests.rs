@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::catalog::context::ContextError;
 use crate::model::compose::{BuildSpec, HealthTest};
-use crate::model::{BuildKey, Clock, Disk, InstanceId, Timestamp};
+use crate::model::{BuildKey, Clock, Disk, InstanceId, ObjectId, Timestamp, TreeId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
@@ -249,6 +249,7 @@ fn with_context(byte: u8, tag: &str, priority: i32, context: ContextSource) -> B
         key: key(byte),
         challenge: "WEB-1".parse().unwrap(),
         service: "web".parse().unwrap(),
+        tree: TreeId(ObjectId::from_bytes([byte; 20])),
         priority,
         wish: ImageWish::Dockerfile { context, spec, tag },
     }

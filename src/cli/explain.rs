@@ -33,11 +33,16 @@ pub(crate) struct PlanArgs {
 /// Explain an instance, a challenge or the node
 ///
 /// Says what is wanted, what is seen, what happens next, and why nothing happens if nothing does.
+/// Then the way back, each link with the command that shows more: instance, generation, tag and who
+/// signed it, commit, tree, and for each service what determines its image and the image itself. An
+/// instance is shown with the version it was started from, whatever went live since. The `git`
+/// commands are for a clone of the repository.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   flagops explain WEB-001
   flagops explain 3f2a0000-0000-4000-8000-000000000001
+  flagops explain WEB-001 --format json | jq -r '.chain[].id'
   flagops explain node")]
 pub(crate) struct ExplainArgs {
     /// A challenge, the id of an instance (or how it begins), or `node`
@@ -108,6 +113,26 @@ fn render(item: &Value, paint: Paint) -> String {
     if item["held"] == Value::Bool(true) {
         let _ = write!(text, "\n  {}", paint.put(Style::Doubtful, "held by a person"));
     }
+    text + &render_chain(item.list("chain"), paint)
+}
+
+/// The way back: what each link is, what is known of it, and what shows more.
+fn render_chain(chain: &[Value], paint: Paint) -> String {
+    let mut text = String::new();
+    for (nth, link) in chain.iter().enumerate() {
+        let heading = if nth == 0 { "\n  from     " } else { "\n           " };
+        let kind = output::clean(&link.text("kind").replace('_', " "));
+        let id = match link.text("id") {
+            "" => "not known".to_owned(),
+            id => output::clean(id),
+        };
+        let _ = write!(text, "{heading}{kind:<10} {id}");
+        let _ = write!(text, "\n{:22}{}", "", output::clean(link.text("words")));
+        if !link.text("more").is_empty() {
+            let more = paint.put(Style::Quiet, &output::clean(link.text("more")));
+            let _ = write!(text, "\n{:22}$ {more}", "");
+        }
+    }
     text
 }
 
@@ -116,6 +141,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_chain_reads_from_the_instance_back_to_the_signer() {
+        let link = |kind: &str, id: &str, words: &str, more: &str| json!({"kind": kind, "id": id, "words": words, "more": more});
+        let item = json!({
+            "scope": "instance/3f2a", "wanted": "that it runs", "seen": [], "next": [],
+            "because": [], "held": false,
+            "chain": [
+                link("instance", "3f2a", "of WEB-001", "flagops instances show 3f2a"),
+                link("tag", "v1\u{1b}[2J", "object 0909, signed by `ada`", "git verify-tag 0909"),
+                link("build_key", "", "of `web`: the files can be read no more", ""),
+            ],
+        });
+        insta::assert_snapshot!(render(&item, Paint::Plain));
+    }
 
     #[test]
     fn a_report_reads_from_wish_to_reason() {

@@ -181,6 +181,7 @@ async fn want_one(
         key: unit.key,
         challenge: challenge.id.clone(),
         service: unit.service,
+        tree: challenge.tree,
         priority,
         wish,
     });

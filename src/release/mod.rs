@@ -3,12 +3,14 @@
 //! Pure. In: a catalog, the versions live so far, the builds. Out: build units with their keys,
 //! engine-neutral specs for instances, and which version of each challenge players get.
 
+pub mod chain;
 pub mod gate;
 pub mod identity;
 pub mod live;
 pub mod manifest;
 pub mod order;
 pub mod preview;
+pub mod provenance;
 pub mod revert;
 pub mod rollback;
 pub mod spec;

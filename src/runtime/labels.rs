@@ -13,6 +13,7 @@ use crate::model::{
     BuildKey, ChallengeId, InstallationId, InstanceId, Provenance, ServiceName, Timestamp,
 };
 use crate::release::spec::ContainerSpec;
+use crate::runtime::BuildRequest;
 
 /// Whose object it is.
 pub(crate) const INSTALLATION: &str = "flagops.installation";
@@ -34,7 +35,7 @@ const TEAM: &str = "flagops.team";
 const COMPETITION: &str = "flagops.competition";
 /// The commit it was started from.
 const REVISION: &str = "flagops.revision";
-/// The challenge's tree at that commit.
+/// The challenge's tree: at that commit, or the one that an image was built from.
 const TREE: &str = "flagops.tree";
 /// When the instance was asked for (RFC 3339).
 const CREATED: &str = "flagops.created";
@@ -72,6 +73,17 @@ pub(crate) fn of_kind(installation: &InstallationId, kind: &str) -> Labels {
         (KIND.to_owned(), kind.to_owned()),
         (SCHEMA.to_owned(), "1".to_owned()),
     ])
+}
+
+/// The labels of an image that we build. Its tree is the one that was first built: later trees with
+/// the same key use the same image.
+pub(crate) fn of_image(installation: &InstallationId, request: &BuildRequest) -> Labels {
+    let mut labels = of_kind(installation, KIND_IMAGE);
+    labels.insert(BUILD_KEY.to_owned(), request.key.to_string());
+    labels.insert(CHALLENGE.to_owned(), request.challenge.to_string());
+    labels.insert(SERVICE.to_owned(), request.service.to_string());
+    labels.extend(request.tree.map(|tree| (TREE.to_owned(), tree.to_string())));
+    labels
 }
 
 /// The labels of an object of `kind` that belongs to `instance`.
@@ -177,6 +189,7 @@ pub(crate) fn build_key(labels: Option<&Labels>) -> Option<BuildKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TreeId;
 
     #[test]
     fn an_object_without_our_id_is_not_ours() {
@@ -186,6 +199,20 @@ mod tests {
         assert!(!is_ours(&ours, Some(&of_kind(&other, KIND_VOLUME))));
         assert!(!is_ours(&ours, Some(&Labels::new())));
         assert!(!is_ours(&ours, None));
+    }
+
+    #[test]
+    fn labels_of_an_image_tell_its_key_and_the_tree_it_was_built_from() {
+        let ours: InstallationId = "0123456789abcdef".parse().unwrap();
+        let tree = TreeId(crate::model::ObjectId::from_bytes([4; 20]));
+        let plain = crate::runtime::suite::build_request("FROM scratch", &[]);
+        let labels = of_image(&ours, &plain);
+        assert_eq!(build_key(Some(&labels)), Some(plain.key));
+        assert_eq!(text(Some(&labels), TREE), None, "what comes from no repository has none");
+        let request = BuildRequest { tree: Some(tree), ..plain };
+        let labels = of_image(&ours, &request);
+        assert_eq!(text(Some(&labels), TREE), Some(tree.to_string().as_str()));
+        assert_eq!(text(Some(&labels), REVISION), None, "many commits share an image");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use thiserror::Error;
 use crate::model::compose::HealthTest;
 use crate::model::{
     BuildKey, ChallengeId, Disk, Disposition, InstanceId, Provenance, RetryClass, ServiceName,
-    Timestamp,
+    Timestamp, TreeId,
 };
 use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
@@ -183,6 +183,8 @@ pub struct BuildRequest {
     pub challenge: ChallengeId,
     /// Goes into a label.
     pub service: ServiceName,
+    /// Goes into a label; `None` for what comes from no challenge.
+    pub tree: Option<TreeId>,
     /// The tag to give, e.g. `flagops/web-001-web:0123456789abcdef-01234567`.
     pub tag: String,
     /// The context, an uncompressed tar.

@@ -89,6 +89,7 @@ pub(crate) fn build_request(dockerfile: &str, files: &[(&str, &[u8])]) -> BuildR
         key,
         challenge: "WEB-001".parse().unwrap(),
         service: "web".parse().unwrap(),
+        tree: None,
         tag: format!("flagops/test-{}:{}", random_hex(4), key.short()),
         context: tar_of(&all),
         dockerfile: "Dockerfile".to_owned(),

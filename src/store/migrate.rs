@@ -42,6 +42,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
     Migration { name: "0008_hooks", sql: include_str!("../../schema/sql/0008_hooks.sql") },
     Migration { name: "0009_proofs", sql: include_str!("../../schema/sql/0009_proofs.sql") },
+    Migration {
+        name: "0010_provenance",
+        sql: include_str!("../../schema/sql/0010_provenance.sql"),
+    },
 ];
 
 /// The connection that writes, to a database of this version's shape.

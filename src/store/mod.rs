@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod pauses;
 mod ports;
 pub mod proofs;
+pub mod provenance;
 mod readers;
 pub mod releases;
 mod row;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::tags::{TagDecision, insert_decision};
-use super::{Store, StoreError, images, row};
+use super::{Store, StoreError, images, provenance, row};
 use crate::model::{ChallengeId, Revision, Timestamp, TreeId};
 use crate::release::manifest::{Cause, Entry, Generation, Manifest, ReleaseId};
 use crate::release::revert::{StartRecord, StartRecords};
@@ -276,6 +276,7 @@ pub(super) fn flip_in(
     };
     note_revisions(db, &generation.release, &new.manifest)?;
     insert_generation(db, &generation, new.left_revision)?;
+    provenance::note_images(db, number)?;
     db.prepare_cached("INSERT OR REPLACE INTO active (one, generation) VALUES (1, ?1)")?
         .execute([number])?;
     set_live(db, &new.manifest.challenges, now)?;
@@ -435,7 +436,7 @@ pub(super) fn note_audit(
     Ok(())
 }
 
-fn with_manifest(found: &Row<'_>) -> rusqlite::Result<(Generation, Manifest)> {
+pub(super) fn with_manifest(found: &Row<'_>) -> rusqlite::Result<(Generation, Manifest)> {
     Ok((generation_row(found)?, row::json(found, "manifest")?))
 }
 

@@ -12,6 +12,7 @@ use crate::api::error::{Answer, ApiError, Envelope};
 use crate::api::extract::Path;
 use crate::daemon::platform::{Explained, Platform, PlatformError};
 use crate::model::{NodeId, Scope};
+use crate::release::chain::Link;
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -31,6 +32,21 @@ struct ExplainedView {
     because: Vec<String>,
     /// Whether a person keeps something from happening.
     held: bool,
+    /// Where it comes from, the nearest link first; empty in plans.
+    chain: Vec<LinkView>,
+}
+
+/// One link between what runs and who released it.
+#[derive(Debug, Serialize, ToSchema)]
+struct LinkView {
+    /// `instance`, `generation`, `tag`, `commit`, `tree`, `build_key` or `image`.
+    kind: &'static str,
+    /// Its number, name or hash; empty when it is not known.
+    id: String,
+    /// What is known of it.
+    words: String,
+    /// The command that shows more; empty when there is none.
+    more: String,
 }
 
 /// Everything that would be done now.
@@ -52,7 +68,12 @@ fn view(explained: Explained) -> ExplainedView {
         next: report.next,
         because: report.because,
         held: report.is_held,
+        chain: explained.chain.into_iter().map(link).collect(),
     }
+}
+
+fn link(link: Link) -> LinkView {
+    LinkView { kind: link.kind.as_str(), id: link.id, words: link.words, more: link.more }
 }
 
 /// Everything that would be done now, from a look at the engine. Changes nothing.
@@ -65,7 +86,8 @@ async fn plan(State(platform): State<Platform>, _admin: Admin) -> Answer<Json<Pl
     Ok(Json(PlanView { changes: items.len() - held, held, items }))
 }
 
-/// Explains one object: what is wanted, what is seen, what happens next, and why not more.
+/// Explains one object: what is wanted, what is seen, what happens next, why not more, and where it
+/// comes from.
 #[utoipa::path(get, path = "/gitops/explain/{kind}/{id}", tag = "gitops",
     security(("bearer" = [])), params(("kind" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = ExplainedView), (status = 403, body = Envelope),

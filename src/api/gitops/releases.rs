@@ -2,14 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::auth::Admin;
-use crate::api::error::{Answer, ApiError, Envelope, cut};
+use crate::api::error::{Answer, ApiError, Envelope};
 use crate::api::extract::{Body, FromParams, Params, Query};
 use crate::daemon::platform::{
     ChallengePreview, Deed, Platform, PlatformError, Preview, ReleaseOverview, TagState,
@@ -382,11 +381,7 @@ async fn generation(
     _admin: Admin,
     Path(number): Path<String>,
 ) -> Answer<Json<ManifestView>> {
-    let unknown = || {
-        let message = format!("there is no generation `{}`: give its number", cut(&number));
-        ApiError::new(StatusCode::NOT_FOUND, "generation_not_found", message)
-    };
-    let number = number.parse().map_err(|_| unknown())?;
+    let number = super::provenance::number(&number)?;
     let (generation, manifest) = platform.generation(number).await?;
     let items = manifest.challenges.iter().map(|(id, entry)| EntryView {
         challenge: id.to_string(),

@@ -68,6 +68,7 @@ fn render(instance: &Value, now: Timestamp) -> String {
         ("phase", instance.text("phase").to_owned()),
         ("error", instance.text("error").to_owned()),
         ("revision", instance.text("revision").to_owned()),
+        ("tree", instance["provenance"].text("tree").to_owned()),
         ("left", time_left(instance, now)),
     ];
     let mut rows: Vec<_> = head
@@ -83,11 +84,25 @@ fn render(instance: &Value, now: Timestamp) -> String {
     if !services.is_empty() {
         let _ = write!(text, "\n\n{}", render_endpoints(services));
     }
+    let images: Vec<_> = instance["provenance"].list("images").iter().map(image).collect();
+    if !images.is_empty() {
+        let _ = write!(text, "\n\n{}", output::table(&["SERVICE", "BUILD KEY", "IMAGE"], &images));
+    }
     let questions: Vec<_> = instance.list("questions").iter().map(question).collect();
     if !questions.is_empty() {
         let _ = write!(text, "\n\n{}", output::table(&["QUESTION", "MODE", "STATE"], &questions));
     }
     text
+}
+
+/// What determines the image of a service, and its id: as much as people compare.
+fn image(image: &Value) -> Vec<String> {
+    let short = |text: &str, n: usize| text.get(..n).unwrap_or(text).to_owned();
+    vec![
+        image.text("service").to_owned(),
+        short(image.text("build_key"), 16),
+        short(image.text("image"), "sha256:".len() + 16),
+    ]
 }
 
 fn question(question: &Value) -> Vec<String> {
@@ -171,6 +186,21 @@ mod tests {
         3f2a0000-0000-4000-8000-000000000001  WEB-001    blue                                  ready   ready  2h0m  http://127.0.0.1:20001/ 127.0.0.1:20002
         3f2a0000-0000-4000-8000-000000000001  WEB-001    9b010000-0000-4000-8000-000000000002  ready   ready  2h0m  Challenge failed to start�[2J
         ");
+    }
+
+    #[test]
+    fn one_instance_shows_its_version_to_organizers() {
+        let mut shown = instance();
+        shown["revision"] = json!("07".repeat(20));
+        shown["questions"] = json!([]);
+        shown["provenance"] = json!({
+            "tree": "01".repeat(20),
+            "images": [
+                {"service": "web", "build_key": "03".repeat(32), "image": format!("sha256:{}", "ab".repeat(32))},
+                {"service": "db", "build_key": null, "image": null},
+            ],
+        });
+        insta::assert_snapshot!(render(&shown, now()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod show;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -35,6 +36,7 @@ Examples:
   flagops releases show 12
   flagops releases approve v1.2.0 --why tried-it
   flagops releases quarantine v1.3.0 --why leaks
+  flagops releases provenance 12 --out event-1.2.0.intoto.json
   flagops plan --tag v1.3.0          what it would change
   flagops rollback --reason broken"
 )]
@@ -104,6 +106,23 @@ Examples:
         challenge: ChallengeId,
         #[command(flatten)]
         deed: Deed,
+    },
+    /// Print where a generation comes from, for programs that verify it
+    ///
+    /// An in-toto statement with SLSA's provenance predicate: every challenge folder with its git
+    /// tree, every image with its id, the repository, tag, tag object and commit. The same bytes
+    /// whenever it is asked for. It is not signed: sign the file with a key of yours.
+    #[command(after_help = "\
+Examples:
+  flagops releases provenance 12 --out event-1.2.0.intoto.json
+  flagops releases provenance 12 | jq -r '.subject[].name'
+  ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n file event-1.2.0.intoto.json")]
+    Provenance {
+        /// Its number, as `flagops releases` shows it
+        generation: u32,
+        /// Write it to this file, in place of what the file held
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// List who did what to what is live, and why
     #[command(after_help = "\
@@ -211,6 +230,9 @@ pub(crate) async fn run(global: &Global, args: ReleasesArgs) -> Result<Ending, F
                 format!("{} instances of an older version of {challenge} end", done["ended"])
             })
         }
+        ReleasesCommand::Provenance { generation, out } => {
+            provenance(&client, generation, out.as_deref()).await
+        }
         ReleasesCommand::Audit => {
             let audit = client.get(Request::to(&["gitops", "audit"])).await?;
             show(global, &audit, || show::render_audit(audit.list("items")))
@@ -222,6 +244,27 @@ fn show(global: &Global, value: &Value, table: impl FnOnce() -> String) -> Resul
     match global.format() {
         Format::Json => output::print_json(value)?,
         Format::Table => output::print(&table())?,
+    }
+    Ok(Ending::Fine)
+}
+
+async fn provenance(
+    client: &Client,
+    generation: u32,
+    out: Option<&Path>,
+) -> Result<Ending, Failure> {
+    let number = generation.to_string();
+    let path = ["gitops", "releases", &number, "provenance"];
+    let text = client.get_text(Request::to(&path)).await?;
+    match out {
+        None => output::print(&text)?,
+        Some(file) => {
+            std::fs::write(file, &text).map_err(|error| {
+                let problem = format!("could not write `{}`: {error}", file.display());
+                Failure::failed(problem, "give a file in a folder that you may write to with --out")
+            })?;
+            output::note(&format!("wrote {}", file.display()));
+        }
     }
     Ok(Ending::Fine)
 }

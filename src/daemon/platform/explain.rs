@@ -6,6 +6,7 @@ use crate::daemon::specs;
 use crate::model::{BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope};
 use crate::planner::report::{self, Around, Report};
 use crate::planner::{self, lifecycle};
+use crate::release::chain::{self, Link, Origin};
 use crate::runtime::{ContainerSeen, NetworkSeen, VolumeSeen};
 use crate::store::{InstanceFilter, NetworkRow, NetworkState, Which};
 
@@ -16,6 +17,14 @@ pub struct Explained {
     pub scope: Scope,
     /// What is said about it.
     pub report: Report,
+    /// Where it comes from; empty in plans, and for what comes from nowhere.
+    pub chain: Vec<Link>,
+}
+
+impl Explained {
+    fn planned(scope: Scope, report: Report) -> Self {
+        Self { scope, report, chain: Vec::new() }
+    }
 }
 
 /// One listing of everything that the engine has.
@@ -38,12 +47,13 @@ impl Platform {
     /// # Errors
     /// When there is no such object, or the store fails. An engine that fails is in the report.
     pub async fn explain(&self, scope: &Scope) -> Outcome<Explained> {
-        let report = match scope {
+        let (report, origin) = match scope {
             Scope::Instance(id) => self.explain_instance(*id).await?,
             Scope::Challenge(id) => self.explain_challenge(id).await?,
-            Scope::Node(_) | Scope::Repo | Scope::Release => self.explain_node().await?,
+            Scope::Node(_) | Scope::Repo | Scope::Release => (self.explain_node().await?, None),
         };
-        Ok(Explained { scope: scope.clone(), report })
+        let chain = origin.as_ref().map(chain::links).unwrap_or_default();
+        Ok(Explained { scope: scope.clone(), report, chain })
     }
 
     /// Everything that would be done now: a report for every object with a next step, or that is
@@ -58,7 +68,7 @@ impl Platform {
         for state in self.challenge_states().await? {
             let report = self.report_of_challenge(&state);
             if !report.next.is_empty() || report.is_held {
-                plan.push(Explained { scope: Scope::Challenge(state.id), report });
+                plan.push(Explained::planned(Scope::Challenge(state.id), report));
             }
         }
         let live = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
@@ -66,7 +76,7 @@ impl Platform {
         for row in self.shared.store.instances(live).await? {
             let report = self.report_of(&row, Some(&view)).await?;
             if !report.next.is_empty() || report.is_held {
-                plan.push(Explained { scope: Scope::Instance(row.id), report });
+                plan.push(Explained::planned(Scope::Instance(row.id), report));
             }
         }
         Ok(plan)
@@ -89,12 +99,13 @@ impl Platform {
         })
     }
 
-    async fn explain_instance(&self, id: InstanceId) -> Outcome<Report> {
+    async fn explain_instance(&self, id: InstanceId) -> Outcome<(Report, Option<Origin>)> {
         let unknown = || PlatformError::InstanceNotFound { id: id.to_string() };
         let row = self.shared.store.instance(id).await?.ok_or_else(unknown)?;
         let listing = self.listing().await;
         let view = listing.as_ref().map(Listing::view);
-        self.report_of(&row, view.as_ref()).await
+        let report = self.report_of(&row, view.as_ref()).await?;
+        Ok((report, Some(self.origin_of(&row).await?)))
     }
 
     async fn report_of(&self, row: &Instance, view: Option<&View<'_>>) -> Outcome<Report> {
@@ -119,11 +130,15 @@ impl Platform {
         Ok(report::instance(row, spec, observed, around))
     }
 
-    async fn explain_challenge(&self, id: &ChallengeId) -> Outcome<Report> {
+    async fn explain_challenge(&self, id: &ChallengeId) -> Outcome<(Report, Option<Origin>)> {
         let states = self.challenge_states().await?;
         let unknown = || PlatformError::ChallengeNotFound { id: id.to_string() };
         let state = states.into_iter().find(|state| state.id == *id).ok_or_else(unknown)?;
-        Ok(self.report_of_challenge(&state))
+        let origin = match &state.live {
+            Some(live) => Some(self.origin_of_live(live).await?),
+            None => None,
+        };
+        Ok((self.report_of_challenge(&state), origin))
     }
 
     fn report_of_challenge(&self, state: &ChallengeState) -> Report {

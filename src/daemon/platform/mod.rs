@@ -17,6 +17,7 @@ mod hooks;
 mod instances;
 mod pauses;
 mod preview;
+mod provenance;
 mod recover;
 mod releases;
 mod repository;

@@ -44,7 +44,7 @@ pub(crate) use replace::force;
 #[cfg(test)]
 pub(crate) use revert::check as check_reverts;
 use signed::Verdicts;
-pub(crate) use signed::follow;
+pub(crate) use signed::{follow, signature};
 
 /// Who does what nobody asked for.
 const FLAGOPS: &str = "flagops";

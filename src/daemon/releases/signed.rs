@@ -2,6 +2,7 @@
 //! signed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{ReleaseError, state};
@@ -11,7 +12,9 @@ use crate::daemon::source::ReadError;
 use crate::model::{
     ConditionStatus, ConditionType, KeyringDigest, ObjectId, Revision, Scope, TagName, TreeError,
 };
+use crate::release::chain::Signature;
 use crate::release::tag::Distrust;
+use crate::store::StoreError;
 use crate::trust::{self, Chain, Keyring, Link, Sighting, Subject};
 
 /// What the signatures of tags came to. A verdict holds for a name, an object and a keyring.
@@ -52,13 +55,7 @@ pub(super) async fn keyring(shared: &Arc<Shared>) -> Result<Keyring, String> {
     let Some(path) = shared.config.release.trust.clone() else {
         return Err("`release.trust` is not set".to_owned());
     };
-    let repository = std::path::PathBuf::from(&shared.config.source.repo);
-    let repository = Some(repository).filter(|path| path.is_dir());
-    let load = move || load_keyring(&path, repository.as_deref());
-    let loaded = match tokio::task::spawn_blocking(load).await {
-        Ok(loaded) => loaded.map_err(|error| crate::telemetry::chain::Chain(&error).to_string()),
-        Err(error) => Err(error.to_string()),
-    };
+    let loaded = read_keyring(shared, path).await;
     let (status, reason, words) = match &loaded {
         Ok(_) => (ConditionStatus::False, "Ok", "the trust file is readable".to_owned()),
         Err(error) => (
@@ -69,6 +66,53 @@ pub(super) async fn keyring(shared: &Arc<Shared>) -> Result<Keyring, String> {
     };
     state(shared, ConditionType::Stalled, status, reason, words, None).await;
     loaded
+}
+
+async fn read_keyring(shared: &Shared, path: PathBuf) -> Result<Keyring, String> {
+    let repository = PathBuf::from(&shared.config.source.repo);
+    let repository = Some(repository).filter(|path| path.is_dir());
+    let load = move || load_keyring(&path, repository.as_deref());
+    match tokio::task::spawn_blocking(load).await {
+        Ok(loaded) => loaded.map_err(|error| crate::telemetry::chain::Chain(&error).to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Who signed the object that a release tag named, as the trust file says now.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn signature(
+    shared: &Shared,
+    name: &TagName,
+    object: ObjectId,
+) -> Result<Signature, StoreError> {
+    let Some(path) = shared.config.release.trust.clone() else { return Ok(Signature::NotAsked) };
+    let records = shared.store.tag_records().await?;
+    let keyring = match read_keyring(shared, path).await {
+        Ok(keyring) => keyring,
+        Err(error) => return Ok(Signature::Bad(error)),
+    };
+    let now = shared.now();
+    let record = records.iter().find(|it| it.name == *name);
+    let seen = record.and_then(|it| it.sightings.iter().find(|it| it.object == object));
+    let first_seen = seen.map_or(now, |it| it.first_seen);
+    let (mirror, name) = (Arc::clone(&shared.mirror), format!("refs/tags/{name}"));
+    let repository = shared.config.source.repo.clone();
+    let judge = move || {
+        let sighting = Sighting { repository: &repository, first_seen, now };
+        let raw = mirror.raw_object(object).map_err(|error| error.to_string())?;
+        Ok(trust::verify_tag(&raw, &name, &keyring, &sighting))
+    };
+    let judged: Result<_, String> = match tokio::task::spawn_blocking(judge).await {
+        Ok(judged) => judged,
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(match judged {
+        Ok(verdict) if verdict.is_good() => Signature::Good(verdict.to_string()),
+        Ok(verdict) => Signature::Bad(verdict.to_string()),
+        Err(error) => Signature::Bad(error),
+    })
 }
 
 /// The newest revision of `branch` that may be followed: `tip`, or what is signed of the way to it

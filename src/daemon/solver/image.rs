@@ -57,6 +57,7 @@ async fn ours(shared: &Shared) -> Result<String, String> {
         key,
         challenge,
         service,
+        tree: None,
         tag,
         context: context()?,
         dockerfile: "Dockerfile".to_owned(),

@@ -9,6 +9,7 @@ mod idle;
 mod kills;
 mod notices;
 mod operators;
+mod provenance;
 mod races;
 mod recovery;
 mod releases;

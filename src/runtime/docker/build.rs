@@ -106,10 +106,7 @@ impl Docker {
     }
 
     fn options(&self, request: &BuildRequest, builder: Builder) -> BuildImageOptions {
-        let mut labels = labels::of_kind(&self.installation, labels::KIND_IMAGE);
-        labels.insert(labels::BUILD_KEY.to_owned(), request.key.to_string());
-        labels.insert(labels::CHALLENGE.to_owned(), request.challenge.to_string());
-        labels.insert(labels::SERVICE.to_owned(), request.service.to_string());
+        let labels = labels::of_image(&self.installation, request);
         let network = match request.network {
             BuildNetwork::Default => "default",
             BuildNetwork::None => "none",

@@ -13,6 +13,7 @@ mod migrations;
 mod networks;
 mod outbox;
 mod proofs;
+mod provenance;
 mod releases;
 mod room;
 mod tombstones;
