@@ -1,3 +1,6 @@
+//! The statement as verifiers read it; that it is the same for the same facts, and whole; and that no
+//! credential gets into it.
+
 use proptest::prelude::*;
 
 use super::*;
