@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use flagops::config::Config;
+use flagops::config::{Config, ReleaseConfig};
 use flagops::daemon::Daemon;
 use flagops::daemon::platform::Platform;
 
@@ -30,15 +30,14 @@ struct Scene {
 }
 
 impl Scene {
-    async fn new(n_challenges: usize, is_automatic: bool) -> Result<Self> {
+    async fn new(n_challenges: usize, release: ReleaseConfig) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         write(dir.path(), n_challenges, 0)?;
         let mut config = Config { data_dir: dir.path().join("data"), ..Config::default() };
         config.source.repo = remote(dir.path()).display().to_string();
         // Nothing but the notice of the file system brings news.
         config.source.poll_secs = 3600;
-        config.release.pattern = Some("^v(?<v>.+)$".to_owned());
-        config.release.auto = is_automatic;
+        config.release = ReleaseConfig { pattern: Some("^v(?<v>.+)$".to_owned()), ..release };
         let (daemon, _) = embedded(config).await?;
         let scene = Self { dir, n_challenges, daemon };
         let platform = scene.platform();
@@ -82,7 +81,7 @@ impl Scene {
 
 /// From `git tag` in the repository to players who have all of it.
 pub(crate) async fn live(report: &mut Report, runs: usize) -> Result<()> {
-    let scene = Scene::new(N_RELEASED, true).await?;
+    let scene = Scene::new(N_RELEASED, ReleaseConfig::default()).await?;
     let platform = scene.platform();
     let mut times = Vec::new();
     for nth in 1..=runs {
@@ -109,7 +108,8 @@ pub(crate) async fn live(report: &mut Report, runs: usize) -> Result<()> {
 
 /// `flagops plan --tag` for a release that changes everything and waits for a person.
 pub(crate) async fn preview(report: &mut Report, runs: usize) -> Result<()> {
-    let scene = Scene::new(N_PREVIEWED, false).await?;
+    let scene =
+        Scene::new(N_PREVIEWED, ReleaseConfig { auto: false, ..ReleaseConfig::default() }).await?;
     let platform = scene.platform();
     scene.push(1).await?;
     scene.tag("v1.0.0")?;

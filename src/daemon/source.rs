@@ -141,7 +141,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), LookError> {
     .await??;
     let (branch, tip) = (&fetched.branch, fetched.revision);
     let followed = releases::follow(shared, branch, tip).await.map_err(LookError::Signed)?;
-    state_reachable(shared, &fetched, followed == Some(fetched.revision)).await;
+    state_reachable(shared, &fetched, followed).await;
     let head = shared.head.load();
     let has_tags = fetched.tags.is_some();
     if let Some(tags) = fetched.tags.clone() {
@@ -213,8 +213,7 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Cat
     builds::want(shared).await;
 }
 
-/// `is_followed`: whether what was fetched is the newest revision from now on.
-async fn state_reachable(shared: &Shared, fetched: &Fetched, is_followed: bool) {
+async fn state_reachable(shared: &Shared, fetched: &Fetched, followed: Option<Revision>) {
     let revision = Some(fetched.revision);
     let statement = |kind, status, reason, message| Statement {
         scope: Scope::Repo,
@@ -241,7 +240,7 @@ async fn state_reachable(shared: &Shared, fetched: &Fetched, is_followed: bool) 
             "the remote answered the last poll".to_owned(),
         ))
         .await;
-    if !is_followed {
+    if followed != Some(fetched.revision) {
         // `SourceVerified` says why.
         return;
     }

@@ -88,7 +88,15 @@ mod tests {
         Revision(ObjectId::from_bytes([n; 20]))
     }
 
-    fn link(n: u8, parents: &[u8], is_good: bool) -> Link {
+    /// Who signed a commit.
+    #[derive(Debug, Clone, Copy)]
+    enum By {
+        Alice,
+        Nobody,
+    }
+    use By::{Alice, Nobody};
+
+    fn link(n: u8, parents: &[u8], by: By) -> Link {
         let signer = Signer { name: "alice".into(), key: "SHA256:x".into() };
         let good = Verdict::Good {
             signer,
@@ -98,7 +106,10 @@ mod tests {
         Link {
             revision: revision(n),
             parents: parents.iter().map(|n| revision(*n)).collect(),
-            verdict: if is_good { good } else { Verdict::Unsigned },
+            verdict: match by {
+                Alice => good,
+                Nobody => Verdict::Unsigned,
+            },
         }
     }
 
@@ -108,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_branch_is_followed_up_to_the_first_that_nobody_signed() {
-        let links = [link(2, &[1], true), link(3, &[2], false), link(4, &[3], true)];
+        let links = [link(2, &[1], Alice), link(3, &[2], Nobody), link(4, &[3], Alice)];
         assert_eq!(last_good(&links, Some(1)), Some(revision(2)));
         assert_eq!(last_good(&links[..1], Some(1)), Some(revision(2)));
         assert_eq!(last_good(&links[1..2], Some(2)), Some(revision(2)), "it stays where it was");
@@ -119,8 +130,8 @@ mod tests {
 
     #[test]
     fn the_first_look_asks_for_the_tip_alone() {
-        assert_eq!(last_good(&[link(4, &[3], true)], None), Some(revision(4)));
-        assert_eq!(last_good(&[link(4, &[3], false)], None), None);
+        assert_eq!(last_good(&[link(4, &[3], Alice)], None), Some(revision(4)));
+        assert_eq!(last_good(&[link(4, &[3], Nobody)], None), None);
         assert_eq!(last_good(&[], None), None);
     }
 
@@ -128,21 +139,25 @@ mod tests {
     fn a_merge_brings_nothing_unsigned_and_a_side_branch_is_not_the_branch() {
         // 1 is followed; 5 merges 2 (of the branch) with 4, which sits on an unsigned 3.
         let merge = [
-            link(2, &[1], true),
-            link(3, &[1], false),
-            link(4, &[3], true),
-            link(5, &[2, 4], true),
+            link(2, &[1], Alice),
+            link(3, &[1], Nobody),
+            link(4, &[3], Alice),
+            link(5, &[2, 4], Alice),
         ];
         assert_eq!(last_good(&merge, Some(1)), Some(revision(2)));
         // The branch was moved to another history, which was merged with what was followed.
-        let moved = [link(3, &[], true), link(4, &[3, 1], false)];
+        let moved = [link(3, &[], Alice), link(4, &[3, 1], Nobody)];
         assert_eq!(last_good(&moved, Some(1)), Some(revision(1)));
     }
 
     /// A graph over an anchor 0 and an older commit 200: each commit has one or two earlier ones.
-    fn any_graph() -> impl Strategy<Value = Vec<(bool, usize, Option<usize>)>> {
+    fn any_graph() -> impl Strategy<Value = Vec<(By, usize, Option<usize>)>> {
         proptest::collection::vec(
-            (prop::bool::weighted(0.8), 0..12_usize, prop::option::of(0..12_usize)),
+            (
+                prop_oneof![4 => Just(Alice), 1 => Just(Nobody)],
+                0..12_usize,
+                prop::option::of(0..12_usize),
+            ),
             1..12,
         )
     }
@@ -160,10 +175,10 @@ mod tests {
             let links: Vec<_> = graph
                 .iter()
                 .enumerate()
-                .map(|(nth, (is_good, one, other))| {
+                .map(|(nth, (by, one, other))| {
                     let parents: Vec<_> =
                         [Some(*one), *other].into_iter().flatten().map(|at| earlier(nth, at)).collect();
-                    link(u8::try_from(nth + 1).unwrap(), &parents, *is_good)
+                    link(u8::try_from(nth + 1).unwrap(), &parents, *by)
                 })
                 .collect();
             let followed = last_good(&links, Some(0)).unwrap();
