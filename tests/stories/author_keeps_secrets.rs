@@ -79,7 +79,12 @@ async fn an_encrypted_flag_is_in_the_image_that_copies_it_and_nowhere_else() {
     let identity = key.to_str().expect("it is UTF-8");
     daemon.relaunch_with("FLAGOPS_SECRETS__IDENTITY_FILE", identity);
     daemon.ready().await;
+    let admin = daemon.admin();
     for id in ["WEB-811", "WEB-812"] {
+        until("the repository is read again", PATIENCE, || async {
+            admin.challenge(id).await.map(|_| ())
+        })
+        .await;
         daemon.cli(&["builds", "retry", id]).fine();
         daemon.live(id).await;
     }
