@@ -61,6 +61,11 @@ async fn without_any_copy_what_runs_is_adopted_from_its_labels_and_the_pinned_co
     let graded = red.submit(&instance.id, "flag", json!(flag)).await;
     assert_eq!(graded.body["correct"], true, "{}", graded.body);
     red.gone(&instance.id).await;
+    // Until somebody says so, the old networks may be anybody's.
+    let lost = daemon.admin().stated("node/local", "Recovering", "True", "DatabaseLost").await;
+    let told = lost["message"].as_str().unwrap_or_default();
+    assert!(told.contains("it is new, but the mirror keeps"), "{told}");
+    daemon.cli(&["recover", "--accept", "--by", "ada"]).fine();
     daemon.nothing_left().await;
 }
 
