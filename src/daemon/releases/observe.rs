@@ -8,7 +8,7 @@ use crate::daemon::shared::Shared;
 use crate::git::{Mirror, SeenTags};
 use crate::model::{ObjectId, Revision, Timestamp};
 use crate::release::tag::{Distrust, TRUST_MISSING, TagFacts, TagPolicy, TagRecord, TagTarget};
-use crate::trust::{self, Keyring, Sighting, Subject};
+use crate::trust::{Keyring, Subject};
 
 /// Takes in the tags of a look that succeeded. `followed` is the newest revision of the branch that
 /// may be followed.
@@ -139,22 +139,15 @@ impl Bench {
     }
 
     fn verify(&self, record: &TagRecord, object: ObjectId, keyring: &Keyring) -> Option<Distrust> {
-        let seen = record.sightings.iter().find(|it| it.object == object);
-        let sighting = Sighting {
-            repository: &self.repository,
-            first_seen: seen.map_or(self.now, |it| it.first_seen),
-            now: self.now,
-        };
-        let raw = match self.mirror.raw_object(object) {
-            Ok(raw) => raw,
-            Err(error) => {
-                return Some(Distrust { reason: "Unreadable", words: error.to_string() });
+        let (mirror, repository) = (&self.mirror, &self.repository);
+        match signed::verify(mirror, repository, record, object, keyring, self.now) {
+            Ok(verdict) if verdict.is_good() => None,
+            Ok(verdict) => {
+                let words = format!("{verdict}. {}", verdict.next_step(Subject::Tag));
+                Some(Distrust { reason: verdict.reason(), words })
             }
-        };
-        let name = format!("refs/tags/{}", record.name);
-        let verdict = trust::verify_tag(&raw, &name, keyring, &sighting);
-        let words = || format!("{verdict}. {}", verdict.next_step(Subject::Tag));
-        (!verdict.is_good()).then(|| Distrust { reason: verdict.reason(), words: words() })
+            Err(error) => Some(Distrust { reason: "Unreadable", words: error.to_string() }),
+        }
     }
 
     fn is_off_the_signed_branch(&self, target: &TagTarget) -> Option<Distrust> {

@@ -9,13 +9,15 @@ use super::{ReleaseError, state};
 use crate::config::trust::load_keyring;
 use crate::daemon::shared::{Shared, Statement};
 use crate::daemon::source::ReadError;
+use crate::git::Mirror;
 use crate::model::{
-    ConditionStatus, ConditionType, KeyringDigest, ObjectId, Revision, Scope, TagName, TreeError,
+    ConditionStatus, ConditionType, KeyringDigest, ObjectId, Revision, Scope, TagName, Timestamp,
+    TreeError,
 };
 use crate::release::chain::Signature;
-use crate::release::tag::Distrust;
+use crate::release::tag::{Distrust, TagRecord};
 use crate::store::StoreError;
-use crate::trust::{self, Chain, Keyring, Link, Sighting, Subject};
+use crate::trust::{self, Chain, Keyring, Link, Sighting, Subject, Verdict};
 
 /// What the signatures of tags came to. A verdict holds for a name, an object and a keyring.
 #[derive(Debug, Clone, Default)]
@@ -93,19 +95,14 @@ pub(crate) async fn signature(
         Ok(keyring) => keyring,
         Err(error) => return Ok(Signature::Bad(error)),
     };
-    let now = shared.now();
-    let record = records.iter().find(|it| it.name == *name);
-    let seen = record.and_then(|it| it.sightings.iter().find(|it| it.object == object));
-    let first_seen = seen.map_or(now, |it| it.first_seen);
-    let (mirror, name) = (Arc::clone(&shared.mirror), format!("refs/tags/{name}"));
-    let repository = shared.config.source.repo.clone();
-    let judge = move || {
-        let sighting = Sighting { repository: &repository, first_seen, now };
-        let raw = mirror.raw_object(object).map_err(|error| error.to_string())?;
-        Ok(trust::verify_tag(&raw, &name, &keyring, &sighting))
+    let Some(record) = records.into_iter().find(|it| it.name == *name) else {
+        return Ok(Signature::Bad("nobody saw that tag".to_owned()));
     };
+    let (mirror, now) = (Arc::clone(&shared.mirror), shared.now());
+    let repository = shared.config.source.repo.clone();
+    let judge = move || verify(&mirror, &repository, &record, object, &keyring, now);
     let judged: Result<_, String> = match tokio::task::spawn_blocking(judge).await {
-        Ok(judged) => judged,
+        Ok(judged) => judged.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     Ok(match judged {
@@ -113,6 +110,25 @@ pub(crate) async fn signature(
         Ok(verdict) => Signature::Bad(verdict.to_string()),
         Err(error) => Signature::Bad(error),
     })
+}
+
+/// The verdict on the `object` that the tag of `record` names, or named. Blocks.
+///
+/// # Errors
+/// When the mirror does not give the object.
+pub(super) fn verify(
+    mirror: &Mirror,
+    repository: &str,
+    record: &TagRecord,
+    object: ObjectId,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<Verdict, TreeError> {
+    let seen = record.sightings.iter().find(|it| it.object == object);
+    let first_seen = seen.map_or(now, |it| it.first_seen);
+    let sighting = Sighting { repository, first_seen, now };
+    let name = format!("refs/tags/{}", record.name);
+    Ok(trust::verify_tag(&mirror.raw_object(object)?, &name, keyring, &sighting))
 }
 
 /// The newest revision of `branch` that may be followed: `tip`, or what is signed of the way to it

@@ -7,7 +7,7 @@ use super::{
     verified,
 };
 use crate::daemon::shared::Shared;
-use crate::daemon::{builds, solver, source};
+use crate::daemon::{builds, secrets, solver, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
 use crate::proof::{self, HeldBack};
 use crate::release::gate::{self, Fault, Question, Verdict};
@@ -142,7 +142,14 @@ async fn load(shared: &Arc<Shared>, wish: Wish) -> Result<Candidate, ReleaseErro
     if let Some(same) = &known
         && (&same.name, same.object, same.revision) == (&name, object, revision)
     {
-        return Ok(same.clone());
+        if same.sealed.is_empty() {
+            return Ok(same.clone());
+        }
+        // The mirror may have been mended since.
+        let sealed = Arc::new(secrets::sealed(shared, revision, &same.catalog).await);
+        let same = Candidate { sealed, ..same.clone() };
+        shared.releases.known().candidate = Some(same.clone());
+        return Ok(same);
     }
     let head = shared.head.load();
     let same = known.filter(|it| it.revision == revision).map(|it| it.catalog);

@@ -2,8 +2,11 @@
 
 mod properties;
 mod pump;
+mod still;
 
 use std::collections::BTreeMap;
+
+pub(super) use still::Still;
 
 use super::*;
 use crate::model::{

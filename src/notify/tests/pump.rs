@@ -1,7 +1,6 @@
 //! Notices against a receiver over HTTP that is slow, wrong, down, or busy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -11,28 +10,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::config::{NoticeFormat, NotifyConfig};
-use crate::model::Clock;
+use crate::model::Clock as _;
 use crate::store::{NewCondition, Store};
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Clone, Default)]
-struct Still(Arc<AtomicI64>);
-
-impl Still {
-    fn advance(&self, secs: i64) {
-        self.0.fetch_add(secs * 1000, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.monotonic_millis())
-    }
-
-    fn monotonic_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// A store, a receiver, and a pump between them that moves only when it is told to.
 struct Bench {

@@ -1,7 +1,6 @@
 //! Statuses against a forge over HTTP that is slow, busy, down, or does not like us.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -11,29 +10,10 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
 use crate::config::{ForgeKind, StatusesConfig};
-use crate::model::{Clock, ConditionType, Timestamp};
+use crate::model::ConditionType;
 use crate::notify::courier::Turn;
+use crate::notify::tests::Still;
 use crate::store::Store;
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Clone, Default)]
-struct Still(Arc<AtomicI64>);
-
-impl Still {
-    fn advance(&self, secs: i64) {
-        self.0.fetch_add(secs * 1000, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.monotonic_millis())
-    }
-
-    fn monotonic_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// A store, a forge, and a pump between them that moves only when it is told to.
 struct Bench {
