@@ -8,7 +8,7 @@
 //! build reads: `FLAGOPS_TEST_TRACE=FILE` appends the name of each point that is passed, one a line;
 //! `FLAGOPS_TEST_KILL=NAME[:N]` ends the process at the `N`th (first) time that `NAME` is passed.
 //! `FLAGOPS_TEST_KILL=@FILE` reads that text from `FILE` at each point, so that a trap can be set in
-//! a process that runs: it counts from when the file was written.
+//! a process that runs: it counts from when the file was written, and `FILE` is gone once it closed.
 //!
 //! # Invariants
 //! * A release build contains none of it: both functions are empty there.

@@ -58,7 +58,7 @@ impl Points {
             let _ = trace.write_all(format!("{name}\n").as_bytes());
         }
         let text = self.order.as_ref().and_then(Order::read).unwrap_or_default();
-        if state.closes(&text, name) {
+        if state.closes(&text, name) && self.order.as_ref().is_some_and(Order::take) {
             power_cut();
         }
     }
@@ -77,6 +77,15 @@ impl Order {
         match self {
             Self::Text(text) => Some(text.clone()),
             Self::File(path) => fs::read_to_string(path).ok(),
+        }
+    }
+
+    /// Takes the trap away; whether it was there still. Only one of us and who set it takes it, so
+    /// whoever takes a trap back knows whether it closed.
+    fn take(&self) -> bool {
+        match self {
+            Self::Text(_) => true,
+            Self::File(path) => fs::remove_file(path).is_ok(),
         }
     }
 }
@@ -126,5 +135,6 @@ mod tests {
         fs::write(&file, "git.pin.after:2").unwrap();
         assert_eq!(order.read().as_deref(), Some("git.pin.after:2"));
         assert_eq!(Order::parse("git.pin.after:2".to_owned()).read(), order.read());
+        assert!(order.take() && !order.take(), "it closes once");
     }
 }

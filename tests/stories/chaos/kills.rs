@@ -199,12 +199,9 @@ pub(super) async fn kill_at(
     fs::write(&whole, boundary.to_string()).expect("the trap can be written");
     fs::rename(&whole, &trap).expect("the trap can be set");
     let mut end = operation.perform(arena).await;
-    fs::remove_file(&trap).expect("the trap can be taken away");
-    // Looks of its own may have met it in the last moment: then it dies now, and not in the middle of
-    // what comes next.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    if !arena.daemon.is_running() {
-        end = End::Died;
+    // Looks of its own may meet it in the last moment: whoever takes the trap knows what comes next.
+    if fs::remove_file(&trap).is_err() {
+        end = arena.must_have_died().await;
     }
     if end == End::Done {
         arena.tidy().await;
