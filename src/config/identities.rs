@@ -6,7 +6,6 @@
 //! # Not here
 //! What the lines mean (`secrets`).
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroize as _;
 
+use super::outside::{self, Refused};
 use crate::secrets::{Identities, IdentityErrors};
 use crate::trust::SourceText;
 
@@ -74,17 +74,13 @@ pub fn load(path: Option<&Path>, repository: Option<&Path>) -> Result<Identities
     let Some(path) = path else { return Ok(Identities::none()) };
     let unreadable = |source| IdentityError::Unreadable { path: path.to_owned(), source };
     let unusable = |problem| IdentityError::Unusable { path: path.to_owned(), problem };
-    let real = path.canonicalize().map_err(unreadable)?;
-    if let Some(repository) = repository
-        && repository.canonicalize().is_ok_and(|repository| real.starts_with(repository))
-    {
-        let repository = repository.to_owned();
-        return Err(IdentityError::InRepository { path: path.to_owned(), repository });
-    }
-    if !real.is_file() {
-        return Err(unusable("it is no regular file"));
-    }
-    let file = File::open(&real).map_err(unreadable)?;
+    let file = outside::open(path, repository).map_err(|refused| match refused {
+        Refused::Unreadable(source) => unreadable(source),
+        Refused::NoFile => unusable("it is no regular file"),
+        Refused::InRepository(repository) => {
+            IdentityError::InRepository { path: path.to_owned(), repository }
+        }
+    })?;
     let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(IdentityError::Open { path: path.to_owned(), mode });

@@ -17,6 +17,7 @@ mod file;
 mod forge;
 pub mod identities;
 mod layers;
+mod outside;
 mod release;
 mod schema;
 pub mod secrets;

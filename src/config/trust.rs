@@ -6,13 +6,13 @@
 //! # Not here
 //! What the files mean (`trust`).
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::outside::{self, Refused};
 use crate::trust::{KeyFiles, Keyring, KeyringErrors, SourceText, TrustFile};
 
 /// Largest file of a keyring. A public key has a few KiB.
@@ -81,14 +81,13 @@ pub fn load_keyring(path: &Path, repository: Option<&Path>) -> Result<Keyring, T
 
 fn read(path: &Path, repository: Option<&Path>) -> Result<SourceText, TrustError> {
     let unreadable = |source| TrustError::Unreadable { path: path.to_owned(), source };
-    let real = path.canonicalize().map_err(unreadable)?;
-    if let Some(repository) = repository
-        && repository.canonicalize().is_ok_and(|repository| real.starts_with(repository))
-    {
-        let repository = repository.to_owned();
-        return Err(TrustError::InRepository { path: path.to_owned(), repository });
-    }
-    let file = File::open(&real).map_err(unreadable)?;
+    let file = outside::open(path, repository).map_err(|refused| match refused {
+        Refused::Unreadable(source) => unreadable(source),
+        Refused::NoFile => unreadable(io::Error::other("it is no regular file")),
+        Refused::InRepository(repository) => {
+            TrustError::InRepository { path: path.to_owned(), repository }
+        }
+    })?;
     if file.metadata().map_err(unreadable)?.mode() & 0o002 != 0 {
         return Err(TrustError::Writable { path: path.to_owned() });
     }
