@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(500);
 ///
 /// Each `solution/exploit.py` runs in a container on a network of its own with the services that
 /// players reach, against an instance that no player sees and that is gone afterwards. The live
-/// version is tried, and the newest one when that is another. Without arguments nothing is tried:
+/// version is tried, and the newest and the tagged one when these are others. Without arguments nothing is tried:
 /// what is known is shown. Ends with 1 when a challenge was not solved; one without an exploit is
 /// only told.
 #[derive(Debug, Args)]

@@ -34,6 +34,7 @@ struct SolveBody {
 struct ProofView {
     challenge_id: String,
     /// `live`: what players get. `newest`: the newest valid version, when that is another.
+    /// `tagged`: that of the tag that goes live next, when it is neither.
     version: &'static str,
     /// The commit.
     revision: String,
@@ -73,6 +74,7 @@ fn view(state: ProofState) -> ProofView {
         version: match state.which {
             ProofWhich::Live => "live",
             ProofWhich::Newest => "newest",
+            ProofWhich::Tagged => "tagged",
         },
         revision: state.revision.to_string(),
         tree: state.tree.to_string(),
@@ -84,7 +86,7 @@ fn view(state: ProofState) -> ProofView {
     }
 }
 
-/// Every live version, and every newest one that is another, with what its own exploit did to it.
+/// Every live version, and every newest or tagged one that is another, with what its own exploit did to it.
 #[utoipa::path(get, path = "/gitops/proofs", tag = "gitops", security(("bearer" = [])),
     params(PageParams),
     responses((status = 200, body = Page<ProofView>), (status = 403, body = Envelope)))]

@@ -13,6 +13,8 @@ pub enum Which {
     Live,
     /// The newest one, when that is another.
     Newest,
+    /// That of the tag that goes live next, when it is neither.
+    Tagged,
 }
 
 /// How far a proof is.
@@ -46,11 +48,11 @@ pub struct ProofState {
 }
 
 impl Platform {
-    /// Wants the live and the newest version of each of `challenges` proven; of all when it is
-    /// empty. Returns at once, with how each of them stands now.
+    /// Wants the live, the newest and the tagged version of each of `challenges` proven; of all when
+    /// it is empty. Returns at once, with how each of them stands now.
     ///
     /// # Errors
-    /// When there is no such challenge, or neither version of it is valid; then nothing is wanted.
+    /// When there is no such challenge, or no version of it is valid; then nothing is wanted.
     pub async fn solve(&self, challenges: &[String]) -> Outcome<Vec<ProofState>> {
         let wanted = |id: &ChallengeId| {
             challenges.is_empty() || challenges.iter().any(|name| name == id.as_str())
@@ -70,7 +72,7 @@ impl Platform {
         Ok(states)
     }
 
-    /// Every live version, and every newest one that is another, by challenge.
+    /// Every live version, and every newest or tagged one that is another, by challenge.
     ///
     /// # Errors
     /// When the store fails.
@@ -111,6 +113,15 @@ impl Platform {
             };
             let newest = newest.filter(|challenge| !is_live(challenge));
             versions.extend(newest.map(|challenge| (challenge, revision, Which::Newest)));
+        }
+        if let Some(candidate) = self.shared.releases.candidate() {
+            let tagged = candidate.catalog.folders.values().filter_map(|it| it.challenge.clone());
+            let is_known = |tagged: &Challenge, versions: &[Valid]| {
+                versions.iter().any(|(it, ..)| (&it.id, it.tree) == (&tagged.id, tagged.tree))
+            };
+            let tagged: Vec<_> = tagged.filter(|tagged| !is_known(tagged, &versions)).collect();
+            let at = candidate.revision;
+            versions.extend(tagged.into_iter().map(|tagged| (tagged, at, Which::Tagged)));
         }
         versions.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
         versions

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::config::SolverGate;
-use crate::daemon::platform::{ProofProgress, ProofState};
+use crate::daemon::platform::{ProofProgress, ProofState, ProofWhich};
 use crate::daemon::solver;
 use crate::model::{ConditionStatus, ProofOutcome, ProofRecord, TeamId};
 use crate::proof::Proof;
@@ -303,7 +303,12 @@ async fn a_release_waits_for_its_proofs_and_a_failed_one_blocks_it() {
     .await;
     assert!(stated.message.contains("WEB-001"), "{}", stated.message);
     assert!(platform.live().is_empty());
-    // Somebody looks into it; the next attempt finds the answer.
+    // Whatever is pushed since, somebody can look into it; the next attempt finds the answer.
+    rig.push(&[ONE_FILES[0], ONE_FILES[1], ("README.md", "newer")]);
+    platform.reconcile_now().await.unwrap();
+    let tagged = platform.proofs().await.unwrap();
+    let which: Vec<_> = tagged.iter().map(|state| state.which).collect();
+    assert_eq!(which, [ProofWhich::Newest, ProofWhich::Tagged], "{tagged:?}");
     platform.solve(&["WEB-001".to_owned()]).await.unwrap();
     let canary = under_attack(&rig, &daemon).await;
     let flag = rig.engine.files(&container(&rig, canary.id, "web"))["/answers/flag"].clone();
