@@ -155,6 +155,12 @@ impl From<PlatformError> for ApiError {
             PlatformError::NotRunning { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_not_running", message)
             }
+            PlatformError::NoVpnProfile { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "openvpn_config_not_available", message)
+            }
+            PlatformError::VpnRevoked { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "openvpn_config_revoked", message)
+            }
             PlatformError::Drained { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_outdated", message)
             }

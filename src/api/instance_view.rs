@@ -9,7 +9,7 @@ use super::attachments::static_files;
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
 use super::competitions::COMPETITION;
 use crate::model::{
-    Challenge, Death, Endpoint, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
+    Challenge, Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
 };
 use crate::release::chain::ServiceImage;
 
@@ -243,7 +243,14 @@ fn services(surface: &[Endpoint]) -> Vec<ServiceEndpoint> {
         path: "/",
         label: endpoint.service.to_string(),
     };
-    surface.iter().map(endpoint).collect()
+    surface.iter().filter(|it| it.kind != EndpointKind::Vpn).map(endpoint).collect()
+}
+
+/// Where the VPN gateway is; `config_url` is empty in the status, as clients of the reference have it.
+fn vpn(surface: &[Endpoint], config_url: String) -> Option<VpnEndpoint> {
+    let gateway = surface.iter().find(|endpoint| endpoint.kind == EndpointKind::Vpn)?;
+    let host = gateway.host.clone();
+    Some(VpnEndpoint { proto: "udp", host, port: gateway.port, config_url })
 }
 
 fn error_of(instance: &Instance) -> String {
@@ -266,7 +273,7 @@ pub(crate) fn status(
             services: services(&instance.surface),
             provided_files: challenge.map(static_files).unwrap_or_default(),
             flag_path: None,
-            vpn: None,
+            vpn: vpn(&instance.surface, String::new()),
         }),
         error: error_of(instance),
         cert_volume: "",
@@ -307,7 +314,11 @@ pub(crate) fn info(
         questions: questions.map(|asked| question(asked, standing, &cap_of)).collect(),
         attachments: challenge.map(attachments).unwrap_or_default(),
         network_topology: metadata.map_or("simple", |metadata| metadata.topology.as_str()),
-        vpn_endpoint: None,
+        vpn_endpoint: vpn(
+            &instance.surface,
+            format!("/api/v1/instances/{}/openvpn-config", instance.id),
+        )
+        .filter(|_| is_ready),
         entry_urls: metadata.map(|metadata| metadata.entry_urls.clone()).unwrap_or_default(),
         phase: instance.phase.as_str(),
         error: error_of(instance),
@@ -347,7 +358,7 @@ mod tests {
     use super::*;
     use crate::model::compose::Transport;
     use crate::model::{
-        EndpointKind, InstanceId, NodeId, ObjectId, QuestionMode, Revision, Timestamp,
+        InstanceId, NodeId, ObjectId, QuestionMode, Revision, Timestamp,
     };
 
     fn instance(phase: InstancePhase) -> Instance {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::auth::{Admin, Maybe, Signed};
 use super::competitions::COMPETITION;
-use super::error::{Answer, ApiError, Envelope, not_registered};
+use super::error::{Answer, Envelope, not_registered};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instance_view::{
     self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, Standing,
@@ -32,12 +31,10 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(status))
         .routes(routes!(renew))
         .routes(routes!(traffic))
-        .routes(routes!(openvpn_config))
         .routes(routes!(nested_one, nested_stop))
         .routes(routes!(nested_status))
         .routes(routes!(nested_renew))
         .routes(routes!(nested_traffic))
-        .routes(routes!(nested_openvpn_config))
 }
 
 /// What costs the engine: `POST /instances`, and the reset of one.
@@ -384,22 +381,8 @@ async fn traffic(
     Ok(Json(Vec::new()))
 }
 
-/// The OpenVPN profile of an engagement; no topology that is served today has one.
-#[utoipa::path(get, path = "/instances/{instance_id}/openvpn-config", tag = "instances",
-    security(("bearer" = [])), params(("instance_id" = String, Path)),
-    responses((status = 404, body = Envelope), (status = 403, body = Envelope)))]
-async fn openvpn_config(
-    State(platform): State<Platform>,
-    Signed(caller): Signed,
-    Path(id): Path<String>,
-) -> Answer<Response> {
-    let instance = platform.instance(&caller, &id).await?;
-    let text = format!("Instance {} has no OpenVPN profile", instance.id);
-    Err(ApiError::new(StatusCode::NOT_FOUND, "openvpn_config_not_available", text))
-}
-
 /// The id, if the competition it was asked below is the one there is.
-fn nested((competition, id): (String, String)) -> Answer<Path<String>> {
+pub(super) fn nested((competition, id): (String, String)) -> Answer<Path<String>> {
     if competition == COMPETITION {
         Ok(Path(id))
     } else {
@@ -471,19 +454,6 @@ async fn nested_traffic(
     Path(ids): Path<(String, String)>,
 ) -> Answer<Json<Vec<Flow>>> {
     traffic(platform, caller, nested(ids)?).await
-}
-
-/// As `GET /instances/{instance_id}/openvpn-config`.
-#[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/openvpn-config",
-    tag = "instances", security(("bearer" = [])),
-    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
-    responses((status = 404, body = Envelope)))]
-async fn nested_openvpn_config(
-    platform: State<Platform>,
-    caller: Signed,
-    Path(ids): Path<(String, String)>,
-) -> Answer<Response> {
-    openvpn_config(platform, caller, nested(ids)?).await
 }
 
 #[cfg(test)]

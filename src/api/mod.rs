@@ -37,6 +37,7 @@ mod serve;
 mod standings;
 mod submissions;
 mod teams;
+mod vpn;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +90,8 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(submissions::routes())
         .merge(limited(submissions::submit_routes()))
         .merge(limited(submissions::verify_routes()))
+        .merge(vpn::routes())
+        .merge(limited(vpn::rotate_routes()))
         .merge(admin::routes())
         .merge(builds::routes())
         .merge(gitops::routes());

@@ -32,11 +32,8 @@ use super::decode::{Report, nearest, shown};
 use super::names;
 use super::rules;
 use super::spanned::{Entry, Map, Node, Parsed, Span};
-use crate::model::compose::{BuildSpec, NetworkDecl, ROTATOR};
+use crate::model::compose::{BuildSpec, GATEWAY, NetworkDecl, ROTATOR};
 use crate::model::{Compose, Question, ServiceName, Topology};
-
-/// The name of the gateway service of an `engagement` challenge.
-const GATEWAY: &str = "openvpn";
 
 /// What a compose file is read against.
 #[derive(Debug, Clone, Copy)]

@@ -39,6 +39,7 @@ mod settings;
 mod solve;
 mod status;
 mod token;
+mod vpn;
 mod wire;
 
 #[cfg(test)]
@@ -89,6 +90,7 @@ enum Command {
     Gc(gc::GcArgs),
     Solve(solve::SolveArgs),
     Instances(instances::InstancesArgs),
+    Vpn(vpn::VpnArgs),
     Token(token::TokenArgs),
     Releases(releases::ReleasesArgs),
     Rollback(releases::RollbackArgs),
@@ -172,6 +174,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Gc(args) => gc::run(&global, &args).await,
         Command::Solve(args) => solve::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
+        Command::Vpn(args) => vpn::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,
         Command::Rollback(args) => releases::rollback(&global, &args).await,

@@ -36,8 +36,8 @@ const PHRASE_BYTES: usize = 8;
 /// Begin a challenge
 ///
 /// Writes a small challenge that is complete: it passes every check, and its solution solves it.
-/// `flagops play` starts it, but for a quiz, where nothing runs, and an engagement, whose gateway it
-/// cannot start yet. Change it into yours, step by step, and check after each.
+/// `flagops play` starts it, but for a quiz, where nothing runs. Change it into yours, step by step,
+/// and check after each.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

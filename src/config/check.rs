@@ -114,6 +114,20 @@ fn check_pool(layers: &mut Layers, config: &Config) {
         );
         return;
     }
+    let tunnels = config.network.tunnel_pool;
+    if tunnels.addr() != tunnels.network() || tunnels.prefix_len() > pool.prefix_len() {
+        layers.refuse(
+            "network.tunnel_pool",
+            format_args!("is {tunnels}, which is no network as large as `network.pool` ({pool})"),
+            &format!("give a network of /{} or larger", pool.prefix_len()),
+        );
+    } else if tunnels.contains(&pool) || pool.contains(&tunnels) {
+        layers.refuse(
+            "network.tunnel_pool",
+            format_args!("is {tunnels}, which overlaps `network.pool` ({pool})"),
+            "give a network that nothing else on the way to players uses",
+        );
+    }
     let n_networks = 1_u64 << (prefix_len - pool.prefix_len());
     let n_wanted = u64::from(config.limits.instances_per_node) + u64::from(config.network.n_ready);
     if n_networks < n_wanted {

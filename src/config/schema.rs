@@ -160,6 +160,7 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         first_port,
         last_port,
         wall,
+        tunnel_pool,
     } = network;
     json!({
         "pool": pool.to_string(),
@@ -170,6 +171,7 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         "first_port": first_port,
         "last_port": last_port,
         "wall": wall.as_str(),
+        "tunnel_pool": tunnel_pool.to_string(),
     })
 }
 

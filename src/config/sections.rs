@@ -128,6 +128,20 @@ pub struct NetworkConfig {
     pub last_port: u16,
     /// Packet filter between instances and the host (default `auto`).
     pub wall: Wall,
+    /// Addresses inside of VPN tunnels: at least as large as `pool`, and apart from it (default
+    /// `10.82.0.0/15`).
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
+    pub tunnel_pool: Ipv4Net,
+}
+
+impl NetworkConfig {
+    /// The network inside of the tunnel of an instance whose gateway is on `edge`, a network of the
+    /// pool. No two instances have the same one, so that one player can be in several.
+    pub fn tunnel_of(&self, edge: Ipv4Net) -> Ipv4Net {
+        let offset = u32::from(edge.network()).wrapping_sub(u32::from(self.pool.network()));
+        let first = u32::from(self.tunnel_pool.network()).wrapping_add(offset);
+        Ipv4Net::new(Ipv4Addr::from(first), edge.prefix_len()).unwrap_or(edge).trunc()
+    }
 }
 
 /// `[builder]`: how images are built.
@@ -442,6 +456,7 @@ impl Default for Config {
                 first_port: 20_000,
                 last_port: 29_999,
                 wall: Wall::Auto,
+                tunnel_pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 82, 0, 0), 15),
             },
             builder: BuilderConfig {
                 n_slots: 2,
@@ -547,6 +562,7 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
         first_port: layers.take("network.first_port", default.first_port),
         last_port: layers.take("network.last_port", default.last_port),
         wall: layers.take("network.wall", default.wall),
+        tunnel_pool: layers.take("network.tunnel_pool", default.tunnel_pool),
     }
 }
 

@@ -15,9 +15,13 @@ use super::releases;
 use super::shared::Shared;
 use super::tasks::jittered;
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
-use crate::model::compose::ImageSource;
-use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision, ServiceName};
+use crate::model::compose::{BuildSpec, ImageSource};
+use crate::model::{
+    Build, BuildKey, BuildState, Challenge, MemoryTree, RetryClass, Revision, ServiceName,
+};
 use crate::release::identity::{BuildUnit, build_units};
+use crate::render::vpn;
+use crate::secrets::Identities;
 use crate::store::{BuildOutcome, StoreError, VersionImages};
 use crate::telemetry::metrics;
 
@@ -165,6 +169,7 @@ async fn want_one(
     let path = challenge.path.clone();
     let wish = match unit.source {
         ImageSource::Reference(reference) => ImageWish::Reference(reference),
+        ImageSource::Gateway => gateway(shared, unit.key),
         ImageSource::Build(spec) => ImageWish::Dockerfile {
             context: {
                 let spec = spec.clone();
@@ -186,6 +191,29 @@ async fn want_one(
         wish,
     });
     Ok(())
+}
+
+/// Our own VPN gateway, built like any other image, under one name for all challenges.
+fn gateway(shared: &Shared, key: BuildKey) -> ImageWish {
+    let spec = BuildSpec {
+        context: String::new(),
+        dockerfile: "Dockerfile".to_owned(),
+        target: None,
+        args: [].into(),
+    };
+    ImageWish::Dockerfile {
+        context: {
+            let spec = spec.clone();
+            Arc::new(move || {
+                let tree = vpn::IMAGE
+                    .iter()
+                    .fold(MemoryTree::new(), |tree, (name, content)| tree.with(name, *content));
+                crate::builder::context_tar(&tree, "", &spec, &Identities::none())
+            })
+        },
+        spec,
+        tag: format!("flagops/gateway:{}-{}", key.short(), shared.data.installation().short()),
+    }
 }
 
 /// At the start: notes what is live consists of. An earlier flagops did not.

@@ -14,15 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::specs::Stored;
-use super::stock;
+use super::{stock, vpn};
 use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
-use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
-use crate::render::answers;
+use crate::release::spec::{InstanceSpec, NetworkWish, Profile, ServiceSpec};
+use crate::render::vpn::GATEWAY_DIR;
+use crate::render::{self, answers};
 use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
 use crate::runtime::{ContainerState, EngineError};
 use crate::store::StoreError;
+use crate::telemetry::Chain;
 
 /// Where answers are found inside a container.
 const ANSWERS_DIR: &str = "/answers";
@@ -334,6 +336,9 @@ async fn lost_ground(
 }
 
 fn fill(job: &Job, name: &ServiceName, container: String) -> Work {
+    if job.service(name).is_some_and(|service| service.profile == Profile::Gateway) {
+        return fill_gateway(job, name, container);
+    }
     let answers = job.answers();
     let files: BTreeMap<String, String> = job
         .service(name)
@@ -346,6 +351,22 @@ fn fill(job: &Job, name: &ServiceName, container: String) -> Work {
     Box::pin(async move {
         let tar = Bytes::from(answers::answers_tar(&files));
         match shared.engine.upload(&container, ANSWERS_DIR, tar).await {
+            Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Filled }),
+            Err(EngineError::NotFound { .. }) => Err(Fault::Again),
+            Err(error) => Err(hopeless_or(error, &name)),
+        }
+    })
+}
+
+/// Keys, configuration and packet filter of a VPN gateway.
+fn fill_gateway(job: &Job, name: &ServiceName, container: String) -> Work {
+    let (shared, name, instance) = (Arc::clone(&job.shared), name.clone(), job.instance.clone());
+    let spec = Arc::clone(&job.spec);
+    Box::pin(async move {
+        let facts = vpn::facts(&shared, &instance, &spec).await?;
+        let tar = render::vpn::gateway_tar(shared.data.answer_key(), &facts)
+            .map_err(|error| Fault::Hopeless(Chain(&error).to_string()))?;
+        match shared.engine.upload(&container, GATEWAY_DIR, Bytes::from(tar)).await {
             Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Filled }),
             Err(EngineError::NotFound { .. }) => Err(Fault::Again),
             Err(error) => Err(hopeless_or(error, &name)),

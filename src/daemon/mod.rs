@@ -41,6 +41,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod vpn;
 mod watch;
 mod webhook;
 
@@ -154,6 +155,7 @@ impl Daemon {
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
+        tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
                 shared.store.clone(),

@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) gc_turn: Semaphore,
     /// Rings when the disk of the engine should be looked at.
     pub(crate) disk_doubt: Notify,
+    /// Rings when a VPN gateway has to be told who may connect.
+    pub(crate) vpn_due: Notify,
     /// Rings when a network was taken from the stock.
     pub(crate) stock_low: Notify,
     /// Who keeps us from what.
@@ -283,6 +285,7 @@ impl Shared {
             image_turn: Semaphore::new(1),
             gc_turn: Semaphore::new(1),
             disk_doubt: Notify::new(),
+            vpn_due: Notify::new(),
             stock_low: Notify::new(),
             engine_doubt: Notify::new(),
             pauses: Swap::default(),

@@ -99,6 +99,9 @@ impl Service {
 /// The conventional name of the answer sidecar.
 pub const ROTATOR: &str = "flag-rotator";
 
+/// The name of the service that our own VPN gateway takes the place of, in an engagement.
+pub const GATEWAY: &str = "openvpn";
+
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,6 +110,8 @@ pub enum ImageSource {
     Build(BuildSpec),
     /// A reference, present locally or pulled.
     Reference(String),
+    /// Our own VPN gateway, whatever the author wrote: no author's code gets `NET_ADMIN`.
+    Gateway,
 }
 
 /// How an image is built. Paths stay inside the challenge folder.

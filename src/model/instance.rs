@@ -263,5 +263,7 @@ word_enum!(
         Https = "https",
         /// Anything else.
         Tcp = "tcp",
+        /// A VPN gateway. It is no service: on the wire it has a field of its own.
+        Vpn = "vpn",
     }
 );

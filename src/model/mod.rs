@@ -22,6 +22,7 @@ pub mod proof;
 pub mod team;
 pub mod time;
 pub mod tree;
+pub mod vpn;
 
 pub use build::{Build, BuildState};
 pub use challenge::{
@@ -48,3 +49,4 @@ pub use proof::{ProofOutcome, ProofRecord};
 pub use team::{Caller, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};
+pub use vpn::VpnAccess;

@@ -126,7 +126,7 @@ pub enum Action {
     CreateVolume(String),
     /// Make the container of this service.
     Create(ServiceName),
-    /// Write the answers into it.
+    /// Write into it what it needs before it starts: answers, or a gateway's keys.
     Fill(ServiceName),
     /// Start it, for the first time or again.
     Start(ServiceName),
@@ -246,7 +246,7 @@ fn plan_service(
     };
     match &seen.state {
         ServiceState::Wrong(_) => plan.act(Action::Remove(name.clone()), InstancePhase::Creating),
-        ServiceState::Empty if !service.answer_ids(spec).is_empty() => {
+        ServiceState::Empty if service.is_filled(spec) => {
             plan.act(Action::Fill(name.clone()), InstancePhase::Creating);
         }
         ServiceState::Empty | ServiceState::Filled => {

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::AnswerFormat;
 use crate::model::EndpointKind;
 use crate::model::compose::{AnswerFiles, Limits, Transport, VolumeMount};
-use crate::release::spec::{NetworkWish, PortSpec};
+use crate::release::spec::{NetworkWish, PortSpec, Profile};
 
 /// A service that depends on the given ones.
 pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> ServiceSpec {
@@ -20,7 +20,7 @@ pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> Se
         environment: BTreeMap::new(),
         answer_environment: vec![],
         answers: AnswerFiles::All,
-        ports: vec![PortSpec { target: 80, transport: Transport::Tcp, kind: EndpointKind::Http }],
+        ports: vec![PortSpec { target: 80, transport: Transport::Tcp, kind: EndpointKind::Http, is_hidden: false }],
         depends_on: depends_on.iter().map(|(on, how)| (on.parse().unwrap(), *how)).collect(),
         healthcheck: None,
         networks: BTreeMap::from([("default".to_owned(), vec![])]),
@@ -35,6 +35,7 @@ pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> Se
         stop_signal: None,
         stop_grace_millis: 0,
         restart: Restart::OnFailure,
+        profile: Profile::Default,
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! # Invariants
 //! * It is on one network only, which has no way out and on which nobody else is but the services
-//!   that players reach: like a player it meets nothing that is behind them.
+//!   that players reach: like a player it meets nothing that is behind them. In an engagement it is
+//!   where a player's tunnel ends.
 //! * It has no capability, no answer, no file that it can write but a small `/tmp`, and bounds.
 //! * Everything else is as a player's instance has it.
 
@@ -19,7 +20,8 @@ use std::collections::BTreeMap;
 use super::program::{self, PLACE};
 use crate::model::ServiceName;
 use crate::model::compose::{AnswerFiles, Healthcheck, Limits, Restart, VolumeMount};
-use crate::release::spec::{InstanceSpec, NetworkWish, ServiceSpec};
+use crate::release::gateway::EDGE_NETWORK;
+use crate::release::spec::{InstanceSpec, NetworkWish, Profile, ServiceSpec};
 
 /// The network between the exploit and its target. Not a name that an author can write.
 pub const NETWORK: &str = "_solver";
@@ -42,15 +44,23 @@ pub struct Canary {
 /// The canary of a challenge whose instances are `spec`; `image` has Python.
 pub fn canary(mut spec: InstanceSpec, image: String) -> Canary {
     let solver = free_name(&spec);
-    let target = spec.services.iter().find_map(|service| {
+    let players = |service: &&ServiceSpec| service.profile == Profile::Default;
+    let target = spec.services.iter().filter(players).find_map(|service| {
         let port = service.ports.first()?;
         Some((service.name.clone(), port.target))
     });
-    for service in spec.services.iter_mut().filter(|service| !service.ports.is_empty()) {
-        service.networks.insert(NETWORK.to_owned(), Vec::new());
+    let mut attacker = service(solver.clone(), image);
+    if let Some(gateway) = spec.gateway() {
+        // Where the tunnel of a player ends.
+        attacker.networks = gateway.networks.clone();
+        attacker.networks.remove(EDGE_NETWORK);
+    } else {
+        for service in spec.services.iter_mut().filter(|service| !service.ports.is_empty()) {
+            service.networks.insert(NETWORK.to_owned(), Vec::new());
+        }
+        spec.networks.push(NetworkWish { name: NETWORK.to_owned(), is_internal: true });
     }
-    spec.services.push(service(solver.clone(), image));
-    spec.networks.push(NetworkWish { name: NETWORK.to_owned(), is_internal: true });
+    spec.services.push(attacker);
     Canary { spec, solver, target }
 }
 
@@ -92,5 +102,6 @@ fn service(name: ServiceName, image: String) -> ServiceSpec {
         stop_signal: None,
         stop_grace_millis: 0,
         restart: Restart::OnFailure,
+        profile: Profile::Default,
     }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::spec::InstanceSpec;
 use crate::model::compose::{BuildSpec, ImageSource};
 use crate::model::{BuildKey, Challenge, ContextId, ServiceName, SpecHash};
+use crate::render::vpn;
 
 /// What images are built for: the machine that this binary was made for.
 const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -35,6 +36,7 @@ pub fn build_units(challenge: &Challenge) -> Vec<BuildUnit> {
                 build_key(build, challenge.contexts.get(&service.name), PLATFORM)
             }
             ImageSource::Reference(reference) => reference_key(reference),
+            ImageSource::Gateway => gateway_key(PLATFORM),
         };
         BuildUnit { service: service.name.clone(), key, source: service.image.clone() }
     };
@@ -57,6 +59,17 @@ fn build_key(build: &BuildSpec, context: Option<&ContextId>, platform: &str) -> 
 fn reference_key(reference: &str) -> BuildKey {
     let mut hash = Fields::new("ref1");
     hash.add(reference);
+    BuildKey::from_digest(hash.finish())
+}
+
+/// The key of the image of our own VPN gateway.
+fn gateway_key(platform: &str) -> BuildKey {
+    let mut hash = Fields::new("gw1");
+    for (name, content) in vpn::IMAGE {
+        hash.add(name);
+        hash.add(content);
+    }
+    hash.add(platform);
     BuildKey::from_digest(hash.finish())
 }
 

@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod gate;
+pub mod gateway;
 pub mod identity;
 pub mod live;
 pub mod manifest;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::gateway;
 use crate::model::compose::{
-    AnswerFiles, AnswerVariable, Compose, DependsCondition, Healthcheck, Limits, NetworkDecl,
-    Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
+    AnswerFiles, AnswerVariable, Compose, DependsCondition, Healthcheck, ImageSource, Limits,
+    NetworkDecl, Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
 };
 use crate::model::{
     AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, Provenance, QuestionMode,
@@ -35,11 +36,11 @@ pub enum SpecError {
         /// The service.
         service: ServiceName,
     },
-    /// Players would have to come through a VPN gateway.
+    /// Players come through a VPN gateway, and there is none.
     #[error(
-        "challenge `{challenge}` has the topology `engagement`, which needs the VPN gateway that this version does not have yet"
+        "challenge `{challenge}` has the topology `engagement` and no service `openvpn`, which players would come through: add it to docker-compose.yml (rule NET001)"
     )]
-    NeedsGateway {
+    NoGateway {
         /// The challenge.
         challenge: ChallengeId,
     },
@@ -54,22 +55,32 @@ pub fn instance_spec(
     challenge: &Challenge,
     images: &BTreeMap<ServiceName, String>,
 ) -> Result<InstanceSpec, SpecError> {
-    let runs_behind_gateway =
-        challenge.metadata.topology == Topology::Engagement && challenge.compose.is_some();
-    if runs_behind_gateway {
-        return Err(SpecError::NeedsGateway { challenge: challenge.id.clone() });
-    }
     let empty = Compose { services: Vec::new(), networks: BTreeMap::new(), volumes: Vec::new() };
     let compose = challenge.compose.as_ref().unwrap_or(&empty);
+    let is_behind_gateway = challenge.metadata.topology == Topology::Engagement;
+    if is_behind_gateway
+        && challenge.compose.is_some()
+        && !compose.services.iter().any(|it| it.image == ImageSource::Gateway)
+    {
+        return Err(SpecError::NoGateway { challenge: challenge.id.clone() });
+    }
     let services = compose
         .services
         .iter()
-        .map(|service| service_spec(service, &compose.networks, images))
+        .map(|service| match (&service.image, is_behind_gateway) {
+            (ImageSource::Gateway, _) => Ok(gateway::spec(service, image_of(service, images)?)),
+            (_, true) => service_spec(service, images, Reach::ThroughGateway),
+            (_, false) => service_spec(service, images, Reach::Published(&compose.networks)),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let mut networks: Vec<NetworkWish> = Vec::new();
     for name in services.iter().flat_map(|service| service.networks.keys()) {
         if networks.iter().all(|wish| wish.name != *name) {
-            let is_internal = compose.networks.get(name).is_some_and(|decl| decl.is_internal);
+            let is_internal = match is_behind_gateway {
+                // Nothing but the gateway's own end leads out.
+                true => name != gateway::EDGE_NETWORK,
+                false => compose.networks.get(name).is_some_and(|decl| decl.is_internal),
+            };
             networks.push(NetworkWish { name: name.clone(), is_internal });
         }
     }
@@ -95,23 +106,28 @@ pub fn instance_spec(
     })
 }
 
+/// How players reach the ports of a service.
+#[derive(Clone, Copy)]
+enum Reach<'a> {
+    /// On ports of the host. With the networks as they are declared.
+    Published(&'a BTreeMap<String, NetworkDecl>),
+    /// At its own address, through the VPN.
+    ThroughGateway,
+}
+
 fn service_spec(
     service: &Service,
-    decls: &BTreeMap<String, NetworkDecl>,
     images: &BTreeMap<ServiceName, String>,
+    reach: Reach<'_>,
 ) -> Result<ServiceSpec, SpecError> {
-    let image = images
-        .get(&service.name)
-        .ok_or_else(|| SpecError::MissingImage { service: service.name.clone() })?;
-    let mut networks: BTreeMap<String, Vec<String>> =
-        service.networks.iter().map(|(name, how)| (name.clone(), how.aliases.clone())).collect();
-    if networks.is_empty() {
-        networks.insert(DEFAULT_NETWORK.to_owned(), Vec::new());
-    }
-    let is_shut_in = networks.keys().all(|name| decls.get(name).is_some_and(|d| d.is_internal));
-    if is_shut_in && !service.ports.is_empty() {
-        // An engine publishes nothing on an internal network (E1): the ports get a way in.
-        networks.insert(INGRESS_NETWORK.to_owned(), Vec::new());
+    let image = image_of(service, images)?;
+    let mut networks = networks_of(service);
+    if let Reach::Published(decls) = reach {
+        let is_internal = |name: &String| decls.get(name).is_some_and(|decl| decl.is_internal);
+        if networks.keys().all(is_internal) && !service.ports.is_empty() {
+            // An engine publishes nothing on an internal network (E1): the ports get a way in.
+            networks.insert(INGRESS_NETWORK.to_owned(), Vec::new());
+        }
     }
     let ports = service
         .ports
@@ -120,6 +136,7 @@ fn service_spec(
             target: port.target,
             transport: port.transport,
             kind: endpoint_kind(service.protocol, port.transport, port.target),
+            is_hidden: matches!(reach, Reach::ThroughGateway),
         })
         .collect();
     Ok(ServiceSpec {
@@ -145,7 +162,26 @@ fn service_spec(
         stop_signal: service.stop_signal.clone(),
         stop_grace_millis: service.stop_grace_millis,
         restart: service.restart,
+        profile: Profile::Default,
     })
+}
+
+fn image_of<'i>(
+    service: &Service,
+    images: &'i BTreeMap<ServiceName, String>,
+) -> Result<&'i String, SpecError> {
+    let missing = || SpecError::MissingImage { service: service.name.clone() };
+    images.get(&service.name).ok_or_else(missing)
+}
+
+/// The networks of a service with its further names there; never none.
+pub(super) fn networks_of(service: &Service) -> BTreeMap<String, Vec<String>> {
+    let named = service.networks.iter().map(|(name, how)| (name.clone(), how.aliases.clone()));
+    let mut networks: BTreeMap<String, Vec<String>> = named.collect();
+    if networks.is_empty() {
+        networks.insert(DEFAULT_NETWORK.to_owned(), Vec::new());
+    }
+    networks
 }
 
 /// The wire word of a port (`contract/challenges.md` §4.4 point 5).
@@ -157,7 +193,19 @@ fn endpoint_kind(protocol: ServiceProtocol, transport: Transport, target: u16) -
     }
 }
 
+impl InstanceSpec {
+    /// The VPN gateway, where there is one.
+    pub fn gateway(&self) -> Option<&ServiceSpec> {
+        self.services.iter().find(|service| service.profile == Profile::Gateway)
+    }
+}
+
 impl ServiceSpec {
+    /// Whether something is written into its container before it starts.
+    pub fn is_filled(&self, spec: &InstanceSpec) -> bool {
+        self.profile == Profile::Gateway || !self.answer_ids(spec).is_empty()
+    }
+
     /// The dynamic questions whose answers it finds under `/answers/`.
     pub fn answer_ids<'a>(&'a self, spec: &'a InstanceSpec) -> Vec<&'a str> {
         match &self.answers {
@@ -242,6 +290,27 @@ pub struct ServiceSpec {
     pub stop_grace_millis: u32,
     /// What happens when it exits.
     pub restart: Restart,
+    /// What it may do beside the fields above.
+    // Left out where it says nothing, so that specs of before keep their hashes.
+    #[serde(default, skip_serializing_if = "Profile::is_default")]
+    pub profile: Profile,
+}
+
+/// What a container may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// What every service may.
+    #[default]
+    Default,
+    /// Our own VPN gateway: it has a tunnel, and forwards.
+    Gateway,
+}
+
+impl Profile {
+    fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
 }
 
 /// A port that players reach.
@@ -253,6 +322,9 @@ pub struct PortSpec {
     pub transport: Transport,
     /// The wire word of the endpoint.
     pub kind: EndpointKind,
+    /// Not published: players reach it through the VPN, at the container's own address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 /// One container as the engine is asked for it. Made by `planner`, consumed by `runtime::Engine`.

@@ -13,11 +13,13 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::model::id::hex;
 use crate::model::{AnswerFormat, InstanceId, QuestionId};
 
-/// Separates these codes from any other use of the key, and versions them.
+/// Separates these codes from any other use of the key, and versions them. No other purpose begins
+/// with it.
 const PURPOSE: &[u8] = b"answer1";
 
 /// Where the files of [`answers_tar`] are unpacked.
@@ -33,6 +35,23 @@ impl AnswerKey {
         Self(bytes)
     }
 }
+
+impl AnswerKey {
+    /// 32 bytes for `purpose` on `instance`, told apart by `words`: keys that need not be stored.
+    pub(super) fn derive(&self, purpose: &[u8], instance: InstanceId, words: &[&str]) -> Seed {
+        let mut code = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        code.update(purpose);
+        code.update(instance.to_string().as_bytes());
+        for word in words {
+            code.update(&(word.len() as u64).to_be_bytes());
+            code.update(word.as_bytes());
+        }
+        Zeroizing::new(code.finalize().into_bytes().into())
+    }
+}
+
+/// 32 secret bytes.
+pub(super) type Seed = Zeroizing<[u8; 32]>;
 
 impl fmt::Debug for AnswerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

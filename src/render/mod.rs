@@ -2,8 +2,10 @@
 //!
 //! Pure: the same key, instance and question give the same bytes, so nothing secret is stored.
 //!
-//! In:  the installation's answer key, an instance id, the dynamic questions, attachment templates.
-//! Out: minted answers, the archive that is unpacked at `/answers`, and rendered attachments.
+//! In:  the installation's answer key, an instance id, the dynamic questions, attachment templates,
+//!      the networks of an engagement.
+//! Out: minted answers, the archive that is unpacked at `/answers`, rendered attachments, and what a
+//!      VPN gateway and its players get.
 //!
 //! # Not here
 //! Where the key is kept (`store::datadir`), how bytes reach a container (`runtime`), how a claimed
@@ -11,3 +13,4 @@
 
 pub mod answers;
 pub mod attachments;
+pub mod vpn;

@@ -20,7 +20,7 @@ use super::{
 use crate::model::compose::{AnswerFiles, HealthTest, Limits, Restart, Transport};
 use crate::model::{BuildKey, EndpointKind, InstallationId, InstanceId, Provenance};
 use crate::release::spec::{
-    ContainerSpec, NetworkEnd, NetworkSpec, PortSpec, Published, ServiceSpec,
+    ContainerSpec, NetworkEnd, NetworkSpec, PortSpec, Profile, Published, ServiceSpec,
 };
 
 /// An engine under test, with what its tests share.
@@ -151,6 +151,7 @@ impl Bench<'_> {
                 stop_signal: Some("SIGKILL".to_owned()),
                 stop_grace_millis: 1000,
                 restart: Restart::No,
+                profile: Profile::Default,
             },
             challenge: "WEB-001".parse().unwrap(),
             spec_hash: format!("v1:{}", random_hex(32)),
@@ -177,7 +178,7 @@ impl Bench<'_> {
 /// Publishes the web server's port on the loopback address.
 pub(crate) fn publish(spec: &mut ContainerSpec, port: u16) {
     spec.service.ports =
-        vec![PortSpec { target: 8080, transport: Transport::Tcp, kind: EndpointKind::Http }];
+        vec![PortSpec { target: 8080, transport: Transport::Tcp, kind: EndpointKind::Http, is_hidden: false }];
     spec.published = vec![Published {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port,

@@ -46,6 +46,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0010_provenance",
         sql: include_str!("../../schema/sql/0010_provenance.sql"),
     },
+    Migration { name: "0011_vpn", sql: include_str!("../../schema/sql/0011_vpn.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -47,6 +47,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod time;
 pub mod tombstones;
+pub mod vpn;
 pub mod webhooks;
 mod writer;
 
@@ -75,6 +76,7 @@ pub use releases::{AuditRow, Flip, NewGeneration, QuarantinedVersion};
 pub use source::SourceRow;
 pub use submissions::Submitted;
 pub use tags::{DecisionKind, TagDecision};
+pub use vpn::VpnChange;
 
 use ports::StrangerPorts;
 use readers::Readers;

@@ -59,7 +59,13 @@ async fn every_example_is_solved_by_its_own_solution() {
 
     let red = daemon.team("red").await;
     let mut n_solved = 0;
-    for folder in folders.iter().filter(|folder| folder.join("solution/exploit.py").is_file()) {
+    // Those behind a VPN are solved in `player_connects`, by a player with a tunnel.
+    let is_open = |folder: &&PathBuf| {
+        let metadata = std::fs::read_to_string(folder.join("metadata.yaml"));
+        let metadata = metadata.expect("every example has metadata");
+        folder.join("solution/exploit.py").is_file() && !metadata.contains("engagement")
+    };
+    for folder in folders.iter().filter(is_open) {
         let instance = red.play(name(folder)).await;
         let answers = exploit(folder, &instance);
         assert!(!answers.is_empty(), "{} found nothing", folder.display());

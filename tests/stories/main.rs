@@ -27,6 +27,7 @@ mod operator_frees_disk;
 mod organizer_proves;
 mod organizer_releases;
 mod player_attacks;
+mod player_connects;
 mod player_limits;
 mod sdk;
 mod source_faults;

@@ -1,4 +1,4 @@
-//! The gateway of an engagement (NET): it is there, it is ours, and it can be reached.
+//! The gateway of an engagement (NET): it is there, can be reached, and nobody expects it to be another.
 
 pub(super) mod from;
 
@@ -7,10 +7,9 @@ use crate::catalog::decode::{Report, shown};
 use crate::catalog::finding::Weight;
 use crate::catalog::rules;
 use crate::catalog::spanned::{Map, Node, ScalarKind, Span};
+use crate::model::compose::GATEWAY;
 use crate::model::{Topology, TreeError};
 
-/// The service that players connect to.
-const GATEWAY: &str = "openvpn";
 /// The image that a gateway must be built on, without registry, tag and digest.
 const BASE_IMAGE: &str = "ctfy/openvpn-base";
 /// Its port.
@@ -30,7 +29,7 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
         let hint = match subject.renamed(GATEWAY) {
             Some(entry) => format!("rename `{}` to `{GATEWAY}`", shown(&entry.key)),
             None => {
-                format!("add `{GATEWAY}`, built on `{BASE_IMAGE}`, with `ports: [\"{PORT}/udp\"]`")
+                format!("add `{GATEWAY}` with `image: {BASE_IMAGE}` and `ports: [\"{PORT}/udp\"]`")
             }
         };
         let path = subject.path("docker-compose.yml");
@@ -42,10 +41,14 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
     Ok(())
 }
 
-/// NET002: the image of the gateway is built on the base image, or is it.
+/// NET002: the image of the gateway is built on the base image, or is it. NET004: it has no build.
 fn check_image(subject: &Subject<'_>, gateway: &Map, report: &mut Report) -> Result<(), TreeError> {
-    let hint = format!("build it on `{BASE_IMAGE}`, which holds the keys and keeps players apart");
-    if gateway.get("build").is_some() {
+    let hint = format!("write `image: {BASE_IMAGE}`: the gateway of the platform runs, not this");
+    if let Some(build) = gateway.get("build") {
+        let message = format!("the gateway `{GATEWAY}` is ours, so its build is not used");
+        let instead = format!("write `image: {BASE_IMAGE}` instead of `build`");
+        let path = subject.path("docker-compose.yml");
+        report.at(Weight::Warning, rules::NET004, path, build.key_span, message, instead);
         let Some(build) = subject.builds.iter().find(|build| build.service.as_str() == GATEWAY)
         else {
             // The build itself has a fault, which is said where it stands.

@@ -234,6 +234,9 @@ impl Reader {
             let message = format!("the service `{}` has no image", shown(place.service));
             report.refuse(rules::COMPOSE007, at, message, "add `build: ./services/…` or `image:`");
         }
+        if place.is_gateway() {
+            draft.service.image = ImageSource::Gateway;
+        }
         draft.service.limits = self.limits.settle(place, report);
         draft.service.tmpfs = tmpfs(&self.mounts, draft.service.limits.memory_bytes, report);
         draft.service.volumes = self.mounts.volumes;

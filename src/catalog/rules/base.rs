@@ -194,7 +194,7 @@ questions:
         "docker-compose.yml",
         r#"services:
   openvpn:
-    build: services/openvpn
+    image: ctfy/openvpn-base:1
     ports: ["1194/udp"]
     healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
     deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
@@ -216,7 +216,6 @@ volumes:
   answers:
 "#,
     ),
-    text("services/openvpn/Dockerfile", "FROM ctfy/openvpn-base:1\n"),
     text(
         "services/intranet/Dockerfile",
         r#"FROM busybox:1.36

@@ -143,6 +143,8 @@ pub const NET001: &str = "NET001";
 pub const NET002: &str = "NET002";
 /// The gateway does not publish 1194/udp.
 pub const NET003: &str = "NET003";
+/// The gateway has a build, which is not used.
+pub const NET004: &str = "NET004";
 
 /// `privileged`.
 pub const HARDEN001: &str = "HARDEN001";

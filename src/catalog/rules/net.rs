@@ -1,6 +1,6 @@
 //! The gateway of an engagement.
 
-use super::{Base, Example, File, Rule, absent, ids, text};
+use super::{Base, Example, File, Rule, ids, text};
 use crate::catalog::finding::Weight;
 
 const fn engagement(files: &'static [File]) -> Example {
@@ -14,12 +14,10 @@ pub(super) const RULES: &[Rule] = &[
         weight: Weight::Error,
         summary: "An engagement has no service `openvpn`",
         why: "In an engagement nothing is published but the VPN gateway. Without one the network runs, and no player gets in.",
-        fix: "Add a service `openvpn` that is built on `ctfy/openvpn-base` and publishes `1194/udp`, or remove `network_topology` so that the declared ports are published.",
-        bad: engagement(&[
-            absent("services/openvpn/Dockerfile"),
-            text(
-                "docker-compose.yml",
-                r#"services:
+        fix: "Add a service `openvpn` with `image: ctfy/openvpn-base` and `ports: [\"1194/udp\"]`, or remove `network_topology` so that the declared ports are published.",
+        bad: engagement(&[text(
+            "docker-compose.yml",
+            r#"services:
   intranet:
     build: services/intranet
     ports: ["80"]
@@ -38,21 +36,17 @@ pub(super) const RULES: &[Rule] = &[
 volumes:
   answers:
 "#,
-            ),
-        ]),
+        )]),
         good: engagement(&[]),
     },
     Rule {
         id: ids::NET002,
         weight: Weight::Error,
-        summary: "The gateway is not built on `ctfy/openvpn-base`",
-        why: "The base image makes the keys of every instance and keeps the players of one team from those of another. Another image would hand out a profile that does not connect, or one that connects too far. The last stage counts, of any registry, with any tag or digest; a service with `image` only is judged by that image.",
-        fix: "Begin the last stage of the Dockerfile with `FROM ctfy/openvpn-base:1`, and add only what your network needs.",
-        bad: engagement(&[text(
-            "services/openvpn/Dockerfile",
-            "FROM alpine:3.20\nRUN apk add openvpn\n",
-        )]),
-        good: engagement(&[text("services/openvpn/Dockerfile", "FROM ctfy/openvpn-base:1\n")]),
+        summary: "The gateway is not `ctfy/openvpn-base`",
+        why: "What players connect to is the gateway of the platform, whatever the image is: nobody else's code gets the right to change a network. Another image shows that something else was expected of the service, and that will not be there. With a build the last stage counts, of any registry, with any tag or digest.",
+        fix: "Write `image: ctfy/openvpn-base` at the service `openvpn`, and put what your network needs beside the gateway into services of their own.",
+        bad: engagement(&[text("docker-compose.yml", OTHER)]),
+        good: engagement(&[]),
     },
     Rule {
         id: ids::NET003,
@@ -63,12 +57,72 @@ volumes:
         bad: engagement(&[text("docker-compose.yml", TCP)]),
         good: engagement(&[]),
     },
+    Rule {
+        id: ids::NET004,
+        weight: Weight::Warning,
+        summary: "The gateway is built, and the build is not used",
+        why: "The service `openvpn` of an engagement is the gateway of the platform: it makes the keys of every instance, keeps the players of one team from those of another, and is the same for all challenges. An author's Dockerfile is not run, so nobody should wait for what stands in it.",
+        fix: "Replace `build:` by `image: ctfy/openvpn-base` and delete the folder. Of the service only `networks` (what players reach) and `depends_on` count.",
+        bad: engagement(&[
+            text("docker-compose.yml", BUILT),
+            text("services/openvpn/Dockerfile", "FROM ctfy/openvpn-base:1\n"),
+        ]),
+        good: engagement(&[]),
+    },
 ];
 
 const TCP: &str = r#"services:
   openvpn:
-    build: services/openvpn
+    image: ctfy/openvpn-base:1
     ports: ["1194"]
+    healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
+    deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
+  intranet:
+    build: services/intranet
+    volumes: ["answers:/answers:ro"]
+    depends_on:
+      flag-rotator: {condition: service_completed_successfully}
+    healthcheck:
+      test: ["CMD", "wget", "-qO", "/dev/null", "http://127.0.0.1/"]
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64M}}}
+  flag-rotator:
+    build: services/flag-rotator
+    environment: [ANSWER_FLAG]
+    volumes: ["answers:/out"]
+    healthcheck: {test: ["CMD", "test", "-s", "/out/flag"]}
+    deploy: {resources: {limits: {cpus: "0.25", memory: 32M}}}
+volumes:
+  answers:
+"#;
+
+const OTHER: &str = r#"services:
+  openvpn:
+    image: kylemanna/openvpn
+    ports: ["1194/udp"]
+    healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
+    deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
+  intranet:
+    build: services/intranet
+    volumes: ["answers:/answers:ro"]
+    depends_on:
+      flag-rotator: {condition: service_completed_successfully}
+    healthcheck:
+      test: ["CMD", "wget", "-qO", "/dev/null", "http://127.0.0.1/"]
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64M}}}
+  flag-rotator:
+    build: services/flag-rotator
+    environment: [ANSWER_FLAG]
+    volumes: ["answers:/out"]
+    healthcheck: {test: ["CMD", "test", "-s", "/out/flag"]}
+    deploy: {resources: {limits: {cpus: "0.25", memory: 32M}}}
+volumes:
+  answers:
+"#;
+
+const BUILT: &str = r#"services:
+  openvpn:
+    build: services/openvpn
+    ports: ["1194/udp"]
     healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
     deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
   intranet:

@@ -81,6 +81,7 @@ fn images_of(tree: &dyn Tree, challenge: &Challenge) -> BTreeSet<String> {
             ImageSource::Reference(reference) => {
                 images.insert(reference.clone());
             }
+            ImageSource::Gateway => images.extend(base_images(crate::render::vpn::DOCKERFILE)),
             ImageSource::Build(build) => {
                 let path = dockerfile_path(&challenge.path, &build.context, &build.dockerfile);
                 // What cannot be read is a finding of `check`, not of this.

@@ -33,7 +33,8 @@ pub(super) fn render_list(rows: &[Value], now: Timestamp) -> String {
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
-            let endpoints: Vec<_> = row.list("services").iter().map(endpoint).collect();
+            let endpoints: Vec<_> =
+                row.list("services").iter().map(endpoint).chain(gateway(row)).collect();
             let team = match row.text("team_name") {
                 "" => row.text("team_id"),
                 name => name,
@@ -83,6 +84,10 @@ fn render(instance: &Value, now: Timestamp) -> String {
     let services = instance.list("services");
     if !services.is_empty() {
         let _ = write!(text, "\n\n{}", render_endpoints(services));
+    }
+    if let Some(gateway) = gateway(instance) {
+        let id = instance.text("id");
+        let _ = write!(text, "\n\n{gateway}; its profile: `flagops vpn profile {id}`");
     }
     let images: Vec<_> = instance["provenance"].list("images").iter().map(image).collect();
     if !images.is_empty() {
@@ -136,6 +141,12 @@ fn endpoint(service: &Value) -> String {
         }
         _ => format!("{host}:{port}"),
     }
+}
+
+/// Where the VPN gateway is, if there is one.
+fn gateway(instance: &Value) -> Option<String> {
+    let vpn = instance.get("vpn_endpoint").filter(|it| it.is_object())?;
+    Some(format!("vpn {}:{}/udp", vpn.text("host"), vpn.number("port")))
 }
 
 /// What is left of the lease; empty when it has none.

@@ -241,10 +241,9 @@ pub(in crate::cli) struct Sayings {
 }
 
 impl Scaffold {
-    /// Whether `flagops play` starts it: in a quiz nothing runs, and players of an engagement enter
-    /// through a gateway that cannot be started yet.
+    /// Whether `flagops play` starts it: in a quiz nothing runs.
     pub(in crate::cli) fn can_be_played(&self) -> bool {
-        self.kind != Kind::Engagement && self.stack != "quiz"
+        self.stack != "quiz"
     }
 
     /// The title that the challenge gets.

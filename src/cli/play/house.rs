@@ -117,7 +117,12 @@ impl House {
         let asked = Instant::now();
         let started = self.platform.start(&self.player, request).await.map_err(refused)?;
         let mask = Mask::new(shown, &self.answers_of(&version.challenge, &started));
-        let instance = self.wait_ready(&started, &mask, progress).await?;
+        let mut instance = self.wait_ready(&started, &mask, progress).await?;
+        let behind = self.platform.behind_gateway(&instance).await.map_err(refused)?;
+        if !behind.is_empty() {
+            // An author is on this machine, so no VPN is needed.
+            instance.surface = behind;
+        }
         self.wanted = build_units(&version.challenge).into_iter().map(|unit| unit.key).collect();
         Ok(Running { version, instance, built_after, ready_after: asked.elapsed() })
     }

@@ -35,7 +35,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::catalog::Finding;
 use crate::config::{Config, Need, Overrides};
 use crate::git::Snapshots;
-use crate::model::challenge::Topology;
 use crate::store::DataDir;
 use crate::telemetry::{self, Chain};
 
@@ -343,7 +342,6 @@ fn choose(plan: &Plan) -> Result<Course, Failure> {
             "write the reference exploit, or leave `--solve` out",
         ));
     }
-    check_startable(&version)?;
     Ok(match version.challenge.compose {
         Some(_) => Course::Run(reader, version),
         None => Course::Files(version),
@@ -357,23 +355,6 @@ fn wipe(private: &Private, data: DataDir) -> Result<(), Failure> {
     wiped.map_err(|error| {
         Failure::failed(format!("could not clean up ({error})"), "the next play tries again")
     })
-}
-
-/// Says at once what a start would say after the build.
-fn check_startable(version: &Version) -> Result<(), Failure> {
-    if version.challenge.metadata.topology == Topology::Engagement {
-        return Err(Failure::failed(
-            format!(
-                "{} has `network_topology: engagement`: players enter its network through a VPN gateway, which this version of flagops cannot start yet; nothing was built",
-                version.challenge.id
-            ),
-            format!(
-                "`flagops check {}` judges all of its files; to try its services, play a copy without `network_topology` that publishes their ports",
-                version.challenge.path
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// Opens the house, plays in it, and leaves nothing behind.

@@ -200,9 +200,6 @@ impl<'a> Session<'a> {
         if version.challenge.compose.is_none() {
             return Ok(keep("the challenge has nothing to run any more"));
         }
-        if let Err(failure) = super::check_startable(&version) {
-            return Ok(keep(&failure.to_string()));
-        }
         output::note("the files changed");
         if let Some(more) = version.more() {
             output::note(&more);

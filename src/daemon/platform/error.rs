@@ -44,6 +44,18 @@ pub enum PlatformError {
         /// Its status.
         status: &'static str,
     },
+    /// It has no VPN, or is not ready.
+    #[error("Instance {id} has no OpenVPN profile, or is not ready yet")]
+    NoVpnProfile {
+        /// The instance.
+        id: InstanceId,
+    },
+    /// An organizer took its profile back.
+    #[error("the OpenVPN profile of instance {id} was revoked by an organizer: ask them for access")]
+    VpnRevoked {
+        /// The instance.
+        id: InstanceId,
+    },
     /// Another version is live, and leases of this one are not renewed.
     #[error(
         "Instance {id} is of an older version, whose leases are not renewed: stop it and start the challenge anew"

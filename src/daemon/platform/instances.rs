@@ -97,7 +97,7 @@ impl Platform {
     async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
         let images = self.images_of(challenge).await?;
         instance_spec(challenge, &images).map_err(|error| match error {
-            SpecError::MissingImage { .. } | SpecError::NeedsGateway { .. } => {
+            SpecError::MissingImage { .. } | SpecError::NoGateway { .. } => {
                 PlatformError::NotStartable { id: challenge.id.clone(), reason: error.to_string() }
             }
         })
@@ -115,7 +115,7 @@ impl Platform {
     pub(super) fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
         let host = &self.shared.config.network.public_host;
         let endpoints = spec.services.iter().flat_map(|service| {
-            service.ports.iter().map(|port| Endpoint {
+            service.ports.iter().filter(|port| !port.is_hidden).map(|port| Endpoint {
                 service: service.name.clone(),
                 kind: port.kind,
                 host: host.clone(),

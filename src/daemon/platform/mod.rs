@@ -23,6 +23,7 @@ mod releases;
 mod repository;
 mod solver;
 mod verdicts;
+mod vpn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use recover::{Adopted, Owner, Unknown};
 pub use releases::{CandidateState, Deed, ReleaseOverview, TagState};
 pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use verdicts::{Judged, Listening, Since, Verdict};
+pub use vpn::{VpnSession, VpnStatus};
 
 /// The daemon as the API sees it. Cheap to clone.
 #[derive(Clone)]

@@ -91,7 +91,7 @@ async fn prepared(
     let images = builds::images_of(shared, challenge).await.map_err(|error| cut_off(&error))?;
     let spec = instance_spec(challenge, &images).map_err(|error| match error {
         SpecError::MissingImage { .. } => cut_off(&error),
-        SpecError::NeedsGateway { .. } => Attempt::Unfit(error.to_string()),
+        SpecError::NoGateway { .. } => Attempt::Unfit(error.to_string()),
     })?;
     let image = image::ensure(shared).await.map_err(Attempt::CutOff)?;
     Ok((canary::canary(spec, image), files))

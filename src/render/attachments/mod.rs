@@ -29,6 +29,7 @@ use thiserror::Error;
 
 pub use bounds::Uses;
 pub use filters::FILTERS;
+pub(super) use sandbox::syntax;
 
 /// Largest source of a template, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;

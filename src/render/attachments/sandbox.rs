@@ -86,7 +86,7 @@ fn run(
 }
 
 /// Jinja's own delimiters; a newline at the end stays.
-pub(super) fn syntax() -> SyntaxConfig {
+pub(in crate::render) fn syntax() -> SyntaxConfig {
     SyntaxConfig::builder()
         .keep_trailing_newline(true)
         .build()

@@ -4,7 +4,8 @@
 //! Out: the body of the engine's create call. Pure.
 //!
 //! # Invariants
-//! * There is no code here for `privileged`, host namespaces, devices or binds, so nobody can ask.
+//! * There is no code here for `privileged`, host namespaces or binds, so nobody can ask. The only
+//!   device is the tunnel of our own gateway.
 //! * No capability but the listed ones, no new privileges, no unlimited resource.
 //! * Only the ports of the spec are published, each on the address the spec names.
 //! * Every volume path of the image is covered: an anonymous volume would write to the host's disk
@@ -15,14 +16,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
     MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::model::InstallationId;
 use crate::model::compose::{HealthTest, Healthcheck};
-use crate::release::spec::{ContainerSpec, NetworkEnd};
+use crate::release::spec::{ContainerSpec, NetworkEnd, Profile};
+use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::labels;
 
 /// Where minted answers are files.
@@ -30,6 +32,8 @@ pub(super) const ANSWERS: &str = "/answers";
 
 /// Options of `/tmp`: anybody writes, programs may run from it.
 const TMP: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+/// Options of `/run` in a gateway: the socket that it is asked through.
+const RUN: &str = "rw,nosuid,nodev,noexec,mode=0755,size=1048576";
 /// Options of the memory that covers a volume path of the image.
 const COVER: &str = "nosuid,nodev,mode=1777,size=67108864";
 
@@ -83,6 +87,7 @@ fn host_config(
     let service = &spec.service;
     let limits = &service.limits;
     let memory = clamp(limits.memory_bytes);
+    let is_gateway = service.profile == Profile::Gateway;
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(service.capabilities.clone()),
@@ -124,9 +129,22 @@ fn host_config(
         dns: Some(vec!["127.0.0.1".to_owned()]),
         dns_options: Some(vec!["timeout:1".to_owned(), "attempts:2".to_owned()]),
         network_mode: Some(spec.network.network.clone()),
+        devices: is_gateway.then(|| vec![tunnel()]),
+        sysctls: is_gateway
+            .then(|| HashMap::from([("net.ipv4.ip_forward".to_owned(), "1".to_owned())])),
         publish_all_ports: Some(false),
         port_bindings: Some(ports(spec).map(|(port, binding)| (port, Some(binding))).collect()),
         ..HostConfig::default()
+    }
+}
+
+/// The device that a tunnel is made with.
+fn tunnel() -> DeviceMapping {
+    let path = || Some("/dev/net/tun".to_owned());
+    DeviceMapping {
+        path_on_host: path(),
+        path_in_container: path(),
+        cgroup_permissions: Some("rw".to_owned()),
     }
 }
 
@@ -188,6 +206,9 @@ fn mounts(installation: &InstallationId, spec: &ContainerSpec) -> Result<Vec<Mou
         // A volume is the only mount that takes an upload below a read-only root.
         mounts.push(unnamed(installation, spec, ANSWERS.to_owned(), None));
     }
+    if spec.service.profile == Profile::Gateway {
+        mounts.push(unnamed(installation, spec, GATEWAY_DIR.to_owned(), None));
+    }
     Ok(mounts)
 }
 
@@ -218,6 +239,9 @@ fn tmpfs(spec: &ContainerSpec) -> HashMap<String, String> {
     for wish in &spec.service.tmpfs {
         let options = format!("rw,nosuid,nodev,noexec,mode=1777,size={}", wish.size_bytes);
         tmpfs.insert(clean(&wish.target), options);
+    }
+    if spec.service.profile == Profile::Gateway {
+        tmpfs.insert("/run".to_owned(), RUN.to_owned());
     }
     if !mounted(spec).contains("/tmp") {
         tmpfs.entry("/tmp".to_owned()).or_insert_with(|| TMP.to_owned());

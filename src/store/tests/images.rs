@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::compose::{AnswerFiles, Limits, Restart};
 use crate::model::{BuildKey, BuildState};
-use crate::release::spec::ServiceSpec;
+use crate::release::spec::{Profile, ServiceSpec};
 use crate::store::images::{ImageFacts, VersionImages};
 
 fn key(byte: u8) -> BuildKey {
@@ -44,6 +44,7 @@ fn service(image: &str) -> ServiceSpec {
         stop_signal: None,
         stop_grace_millis: 0,
         restart: Restart::No,
+        profile: Profile::Default,
     }
 }
 

@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::arena::{Arena, CHALLENGE, DEADLINE, End, Version};
+use crate::support::until;
 
 /// A probe is repeated until a service is up, so how often it runs is no property of an operation.
 const REPEATED: &[&str] = &["engine.exec."];
 /// How often what is repeated counts.
 const MAX_REPEATS: u32 = 2;
+
+/// How long what comes after an answer may still take.
+const REST: Duration = Duration::from_secs(2);
 
 /// What the daemon is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +203,12 @@ pub(super) async fn kill_at(
     fs::write(&whole, boundary.to_string()).expect("the trap can be written");
     fs::rename(&whole, &trap).expect("the trap can be set");
     let mut end = operation.perform(arena).await;
-    // Looks of its own may meet it in the last moment: whoever takes the trap knows what comes next.
+    // What was asked for is there before its look ends, and the point may be in the rest of it.
+    let closed = until("the trap closes", DEADLINE, || {
+        std::future::ready(if trap.exists() { Err("it is open".to_owned()) } else { Ok(()) })
+    });
+    let _ = tokio::time::timeout(REST, closed).await;
+    // It may close in this very moment: whoever takes the trap knows what comes next.
     if fs::remove_file(&trap).is_err() {
         end = arena.must_have_died().await;
     }

@@ -12,6 +12,7 @@ mod rows;
 mod served;
 mod slot;
 mod until;
+mod vpn;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub(crate) use remote::Remote;
 pub(crate) use rows::Rows;
 pub(crate) use served::{Fault, Served, Transport, lock, make_key, unlock};
 pub(crate) use until::{PATIENCE, until};
+pub(crate) use vpn::Laptop;
 
 /// Stories that run at a time within one process. With cargo-nextest each story has a process of
 /// its own, and `.config/nextest.toml` says the same.

@@ -1,0 +1,240 @@
+//! The VPN of one engagement: what its gateway is given, and the profile that its players get.
+//!
+//! In:  the installation's key, the [`Facts`] of an instance, templates.
+//! Out: the archive that is unpacked at [`GATEWAY_DIR`], and profiles.
+//!
+//! Every key is derived from the installation's key and the instance, like an answer: a gateway that
+//! is made anew, also after a crash or with a lost database, has the keys it had, and profiles that
+//! players downloaded go on working.
+//!
+//! # Invariants
+//! * The same key and facts give the same bytes.
+//! * Each instance has an authority of its own: no profile of another instance gets in.
+//! * A holder's next serial has other keys, and the gateway admits only what it has a file for.
+//! * What people wrote (names) is data: it never begins a line of a configuration.
+//!
+//! # Not here
+//! Which holders are admitted (`store`), how the gateway is reached while it runs (`daemon::vpn`), its
+//! container (`runtime`), its image (`images/openvpn`).
+
+mod keys;
+mod pki;
+mod templates;
+#[cfg(test)]
+mod tests;
+mod tls_crypt;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use thiserror::Error;
+use uuid::Uuid;
+
+use self::keys::Keys;
+use super::answers::AnswerKey;
+use super::attachments::Named;
+use crate::model::{InstanceId, Timestamp};
+
+/// The context of the gateway's image: names and contents.
+pub const IMAGE: &[(&str, &str)] = &[
+    ("Dockerfile", DOCKERFILE),
+    ("gateway", include_str!("../../../images/openvpn/gateway")),
+];
+/// How the gateway's image is built.
+pub const DOCKERFILE: &str = include_str!("../../../images/openvpn/Dockerfile");
+/// The program in the gateway, see `images/openvpn/gateway`.
+pub const PROGRAM: &str = "/usr/local/sbin/gateway";
+/// Where the archive of [`gateway_tar`] is unpacked.
+pub const GATEWAY_DIR: &str = "/gateway";
+/// Where the gateway listens, UDP.
+pub const GATEWAY_PORT: u16 = 1194;
+/// The largest packet inside the tunnel: with what the tunnel adds it fits paths of 1,400 bytes.
+const MTU: u16 = 1340;
+
+/// What is known of the VPN of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The instance.
+    pub instance: InstanceId,
+    /// When it was asked for: certificates are valid from long before to long after.
+    pub created_at: Timestamp,
+    /// The networks that players reach, in a fixed order.
+    pub networks: Vec<Ipv4Net>,
+    /// The addresses inside the tunnel: the gateway has the first one.
+    pub clients: Ipv4Net,
+    /// Who may connect.
+    pub admitted: Vec<Holder>,
+}
+
+/// Who a profile is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// The team, or the member where members are known.
+    pub id: Uuid,
+    /// Which of the profiles that this holder ever had, from 1.
+    pub serial: u32,
+}
+
+impl fmt::Display for Holder {
+    /// The name in the certificate; also that of a file, so nothing but hex, `-` and `.`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.id, self.serial)
+    }
+}
+
+impl std::str::FromStr for Holder {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (id, serial) = text.split_once('.').ok_or(())?;
+        let holder =
+            Self { id: id.parse().map_err(|_| ())?, serial: serial.parse().map_err(|_| ())? };
+        // One spelling only: the name of a file is compared as text.
+        if holder.to_string() == text { Ok(holder) } else { Err(()) }
+    }
+}
+
+/// What a profile says beside keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Whose it is.
+    pub holder: Holder,
+    /// How people call the holder.
+    pub holder_name: String,
+    /// What it leads to.
+    pub challenge: Named,
+    /// Where players reach the gateway.
+    pub host: String,
+    /// The port there, UDP.
+    pub port: u16,
+    /// The services behind it with their addresses, as far as they are known.
+    pub hosts: Vec<(String, Ipv4Addr)>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum VpnError {
+    /// A certificate was not made.
+    #[error("the certificate of {whose} could not be made")]
+    Certificate {
+        /// Whose it is.
+        whose: &'static str,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A template of ours does not fit what it is given.
+    #[error("the template `{name}` could not be rendered")]
+    Template {
+        /// Its file.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// The gateway has no address or no room for players in the tunnel.
+    #[error("the tunnel's network {clients} has no room for players")]
+    NoRoom {
+        /// The network.
+        clients: Ipv4Net,
+    },
+    /// The host cannot stand in a profile.
+    #[error("`{host}` is no host name or address: set `network.public_host` to what players reach")]
+    Host {
+        /// What it is.
+        host: String,
+    },
+}
+
+/// The files of the gateway, owned by root, as a tar: `server.conf`, `rules.nft`, its keys, and a
+/// file per admitted holder below `clients/`.
+///
+/// # Errors
+/// When the tunnel has no room, or a certificate cannot be made.
+pub fn gateway_tar(key: &AnswerKey, facts: &Facts) -> Result<Vec<u8>, VpnError> {
+    let keys = Keys::new(key, facts.instance);
+    let pki = pki::Authority::new(&keys, facts.created_at)?;
+    let mut files = Files::default();
+    files.add("server.conf", 0o644, templates::server(facts)?.as_bytes());
+    files.add("rules.nft", 0o644, templates::rules(facts)?.as_bytes());
+    files.add("ca.crt", 0o644, pki.certificate().as_bytes());
+    let server = pki.server(&keys)?;
+    files.add("server.crt", 0o644, server.certificate.as_bytes());
+    files.add("server.key", 0o600, server.key.as_bytes());
+    files.add("tls-crypt-v2.key", 0o600, tls_crypt::server(&keys).as_bytes());
+    files.folder("clients");
+    for holder in &facts.admitted {
+        files.add(&format!("clients/{holder}"), 0o644, b"");
+    }
+    Ok(files.finish())
+}
+
+/// The profile of one holder. It holds a private key: show it to nobody else.
+///
+/// # Errors
+/// When the host is none, or a certificate cannot be made.
+pub fn profile(key: &AnswerKey, facts: &Facts, profile: &Profile) -> Result<String, VpnError> {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".:-_".contains(c);
+    if profile.host.is_empty() || !profile.host.chars().all(is_host) {
+        return Err(VpnError::Host { host: plain(&profile.host) });
+    }
+    let keys = Keys::new(key, facts.instance);
+    let pki = pki::Authority::new(&keys, facts.created_at)?;
+    let client = pki.client(&keys, profile.holder)?;
+    let secrets = templates::Secrets {
+        ca: pki.certificate(),
+        client: &client,
+        tls_crypt: &tls_crypt::client(&keys, profile.holder),
+    };
+    templates::client(facts, profile, &secrets)
+}
+
+/// How many can be connected at once: every address of the tunnel but its own, the gateway's and
+/// the last.
+fn max_clients(clients: Ipv4Net) -> u32 {
+    let n_addresses = 1_u32.checked_shl(32 - u32::from(clients.prefix_len())).unwrap_or(u32::MAX);
+    n_addresses.saturating_sub(3)
+}
+
+/// Text of people on one line: nothing that ends a line anywhere, at most 100 characters.
+fn plain(text: &str) -> String {
+    let is_odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    text.chars().map(|c| if is_odd(c) { ' ' } else { c }).take(100).collect()
+}
+
+/// A tar in the making.
+struct Files(tar::Builder<Vec<u8>>);
+
+impl Default for Files {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Files {
+    fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
+        self.entry(name, tar::EntryType::Regular, mode, content);
+    }
+
+    fn folder(&mut self, name: &str) {
+        self.entry(name, tar::EntryType::Directory, 0o755, b"");
+    }
+
+    fn entry(&mut self, name: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).expect("names of ours are short and relative");
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        self.0.append(&header, content).expect("writing to memory does not fail");
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.0.into_inner().expect("writing to memory does not fail")
+    }
+}

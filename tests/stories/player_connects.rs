@@ -1,0 +1,210 @@
+//! A player connects to an engagement with a real `openvpn`, and gets where they should and not one
+//! packet further.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Daemon, Finished, Laptop, Stage, python, repository_root, until};
+
+/// The first build of the example installs packages.
+const BUILD_PATIENCE: Duration = Duration::from_secs(600);
+/// A profile that was taken back is refused within this.
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+const LAB: &str = "LAB-001";
+
+/// A daemon that plays the example, whose gateways `laptop` reaches.
+async fn lab(stage: &Stage, laptop: &Laptop) -> Daemon {
+    let example = repository_root().join("example-repo/NET/LAB-001");
+    let target = stage.remote.file("NET");
+    fs::create_dir_all(&target).expect("a folder can be made");
+    Finished::of(Command::new("cp").arg("-a").arg(example).arg(&target)).fine();
+    stage.remote.push("an engagement");
+    let settings = stage
+        .settings()
+        .text("network.wall", "auto")
+        .text("network.publish_address", "0.0.0.0")
+        .text("network.public_host", &laptop.host());
+    let daemon = Daemon::start(settings).await;
+    let admin = daemon.admin();
+    until("the lab is live", BUILD_PATIENCE, || async {
+        let row = admin.challenge(LAB).await?;
+        assert!(row["state"] != "invalid" && row["state"] != "failed", "{row}");
+        if row["state"] == "live" { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+    daemon
+}
+
+async fn profile(team: &Client, instance: &str) -> String {
+    let reply = team.get(&format!("/instances/{instance}/openvpn-config")).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    reply.body.as_str().expect("a profile is text").to_owned()
+}
+
+/// The address that `profile` tells of `service`.
+fn told<'p>(profile: &'p str, service: &str) -> Option<&'p str> {
+    profile.lines().find_map(|line| {
+        let mut words = line.strip_prefix('#')?.split_whitespace();
+        let address = words.next()?;
+        (words.next() == Some(service)).then_some(address)
+    })
+}
+
+fn container(daemon: &Daemon, instance: &str, service: &str) -> String {
+    let mut containers = daemon.engine().containers_of(instance).into_iter();
+    containers.find(|name| name.ends_with(service)).expect("the service has a container")
+}
+
+#[tokio::test]
+async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
+    let stage = Stage::set().await;
+    let mut laptop = Laptop::new(&stage.path(""));
+    let daemon = lab(&stage, &laptop).await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+
+    let id = red.start(LAB).await;
+    red.get(&format!("/instances/{id}/openvpn-config"))
+        .await
+        .expect_refusal(404, "openvpn_config_not_available");
+    let ready = red.ready(&id).await;
+    assert!(ready.services.is_empty(), "nothing but the gateway is published");
+    let shown = red.get(&format!("/instances/{id}")).await.body;
+    assert_eq!(shown["network_topology"], "engagement");
+    let url = format!("/api/v1/instances/{id}/openvpn-config");
+    assert_eq!(shown["vpn_endpoint"]["config_url"], url, "{shown}");
+
+    let of_red = profile(&red, &id).await;
+    let (intranet, printer) = (told(&of_red, "intranet").unwrap(), told(&of_red, "printer").unwrap());
+    assert_eq!(told(&of_red, "vault"), None, "it is behind the intranet");
+    assert_eq!(laptop.get(intranet, 8080, "/"), None, "without the tunnel");
+    laptop.connect(&of_red).await;
+    assert!(laptop.get(intranet, 8080, "/").is_some_and(|page| page.contains("Branch office")));
+    assert!(laptop.get(printer, 8080, "/").is_some_and(|page| page.contains("Out of paper")));
+
+    // The flag, by the way that the author meant.
+    let example = repository_root().join("example-repo/NET/LAB-001");
+    let mut exploit = laptop.command();
+    exploit
+        .current_dir(&example)
+        .arg(python())
+        .args(["solution/exploit.py", intranet, "8080"])
+        .env("PYTHONPATH", repository_root().join("templates/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let said = Finished::of(&mut exploit).fine();
+    let flag = said.trim().strip_prefix("Q[flag]: ").expect("it finds the flag").to_owned();
+
+    // Not one packet further, whatever routes the player adds.
+    let host = TcpListener::bind("0.0.0.0:0").expect("a port is free");
+    let port = host.local_addr().expect("it is bound").port();
+    let other = blue.play(LAB).await;
+    let engine = daemon.engine();
+    let of_blue = profile(&blue, &other.id).await;
+    let bridge = first_address_of_network(intranet);
+    for (what, address, port) in [
+        ("what is behind the intranet", engine.address_of(&container(&daemon, &id, "vault")), 8080),
+        ("another team's service", told(&of_blue, "intranet").unwrap().to_owned(), 8080),
+        ("the host's end of the network", bridge, port),
+        ("the metadata of a cloud", "169.254.169.254".to_owned(), 80),
+        ("the internet", "203.0.113.9".to_owned(), 80),
+    ] {
+        let route = format!("{address}/32");
+        laptop.run(&["ip", "route", "replace", &route, "dev", "tun0"]).fine();
+        assert_eq!(laptop.get(&address, port, "/"), None, "the tunnel leads to {what} at {address}");
+    }
+    assert!(laptop.get(intranet, 8080, "/").is_some(), "the way in is still there");
+
+    // V02: one team's keys at another team's door.
+    let door = |text: &str| text.lines().find(|line| line.starts_with("remote ")).unwrap().to_owned();
+    let mut stranger = Laptop::new(&stage.path(""));
+    let stolen = of_red.replace(&door(&of_red), &door(&of_blue));
+    stranger.dial(&stolen.replace(&laptop.host(), &stranger.host()));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(stranger.n_connected(), 0, "{}", stranger.log());
+
+    let graded = red.submit(&id, "flag", json!(flag)).await;
+    assert_eq!(graded.body["correct"], true, "{}", graded.body);
+    drop(laptop);
+    red.gone(&id).await;
+    blue.stop(&other.id).await;
+    blue.gone(&other.id).await;
+    daemon.nothing_left().await;
+}
+
+/// The host's own address on the network of a container at `address`: our networks are /28.
+fn first_address_of_network(address: &str) -> String {
+    let (network, last) = address.rsplit_once('.').expect("an IPv4 address");
+    let last: u8 = last.parse().expect("a number");
+    format!("{network}.{}", (last & 0xf0) + 1)
+}
+
+#[tokio::test]
+async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthless() {
+    let stage = Stage::set().await;
+    let (mut one, mut two) = (Laptop::new(&stage.path("")), Laptop::new(&stage.path("")));
+    let daemon = lab(&stage, &one).await;
+    let (red, admin) = (daemon.team("red").await, daemon.admin());
+    let id = red.play(LAB).await.id;
+    let first = profile(&red, &id).await;
+    let intranet = told(&first, "intranet").unwrap().to_owned();
+    let at_two = |text: &str, one: &Laptop, two: &Laptop| text.replace(&one.host(), &two.host());
+    one.connect(&first).await;
+    two.connect(&at_two(&first, &one, &two)).await;
+    for laptop in [&one, &two] {
+        assert!(laptop.get(&intranet, 8080, "/").is_some(), "both are in");
+    }
+    let vpn = format!("/admin/instances/{id}/vpn");
+    let sessions = |body: &Value| body["sessions"].as_array().map_or(0, Vec::len);
+    until("both sessions are told", REVOKED_WITHIN, || async {
+        let body = admin.get(&vpn).await.body;
+        if sessions(&body) == 2 { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
+
+    // The gateway dies; both come back by themselves with the profile they have.
+    let gateway = container(&daemon, &id, "openvpn");
+    daemon.engine().docker(&["rm", "--force", &gateway]).expect("it can be removed");
+    until("a player is back", Duration::from_secs(90), || {
+        let page = one.get(&intranet, 8080, "/");
+        std::future::ready(page.map(drop).ok_or_else(|| one.log()))
+    })
+    .await;
+
+    // Taken back: who is in is out within 5 s, and nobody gets in.
+    red.get(&vpn).await.expect_refusal(403, "http_403");
+    let began = Instant::now();
+    let revoked = admin.post(&format!("{vpn}/revoke"), json!({"why": "it was posted"})).await;
+    assert_eq!(revoked.body["revoked"], true, "{}", revoked.body);
+    until("nobody is connected", REVOKED_WITHIN, || async {
+        let body = admin.get(&vpn).await.body;
+        let is_told = body["profile"]["applied"] == true && sessions(&body) == 0;
+        if is_told { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
+    assert!(began.elapsed() < REVOKED_WITHIN, "{:?}", began.elapsed());
+    red.get(&format!("/instances/{id}/openvpn-config"))
+        .await
+        .expect_refusal(403, "openvpn_config_revoked");
+    one.dial(&first);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(one.n_connected(), 0, "{}", one.log());
+
+    // Another one is as good as the first was, and the first is still worth nothing.
+    let rotated = red.post(&format!("/instances/{id}/openvpn-config/rotate"), json!({})).await;
+    assert_eq!(rotated.body["serial"], 2, "{}", rotated.body);
+    let second = profile(&red, &id).await;
+    one.connect(&second).await;
+    assert!(one.get(&intranet, 8080, "/").is_some(), "the second profile leads in");
+    two.dial(&at_two(&first, &one, &two));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(two.n_connected(), 0, "{}", two.log());
+    assert_eq!(two.get(&intranet, 8080, "/"), None);
+
+    red.stop(&id).await;
+    red.gone(&id).await;
+    daemon.nothing_left().await;
+}

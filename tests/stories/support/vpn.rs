@@ -1,0 +1,158 @@
+//! A player's machine: a network namespace of its own in which a real `openvpn` runs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{Finished, until};
+
+/// How long a connection may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The machine. It ends, with its tunnel, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Laptop {
+    name: String,
+    /// The first three numbers of the network between it and this host.
+    subnet: String,
+    folder: PathBuf,
+    openvpn: Option<Child>,
+}
+
+impl Laptop {
+    /// A machine that reaches this host, and nothing else, at [`Laptop::host`].
+    ///
+    /// # Panics
+    /// With the way out, when this is not root.
+    pub(crate) fn new(folder: &Path) -> Self {
+        assert!(
+            rustix::process::getuid().is_root(),
+            "this story makes a network namespace, which needs root: run it with sudo"
+        );
+        static TURN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let n = (std::process::id() * 7 + turn) % 500;
+        let laptop = Self {
+            name: format!("folap{}-{turn}", std::process::id() % 100_000),
+            subnet: format!("198.{}.{}", 18 + n / 250, n % 250),
+            folder: folder.join(format!("laptop{turn}")),
+            openvpn: None,
+        };
+        fs::create_dir_all(&laptop.folder).expect("a folder can be made");
+        laptop.plug_in();
+        laptop
+    }
+
+    fn plug_in(&self) {
+        let name = &self.name;
+        let far = format!("{name}b");
+        let (near, here, there) =
+            (self.interface(), format!("{}/30", self.host()), format!("{}.2/30", self.subnet));
+        for arguments in [
+            vec!["netns", "add", name],
+            vec!["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name],
+            vec!["address", "add", &here, "dev", &near],
+            vec!["link", "set", &near, "up"],
+            vec!["-n", name, "address", "add", &there, "dev", &far],
+            vec!["-n", name, "link", "set", &far, "up"],
+            vec!["-n", name, "link", "set", "lo", "up"],
+            vec!["-n", name, "route", "add", "default", "via", &self.host()],
+        ] {
+            Finished::of(Command::new("ip").args(arguments)).fine();
+        }
+    }
+
+    fn interface(&self) -> String {
+        format!("{}a", self.name)
+    }
+
+    /// The address of this host that it reaches.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.1", self.subnet)
+    }
+
+    /// Runs a program on it.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.command();
+        command.args(arguments);
+        Finished::of(&mut command)
+    }
+
+    /// A program on it, to be completed.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name));
+        command
+    }
+
+    /// What it gets from `http://host:port/path`, if it gets anything within 3 s.
+    pub(crate) fn get(&self, host: &str, port: u16, path: &str) -> Option<String> {
+        let url = format!("http://{host}:{port}{path}");
+        let done = self.run(&["curl", "--silent", "--fail", "--max-time", "3", &url]);
+        (done.code == Some(0)).then_some(done.stdout)
+    }
+
+    /// Begins to connect with `profile`.
+    pub(crate) fn dial(&mut self, profile: &str) {
+        self.hang_up();
+        let file = self.folder.join("profile.ovpn");
+        fs::write(&file, profile).expect("a profile can be written");
+        let log = File::create(self.log_file()).expect("the log can be written");
+        let mut command = self.command();
+        command.args(["openvpn", "--config"]).arg(&file);
+        // A player's tunnel that fails is tried again soon.
+        command.args(["--connect-retry", "1", "2", "--dev", "tun0"]);
+        let log_too = log.try_clone().expect("a file can be shared");
+        let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
+        self.openvpn = Some(child.expect("openvpn is installed"));
+    }
+
+    /// Connects with `profile`.
+    ///
+    /// # Panics
+    /// With the client's log, when it does not.
+    pub(crate) async fn connect(&mut self, profile: &str) {
+        self.dial(profile);
+        self.connected(1).await;
+    }
+
+    /// Waits until it has connected `n` times since it began.
+    pub(crate) async fn connected(&self, n: usize) {
+        until("the player is connected", CONNECT_PATIENCE, || {
+            let n_now = self.n_connected();
+            std::future::ready(if n_now >= n { Ok(()) } else { Err(self.log()) })
+        })
+        .await;
+    }
+
+    /// How often it connected since it began.
+    pub(crate) fn n_connected(&self) -> usize {
+        self.log().matches("Initialization Sequence Completed").count()
+    }
+
+    /// What the client says.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("openvpn.log")
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&mut self) {
+        if let Some(mut child) = self.openvpn.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Laptop {
+    fn drop(&mut self) {
+        self.hang_up();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+        let _ = Command::new("ip").args(["link", "del", &self.interface()]).output();
+    }
+}
