@@ -9,7 +9,8 @@ use super::attachments::static_files;
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
 use super::competitions::COMPETITION;
 use crate::model::{
-    Challenge, Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Question, QuestionId,
+    Challenge, Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Question,
+    QuestionId,
 };
 use crate::release::chain::ServiceImage;
 
@@ -357,9 +358,7 @@ mod tests {
     use super::super::tests::{attachment, challenge, question, team, tree};
     use super::*;
     use crate::model::compose::Transport;
-    use crate::model::{
-        InstanceId, NodeId, ObjectId, QuestionMode, Revision, Timestamp,
-    };
+    use crate::model::{InstanceId, NodeId, ObjectId, QuestionMode, Revision, Timestamp};
 
     fn instance(phase: InstancePhase) -> Instance {
         Instance {

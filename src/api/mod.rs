@@ -37,9 +37,9 @@ mod serve;
 mod standings;
 mod submissions;
 mod teams;
-mod vpn;
 #[cfg(test)]
 mod tests;
+mod vpn;
 
 use std::num::NonZeroU32;
 

@@ -167,7 +167,9 @@ fn sentence(state: &Value) -> String {
 fn render(status: &Value) -> String {
     let profile = sentence(&status["profile"]);
     if !status["sessions"].is_array() {
-        return format!("{profile}\n\nthe gateway does not answer, so nobody knows who is connected");
+        return format!(
+            "{profile}\n\nthe gateway does not answer, so nobody knows who is connected"
+        );
     }
     let sessions = status.list("sessions");
     if sessions.is_empty() {

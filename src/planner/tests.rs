@@ -20,7 +20,12 @@ pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> Se
         environment: BTreeMap::new(),
         answer_environment: vec![],
         answers: AnswerFiles::All,
-        ports: vec![PortSpec { target: 80, transport: Transport::Tcp, kind: EndpointKind::Http, is_hidden: false }],
+        ports: vec![PortSpec {
+            target: 80,
+            transport: Transport::Tcp,
+            kind: EndpointKind::Http,
+            is_hidden: false,
+        }],
         depends_on: depends_on.iter().map(|(on, how)| (on.parse().unwrap(), *how)).collect(),
         healthcheck: None,
         networks: BTreeMap::from([("default".to_owned(), vec![])]),

@@ -39,7 +39,8 @@ impl AnswerKey {
 impl AnswerKey {
     /// 32 bytes for `purpose` on `instance`, told apart by `words`: keys that need not be stored.
     pub(super) fn derive(&self, purpose: &[u8], instance: InstanceId, words: &[&str]) -> Seed {
-        let mut code = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut code =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         code.update(purpose);
         code.update(instance.to_string().as_bytes());
         for word in words {

@@ -26,8 +26,12 @@ async fn rig(change: impl FnOnce(&mut ContainerSpec)) -> Rig {
     let bench = Bench { engine: &engine, other: &engine, image: "sha256:busybox".to_owned() };
     let (_, network) = bench.network().await;
     let mut spec = bench.web(&network);
-    spec.service.ports =
-        vec![PortSpec { target: 80, transport: Transport::Tcp, kind: EndpointKind::Http, is_hidden: false }];
+    spec.service.ports = vec![PortSpec {
+        target: 80,
+        transport: Transport::Tcp,
+        kind: EndpointKind::Http,
+        is_hidden: false,
+    }];
     spec.service.healthcheck = Some(Healthcheck::Command {
         test: HealthTest::Shell("true".to_owned()),
         interval_millis: 30_000,
@@ -181,7 +185,12 @@ async fn the_images_command_counts_unless_the_service_says_otherwise() {
         retries: 1,
         start_period_millis: 0,
     });
-    let udp = PortSpec { target: 53, transport: Transport::Udp, kind: EndpointKind::Tcp, is_hidden: false };
+    let udp = PortSpec {
+        target: 53,
+        transport: Transport::Udp,
+        kind: EndpointKind::Tcp,
+        is_hidden: false,
+    };
     service.ports.extend([udp, service.ports[0].clone()]);
     let target = ProbeTarget::new("x", &service, Some(&image));
     assert_eq!((target.test, target.timeout), (Some(own), Duration::from_millis(700)));

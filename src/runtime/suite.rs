@@ -177,8 +177,12 @@ impl Bench<'_> {
 
 /// Publishes the web server's port on the loopback address.
 pub(crate) fn publish(spec: &mut ContainerSpec, port: u16) {
-    spec.service.ports =
-        vec![PortSpec { target: 8080, transport: Transport::Tcp, kind: EndpointKind::Http, is_hidden: false }];
+    spec.service.ports = vec![PortSpec {
+        target: 8080,
+        transport: Transport::Tcp,
+        kind: EndpointKind::Http,
+        is_hidden: false,
+    }];
     spec.published = vec![Published {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port,

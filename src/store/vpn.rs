@@ -60,7 +60,9 @@ impl Store {
         self.write(move |db| {
             let keys = (instance.to_string(), holder.to_string());
             let serial: Option<u32> = db
-                .prepare_cached("SELECT serial FROM vpn_access WHERE instance = ?1 AND holder = ?2")?
+                .prepare_cached(
+                    "SELECT serial FROM vpn_access WHERE instance = ?1 AND holder = ?2",
+                )?
                 .query_row((&keys.0, &keys.1), |row| row.get(0))
                 .optional()?;
             let serial = serial.unwrap_or(1);
@@ -77,7 +79,13 @@ impl Store {
                  (instance, holder, serial, is_revoked, is_applied, changed_at)
                  VALUES (?1, ?2, ?3, ?4, 0, ?5)",
             )?
-            .execute(params![keys.0, keys.1, access.serial, access.is_revoked, now.as_millis()])?;
+            .execute(params![
+                keys.0,
+                keys.1,
+                access.serial,
+                access.is_revoked,
+                now.as_millis()
+            ])?;
             Ok(access)
         })
         .await

@@ -79,7 +79,8 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
     assert_eq!(shown["vpn_endpoint"]["config_url"], url, "{shown}");
 
     let of_red = profile(&red, &id).await;
-    let (intranet, printer) = (told(&of_red, "intranet").unwrap(), told(&of_red, "printer").unwrap());
+    let (intranet, printer) =
+        (told(&of_red, "intranet").unwrap(), told(&of_red, "printer").unwrap());
     assert_eq!(told(&of_red, "vault"), None, "it is behind the intranet");
     assert_eq!(laptop.get(intranet, 8080, "/"), None, "without the tunnel");
     laptop.connect(&of_red).await;
@@ -114,12 +115,17 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
     ] {
         let route = format!("{address}/32");
         laptop.run(&["ip", "route", "replace", &route, "dev", "tun0"]).fine();
-        assert_eq!(laptop.get(&address, port, "/"), None, "the tunnel leads to {what} at {address}");
+        assert_eq!(
+            laptop.get(&address, port, "/"),
+            None,
+            "the tunnel leads to {what} at {address}"
+        );
     }
     assert!(laptop.get(intranet, 8080, "/").is_some(), "the way in is still there");
 
     // V02: one team's keys at another team's door.
-    let door = |text: &str| text.lines().find(|line| line.starts_with("remote ")).unwrap().to_owned();
+    let door =
+        |text: &str| text.lines().find(|line| line.starts_with("remote ")).unwrap().to_owned();
     let mut stranger = Laptop::new(&stage.path(""));
     let stolen = of_red.replace(&door(&of_red), &door(&of_blue));
     stranger.dial(&stolen.replace(&laptop.host(), &stranger.host()));

@@ -51,7 +51,9 @@ pub enum PlatformError {
         id: InstanceId,
     },
     /// An organizer took its profile back.
-    #[error("the OpenVPN profile of instance {id} was revoked by an organizer: ask them for access")]
+    #[error(
+        "the OpenVPN profile of instance {id} was revoked by an organizer: ask them for access"
+    )]
     VpnRevoked {
         /// The instance.
         id: InstanceId,

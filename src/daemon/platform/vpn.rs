@@ -105,8 +105,7 @@ impl Platform {
             return Err(PlatformError::NotRunning { id: instance.id, status: status.as_str() });
         }
         let holder = instance.team.as_uuid();
-        let access =
-            self.shared.store.change_vpn_access(instance.id, holder, change, now).await?;
+        let access = self.shared.store.change_vpn_access(instance.id, holder, change, now).await?;
         self.shared.vpn_due.notify_one();
         let what = match change {
             VpnChange::Rotate => "rotate_vpn",
@@ -206,7 +205,9 @@ mod tests {
         assert_eq!((seen.holder.as_str(), seen.from.as_str()), ("0b8f.1", "198.51.100.7:1194"));
         assert_eq!((seen.n_received, seen.n_sent), (3000, 4000));
         assert_eq!(seen.since, Timestamp::from_millis(1_795_942_800_000));
-        for odd in ["", "END", "CLIENT_LIST", "CLIENT_LIST\ta\tb\tc\td\tx\ty\tz\tw", "HEADER\tCLIENT_LIST"] {
+        for odd in
+            ["", "END", "CLIENT_LIST", "CLIENT_LIST\ta\tb\tc\td\tx\ty\tz\tw", "HEADER\tCLIENT_LIST"]
+        {
             assert_eq!(session(odd), None, "{odd:?}");
         }
     }

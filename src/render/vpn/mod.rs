@@ -37,10 +37,8 @@ use super::attachments::Named;
 use crate::model::{InstanceId, Timestamp};
 
 /// The context of the gateway's image: names and contents.
-pub const IMAGE: &[(&str, &str)] = &[
-    ("Dockerfile", DOCKERFILE),
-    ("gateway", include_str!("../../../images/openvpn/gateway")),
-];
+pub const IMAGE: &[(&str, &str)] =
+    &[("Dockerfile", DOCKERFILE), ("gateway", include_str!("../../../images/openvpn/gateway"))];
 /// How the gateway's image is built.
 pub const DOCKERFILE: &str = include_str!("../../../images/openvpn/Dockerfile");
 /// The program in the gateway, see `images/openvpn/gateway`.

@@ -110,10 +110,7 @@ pub(super) fn client(
 ) -> Result<String, VpnError> {
     let hosts = profile.hosts.iter();
     let sheet = Sheet {
-        challenge: Named {
-            id: plain(&profile.challenge.id),
-            name: plain(&profile.challenge.name),
-        },
+        challenge: Named { id: plain(&profile.challenge.id), name: plain(&profile.challenge.name) },
         instance: facts.instance.to_string(),
         holder: plain(&profile.holder_name),
         remote: Remote { host: &profile.host, port: profile.port },
@@ -128,11 +125,7 @@ pub(super) fn client(
     render("client.ovpn.j2", CLIENT, &sheet)
 }
 
-fn render(
-    name: &'static str,
-    source: &str,
-    values: &impl Serialize,
-) -> Result<String, VpnError> {
+fn render(name: &'static str, source: &str, values: &impl Serialize) -> Result<String, VpnError> {
     let failed = |source| VpnError::Template { name, source };
     let mut env = Environment::empty();
     env.set_undefined_behavior(UndefinedBehavior::Strict);

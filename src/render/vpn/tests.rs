@@ -1,3 +1,5 @@
+//! Profiles and what a gateway is given, checked by `openssl` and by taking them apart.
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::Command;
@@ -71,8 +73,7 @@ fn outline(profile: &str) -> String {
 #[test]
 fn the_gateway_gets_keys_that_only_root_reads_and_a_file_per_holder() {
     let files = files(&facts(1));
-    let listed: Vec<_> =
-        files.iter().map(|(name, (mode, _))| format!("{mode:o} {name}")).collect();
+    let listed: Vec<_> = files.iter().map(|(name, (mode, _))| format!("{mode:o} {name}")).collect();
     insta::assert_snapshot!(listed.join("\n"), @r"
     644 ca.crt
     755 clients
@@ -150,9 +151,15 @@ fn who_is_admitted_is_a_file_and_nobody_else_is() {
 #[test]
 fn a_holder_has_one_spelling() {
     assert_eq!(holder(3).to_string().parse(), Ok(holder(3)));
-    for odd in ["", "x.1", "00000000-0000-0000-0000-0000000000b1", "000000000000000000000000000000b1.1",
-        "00000000-0000-0000-0000-0000000000b1.01", "00000000-0000-0000-0000-0000000000B1.1", "../../etc.1"]
-    {
+    for odd in [
+        "",
+        "x.1",
+        "00000000-0000-0000-0000-0000000000b1",
+        "000000000000000000000000000000b1.1",
+        "00000000-0000-0000-0000-0000000000b1.01",
+        "00000000-0000-0000-0000-0000000000B1.1",
+        "../../etc.1",
+    ] {
         assert_eq!(odd.parse::<Holder>(), Err(()), "{odd}");
     }
 }

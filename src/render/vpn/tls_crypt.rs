@@ -3,6 +3,8 @@
 //! A client's key goes over the wire wrapped in the server's, so that the server stores none. The
 //! shape is that of OpenVPN's own documentation (`tls-crypt-v2.txt`).
 
+use std::fmt::Write as _;
+
 use aes::Aes256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,6 +70,7 @@ fn pem(label: &str, bytes: &[u8]) -> Zeroizing<String> {
         text.push('\n');
         rest = after;
     }
-    text.push_str(&format!("-----END {label}-----\n"));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "-----END {label}-----");
     text
 }
