@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Finished, Laptop, Stage, python, repository_root, until};
+use crate::support::{
+    Challenge, Client, Daemon, Finished, Laptop, Stage, python, repository_root, until,
+};
 
 /// The first build of the example installs packages.
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
@@ -135,6 +137,9 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
     let graded = red.submit(&id, "flag", json!(flag)).await;
     assert_eq!(graded.body["correct"], true, "{}", graded.body);
     drop(laptop);
+    // The platform proves the challenge where a player's tunnel ends.
+    let proven = daemon.cli(&["solve", LAB]).fine();
+    assert!(proven.contains("proven"), "{proven}");
     red.gone(&id).await;
     blue.stop(&other.id).await;
     blue.gone(&other.id).await;
@@ -146,6 +151,74 @@ fn first_address_of_network(address: &str) -> String {
     let (network, last) = address.rsplit_once('.').expect("an IPv4 address");
     let last: u8 = last.parse().expect("a number");
     format!("{network}.{}", (last & 0xf0) + 1)
+}
+
+/// A network with one service, which tells its flag to whoever connects.
+fn small(id: &str) -> Challenge {
+    let open = Challenge::tcp(id);
+    let metadata = format!("{}network_topology: engagement\n", open.files["metadata.yaml"]);
+    let compose = "services:
+  openvpn:
+    image: ctfy/openvpn-base:1
+    ports: [\"1194/udp\"]
+    healthcheck: {test: [\"CMD\", \"true\"]}
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 128M}}}
+  chal:
+    build: services/chal
+    ports: [\"1337\"]
+    labels: {ctfy.service.protocol: tcp}
+    x-answers: [flag]
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
+";
+    open.with("metadata.yaml", metadata).with("docker-compose.yml", compose)
+}
+
+#[tokio::test]
+async fn twenty_engagements_run_side_by_side_and_none_leads_into_another() {
+    const N: usize = 20;
+    let stage = Stage::with(&[small("LAB-902")]).await;
+    let (mut first, mut last) = (Laptop::new(&stage.path("")), Laptop::new(&stage.path("")));
+    let settings = stage
+        .settings()
+        .text("network.wall", "auto")
+        .text("network.publish_address", "0.0.0.0")
+        .text("network.public_host", &first.host());
+    let daemon = Daemon::start(settings).await;
+    daemon.live("LAB-902").await;
+    let red = daemon.team("red").await;
+    let mut ids = Vec::new();
+    for _ in 0..N {
+        ids.push(red.start("LAB-902").await);
+    }
+    let mut profiles = Vec::new();
+    for id in &ids {
+        red.ready(id).await;
+        profiles.push(profile(&red, id).await);
+    }
+    let chal = |n: usize| told(&profiles[n], "chal").expect("it is told").to_owned();
+    let mut addresses: Vec<_> = (0..N).map(chal).collect();
+    first.connect(&profiles[0]).await;
+    let to_last = profiles[N - 1].replace(&first.host(), &last.host());
+    last.connect(&to_last).await;
+    let read = |laptop: &Laptop, address: &str| {
+        let line = format!("cat < /dev/tcp/{address}/1337");
+        laptop.run(&["timeout", "-k", "1", "3", "bash", "-c", &line]).stdout
+    };
+    let (of_first, of_last) = (read(&first, &addresses[0]), read(&last, &addresses[N - 1]));
+    assert!(of_first.starts_with("FLAG{") && of_last.starts_with("FLAG{"), "{of_first} {of_last}");
+    assert_ne!(of_first, of_last);
+    for address in &addresses[1..] {
+        first.run(&["ip", "route", "replace", &format!("{address}/32"), "dev", "tun0"]).fine();
+    }
+    assert_eq!(read(&first, &addresses[1]), "", "its neighbour");
+    assert_eq!(read(&first, &addresses[N - 1]), "", "the other end");
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), N, "every instance has addresses of its own");
+    for id in &ids {
+        red.stop(id).await;
+    }
+    daemon.nothing_left().await;
 }
 
 #[tokio::test]

@@ -97,7 +97,24 @@ const SETTINGS: &[Setting] = &[
 pub(super) fn check(wall: Wall) -> Vec<Check> {
     let mut checks = check_settings(Path::new("/proc/sys"));
     checks.push(check_nft(wall, find_program("nft").as_deref()));
+    checks.push(check_tunnel(Path::new("/dev/net/tun")));
     checks
+}
+
+/// What VPN gateways make their tunnels with.
+fn check_tunnel(device: &Path) -> Check {
+    if device.exists() {
+        return Check::ok("tunnel device", format!("`{}`", device.display()));
+    }
+    Check::new(
+        Verdict::Warning,
+        "tunnel device",
+        format!(
+            "`{}` is not there: engagements (challenges behind a VPN) do not start",
+            device.display()
+        ),
+        "`modprobe tun`, and on a rented container ask its host for the device",
+    )
 }
 
 fn check_settings(proc_sys: &Path) -> Vec<Check> {
@@ -195,5 +212,13 @@ mod tests {
         assert_eq!(check_nft(Wall::Auto, None).verdict, Verdict::Warning);
         assert_eq!(check_nft(Wall::Off, Some(Path::new("/sbin/nft"))).verdict, Verdict::Warning);
         assert_eq!(check_nft(Wall::Auto, Some(Path::new("/sbin/nft"))).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_machine_without_tunnels_is_told() {
+        assert_eq!(check_tunnel(Path::new("/dev/null")).verdict, Verdict::Ok);
+        let missing = check_tunnel(Path::new("/dev/no/tun"));
+        assert_eq!(missing.verdict, Verdict::Warning);
+        assert!(missing.found.contains("engagements"), "{missing:?}");
     }
 }

@@ -26,7 +26,7 @@ use crate::model::{
     StopReason, TeamId,
 };
 use crate::proof::Attempt;
-use crate::proof::canary::{self, Canary, NETWORK};
+use crate::proof::canary::{self, Canary};
 use crate::proof::program::{self, PLACE, PackError};
 use crate::proof::verdict::{Report, judge};
 use crate::release::spec::{SpecError, instance_spec};
@@ -158,7 +158,8 @@ async fn attack(
     let solver = find(&canary.solver).ok_or_else(gone)?;
     let target = match &canary.target {
         Some((service, port)) => {
-            let address = find(service).and_then(address).ok_or_else(gone)?;
+            let met = find(service).and_then(|seen| address(seen, solver));
+            let address = met.ok_or_else(gone)?;
             Some((address.to_string(), *port))
         }
         None => None,
@@ -199,9 +200,10 @@ fn stopping() -> Attempt {
     Attempt::CutOff("the server stops".to_owned())
 }
 
-/// Where the exploit reaches a service: its own address on the network between the two.
-fn address(seen: &ContainerSeen) -> Option<Ipv4Addr> {
-    seen.addresses.get(seen.wishes.get(NETWORK)?).copied()
+/// Where the exploit in `solver` reaches a service: its own address on a network that both are on.
+fn address(seen: &ContainerSeen, solver: &ContainerSeen) -> Option<Ipv4Addr> {
+    let on = |wish: &String| seen.addresses.get(seen.wishes.get(wish)?).copied();
+    solver.wishes.keys().find_map(on)
 }
 
 /// The answers of the canary's own, by question. Secret.
