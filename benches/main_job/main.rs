@@ -14,6 +14,7 @@ mod planner;
 mod platform;
 mod releases;
 mod report;
+mod vpn;
 
 use anyhow::Result;
 
@@ -39,6 +40,9 @@ fn main() -> Result<()> {
     if wants("check") {
         check::run(&mut report, runs)?;
         check::hostile(&mut report);
+    }
+    if wants("vpn") {
+        vpn::keys(&mut report, runs)?;
     }
     if wants("release") {
         runtime.block_on(releases::live(&mut report, runs))?;

@@ -49,10 +49,13 @@ fn challenge() -> Arc<Challenge> {
 }
 
 fn spec() -> InstanceSpec {
-    let challenge = challenge();
+    spec_of(&challenge())
+}
+
+fn spec_of(challenge: &Challenge) -> InstanceSpec {
     let services = &challenge.compose.as_ref().unwrap().services;
     let images = services.iter().map(|it| (it.name.clone(), "sha256:base".to_owned())).collect();
-    instance_spec(&challenge, &images).unwrap()
+    instance_spec(challenge, &images).unwrap()
 }
 
 // ------------------------------------------------------------------------------------ the canary
@@ -86,6 +89,27 @@ fn a_canary_is_the_instance_and_one_container_that_can_do_nothing() {
         assert_eq!(is, *was);
     }
     assert_eq!(others.len(), before.services.len());
+}
+
+#[test]
+fn in_an_engagement_the_exploit_is_where_a_players_tunnel_ends() {
+    let metadata = format!("{METADATA}network_topology: engagement\n");
+    let compose = "\
+services:
+  openvpn: {image: 'ctfy/openvpn-base:1', ports: ['1194/udp'], networks: [office], deploy: &d {resources: {limits: {cpus: 0.5, memory: 64m}}}}
+  web: {image: 'base:1', ports: [8080], networks: [office, back], deploy: *d}
+  db: {image: 'base:1', networks: [back], x-answers: [flag, root], deploy: *d}
+networks: {office: , back: }
+";
+    let tree = MemoryTree::new()
+        .with("NET/LAB-001/metadata.yaml", metadata)
+        .with("NET/LAB-001/docker-compose.yml", compose);
+    let folder = catalog::load_one(&tree, "NET/LAB-001", &Policy::default()).unwrap();
+    let made = canary::canary(spec_of(&folder.challenge.unwrap()), "sha256:python".to_owned());
+    let solver = made.spec.services.last().unwrap();
+    assert_eq!(solver.networks.keys().collect::<Vec<_>>(), ["office"]);
+    assert_eq!(made.target, Some(("web".parse().unwrap(), 8080)));
+    assert!(made.spec.networks.iter().all(|wish| wish.name != canary::NETWORK));
 }
 
 #[test]

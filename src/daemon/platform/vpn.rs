@@ -73,6 +73,7 @@ impl Platform {
                 id: instance.challenge.to_string(),
                 name: challenge.map(|it| it.metadata.name.clone()).unwrap_or_default(),
             },
+            revision: instance.revision,
             host: endpoint.host.clone(),
             port: endpoint.port,
             hosts,

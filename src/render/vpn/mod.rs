@@ -34,7 +34,7 @@ use uuid::Uuid;
 use self::keys::Keys;
 use super::answers::AnswerKey;
 use super::attachments::Named;
-use crate::model::{InstanceId, Timestamp};
+use crate::model::{InstanceId, Revision, Timestamp};
 
 /// The context of the gateway's image: names and contents.
 pub const IMAGE: &[(&str, &str)] =
@@ -102,6 +102,8 @@ pub struct Profile {
     pub holder_name: String,
     /// What it leads to.
     pub challenge: Named,
+    /// The commit that the instance was started from.
+    pub revision: Revision,
     /// Where players reach the gateway.
     pub host: String,
     /// The port there, UDP.

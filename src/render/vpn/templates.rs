@@ -66,6 +66,7 @@ impl Grounds {
 struct Sheet<'a> {
     challenge: Named,
     instance: String,
+    revision: String,
     holder: String,
     remote: Remote<'a>,
     server_name: String,
@@ -112,6 +113,7 @@ pub(super) fn client(
     let sheet = Sheet {
         challenge: Named { id: plain(&profile.challenge.id), name: plain(&profile.challenge.name) },
         instance: facts.instance.to_string(),
+        revision: profile.revision.to_string(),
         holder: plain(&profile.holder_name),
         remote: Remote { host: &profile.host, port: profile.port },
         server_name: Keys::server_name_of(facts.instance),

@@ -31,6 +31,7 @@ fn sheet(serial: u32) -> Profile {
         holder: holder(serial),
         holder_name: "blue".to_owned(),
         challenge: Named { id: "LAB-001".to_owned(), name: "Branch office".to_owned() },
+        revision: Revision(crate::model::ObjectId::from_bytes([0xab; 20])),
         host: "ctf.example".to_owned(),
         port: 20_001,
         hosts: vec![("intranet".to_owned(), Ipv4Addr::new(10, 80, 0, 18))],
@@ -199,6 +200,9 @@ fn the_wrapped_key_opens_with_the_servers_and_says_whose_it_is() {
 }
 
 proptest! {
+    // Each makes certificates, slowly without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// V07: whatever people are called, no line of theirs begins in a profile.
     #[test]
     fn v07_names_begin_no_line(
