@@ -160,6 +160,8 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         first_port,
         last_port,
         wall,
+        check_secs,
+        resolver,
         tunnel_pool,
     } = network;
     json!({
@@ -171,6 +173,8 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         "first_port": first_port,
         "last_port": last_port,
         "wall": wall.as_str(),
+        "check_secs": check_secs,
+        "resolver": resolver,
         "tunnel_pool": tunnel_pool.to_string(),
     })
 }

@@ -126,8 +126,15 @@ pub struct NetworkConfig {
     /// Last published port (default 29999).
     #[schemars(range(min = 1024, max = 65_535))]
     pub last_port: u16,
-    /// Packet filter between instances and the host (default `auto`).
+    /// Packet filter between instances and the host (default `required`).
     pub wall: Wall,
+    /// Seconds between two looks from inside whether it holds. They are made at start and after a
+    /// restart of the engine, too; 0 is only when somebody asks (default 21600).
+    #[schemars(range(min = 0, max = YEAR_SECS))]
+    pub check_secs: u32,
+    /// The public name server that challenges with `egress: internet` ask (default `1.1.1.1`).
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"))]
+    pub resolver: Ipv4Addr,
     /// Addresses inside of VPN tunnels: at least as large as `pool`, and apart from it (default
     /// `10.82.0.0/15`).
     #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
@@ -374,8 +381,10 @@ pub(super) use word_setting;
 
 word_setting!(
     /// Packet filter between instances and the host.
-    Wall, "\"auto\" or \"off\"" {
-        /// Rules where we may set them, a condition where not.
+    Wall, "\"required\", \"auto\" or \"off\"" {
+        /// Rules of ours; where we cannot set them, no instance starts.
+        Required = "required",
+        /// Rules where we may set them, a condition where not: instances start all the same.
         Auto = "auto",
         /// No rules of ours.
         Off = "off",
@@ -455,7 +464,9 @@ impl Default for Config {
                 public_host: "127.0.0.1".to_owned(),
                 first_port: 20_000,
                 last_port: 29_999,
-                wall: Wall::Auto,
+                wall: Wall::Required,
+                check_secs: 21_600,
+                resolver: Ipv4Addr::new(1, 1, 1, 1),
                 tunnel_pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 82, 0, 0), 15),
             },
             builder: BuilderConfig {
@@ -562,6 +573,8 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
         first_port: layers.take("network.first_port", default.first_port),
         last_port: layers.take("network.last_port", default.last_port),
         wall: layers.take("network.wall", default.wall),
+        check_secs: layers.take_in("network.check_secs", default.check_secs, 0..=YEAR_SECS),
+        resolver: layers.take("network.resolver", default.resolver),
         tunnel_pool: layers.take("network.tunnel_pool", default.tunnel_pool),
     }
 }

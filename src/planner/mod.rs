@@ -23,6 +23,7 @@ pub mod fuse;
 pub mod gc;
 #[cfg(test)]
 mod invariants;
+pub mod isolation;
 pub mod lifecycle;
 pub mod prune;
 pub mod report;

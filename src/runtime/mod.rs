@@ -16,6 +16,7 @@ pub mod fake;
 mod labels;
 pub mod metered;
 pub mod probe;
+pub mod routes;
 #[cfg(test)]
 mod suite;
 pub mod wall;

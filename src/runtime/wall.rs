@@ -54,6 +54,9 @@ pub struct Wall {
     pool: Ipv4Net,
     /// How the kernel listed the table right after we made it. Locked while `nft` runs.
     made: Mutex<Option<String>>,
+    /// How a wall stands that is none.
+    #[cfg(test)]
+    pretended: Option<std::sync::Arc<std::sync::Mutex<WallState>>>,
 }
 
 /// Whether the wall stands.
@@ -105,7 +108,21 @@ impl Wall {
     /// The wall of `installation` around the networks cut from `pool`. Changes nothing yet.
     pub fn new(installation: &InstallationId, pool: Ipv4Net) -> Self {
         let table = format!("flagops_{}", installation.short());
-        Self { table, pool, made: Mutex::default() }
+        Self {
+            table,
+            pool,
+            made: Mutex::default(),
+            #[cfg(test)]
+            pretended: None,
+        }
+    }
+
+    /// No wall, which says that it stands as `state` says.
+    #[cfg(test)]
+    pub(crate) fn pretend(state: std::sync::Arc<std::sync::Mutex<WallState>>) -> Self {
+        let installation = "0000000000000000".parse().unwrap();
+        let pool = "10.80.0.0/15".parse().unwrap();
+        Self { pretended: Some(state), ..Self::new(&installation, pool) }
     }
 
     /// Puts the table up, or replaces it when it is not as we made it. Call it at start and every
@@ -114,6 +131,10 @@ impl Wall {
     /// # Errors
     /// When `nft` is there and allowed, and fails all the same.
     pub async fn ensure(&self) -> Result<WallState, WallError> {
+        #[cfg(test)]
+        if let Some(state) = &self.pretended {
+            return Ok(state.lock().unwrap().clone());
+        }
         let mut made = self.made.lock().await;
         if made.is_some() && self.listing().await? == *made {
             return Ok(WallState::Up);

@@ -24,6 +24,7 @@ mod forge_tells;
 mod git_matrix;
 mod operator;
 mod operator_frees_disk;
+mod operator_sees_walls;
 mod organizer_proves;
 mod organizer_releases;
 mod player_attacks;

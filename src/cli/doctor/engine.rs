@@ -90,7 +90,7 @@ fn judge(info: &EngineInfo) -> Vec<Check> {
                 "{what}: works, but before 28 neighbours on the LAN can reach ports that are \
                      published on loopback"
             ),
-            "install Docker 28 or newer, or keep `network.wall = \"auto\"`",
+            "install Docker 28 or newer, or keep `network.wall = \"required\"`",
         ),
         _ => Check::ok("engine", what),
     };

@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, leases, queue, repairs};
+use crate::daemon::{builds, isolation, leases, queue, repairs};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType, Death,
     Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope, ServiceName, StopReason,
@@ -49,6 +49,9 @@ impl Platform {
         if let Some(pause) = self.shared.pauses.load().held_challenge(&id) {
             let what = format!("Challenge {id}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
+        }
+        if let Some(reason) = isolation::refusal(&self.shared) {
+            return Err(PlatformError::NotIsolated { reason });
         }
         let challenge = live.challenge;
         let spec = self.spec_of(&challenge).await?;

@@ -6,6 +6,7 @@ mod gc;
 mod history;
 mod hooks;
 mod idle;
+mod isolation;
 mod kills;
 mod notices;
 mod operators;
