@@ -177,7 +177,12 @@ async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
         warn!("`network.wall` is off: instances can reach this host and its networks");
         return None;
     }
-    let wall = Arc::new(Wall::new(data.installation(), config.network.pool));
+    let network = &config.network;
+    let denied = network.egress_deny.as_ref().map(|deny| deny.0.clone()).unwrap_or_default();
+    let wall = Wall::new(data.installation(), network.pool)
+        .denying(denied)
+        .with_source_connections(network.source_connections);
+    let wall = Arc::new(wall);
     if let Err(error) = wall.ensure().await {
         warn!("could not put up the wall around instances: {}", Chain(&error));
     }

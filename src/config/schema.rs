@@ -162,8 +162,11 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         wall,
         check_secs,
         resolver,
+        egress_deny,
+        source_connections,
         tunnel_pool,
     } = network;
+    let deny = egress_deny.as_ref().map(|deny| deny.0.iter().map(ToString::to_string));
     json!({
         "pool": pool.to_string(),
         "prefix_len": prefix_len,
@@ -175,6 +178,8 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         "wall": wall.as_str(),
         "check_secs": check_secs,
         "resolver": resolver,
+        "egress_deny": deny.map(|deny| deny.collect::<Vec<_>>().join(",")),
+        "source_connections": source_connections,
         "tunnel_pool": tunnel_pool.to_string(),
     })
 }

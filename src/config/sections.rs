@@ -135,6 +135,13 @@ pub struct NetworkConfig {
     /// The public name server that challenges with `egress: internet` ask (default `1.1.1.1`).
     #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"))]
     pub resolver: Ipv4Addr,
+    /// Further networks that challenges with `egress: internet` do not reach, e.g. public addresses of
+    /// this event's own machines: networks with commas between them.
+    #[schemars(with = "Option<String>", inner(length(min = 1)))]
+    pub egress_deny: Option<Networks>,
+    /// Most connections at a time from one address outside to what instances publish (default 1024).
+    #[schemars(range(min = 16, max = 65_535))]
+    pub source_connections: u32,
     /// Addresses inside of VPN tunnels: at least as large as `pool`, and apart from it (default
     /// `10.82.0.0/15`).
     #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
@@ -328,6 +335,18 @@ impl Setting for ChallengeIds {
     }
 }
 
+/// Some networks; in the file with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Networks(pub Vec<Ipv4Net>);
+
+impl Setting for Networks {
+    const WANTED: &'static str = "IPv4 networks with commas between them";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let networks = text.split(',').map(|it| it.trim().parse::<Ipv4Net>());
+        networks.collect::<Result<_, _>>().map(Self).map_err(|error| format!("is wrong: {error}"))
+    }
+}
+
 /// `[notify]`: who is told when something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -467,6 +486,8 @@ impl Default for Config {
                 wall: Wall::Required,
                 check_secs: 21_600,
                 resolver: Ipv4Addr::new(1, 1, 1, 1),
+                egress_deny: None,
+                source_connections: 1024,
                 tunnel_pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 82, 0, 0), 15),
             },
             builder: BuilderConfig {
@@ -575,6 +596,12 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
         wall: layers.take("network.wall", default.wall),
         check_secs: layers.take_in("network.check_secs", default.check_secs, 0..=YEAR_SECS),
         resolver: layers.take("network.resolver", default.resolver),
+        egress_deny: layers.take_optional("network.egress_deny"),
+        source_connections: layers.take_in(
+            "network.source_connections",
+            default.source_connections,
+            16..=65_535,
+        ),
         tunnel_pool: layers.take("network.tunnel_pool", default.tunnel_pool),
     }
 }

@@ -23,7 +23,7 @@ use crate::render::vpn::GATEWAY_DIR;
 use crate::render::{self, answers};
 use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
 use crate::runtime::{ContainerState, EngineError};
-use crate::store::StoreError;
+use crate::store::{NetworkKind, StoreError};
 use crate::telemetry::Chain;
 
 /// Where answers are found inside a container.
@@ -279,8 +279,9 @@ fn claim_network(job: &Job, name: &str) -> Work {
         return Box::pin(std::future::ready(Err(Fault::Again)));
     };
     let (shared, id) = (Arc::clone(&job.shared), job.instance.id);
+    let kind = NetworkKind::of(wish.is_internal, job.spec.demands.egress);
     Box::pin(async move {
-        let network = stock::claim(&shared, id, &wish).await?;
+        let network = stock::claim(&shared, id, &wish.name, kind).await?;
         Ok(Effect::Network { wish: wish.name, id: network })
     })
 }
@@ -295,6 +296,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
         spec_hash: &job.spec_hash,
         surface: &job.instance.surface,
         publish_address: job.shared.config.network.publish_address,
+        resolver: job.shared.config.network.resolver,
         answers: &answers,
     };
     let spec = job.service(name).and_then(|service| container_spec(&ground, service, observed));

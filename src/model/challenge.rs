@@ -238,6 +238,47 @@ pub struct InstanceSettings {
     pub max_ttl_secs: Option<u32>,
     /// What happens to running instances when another version goes live.
     pub update: UpdatePolicy,
+    /// What it asks of the node beside room.
+    pub demands: Demands,
+}
+
+/// What a challenge asks of the node beside room. Whatever it does not ask for is not in a specification,
+/// so that what runs keeps its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Demands {
+    /// Where its services may connect to.
+    #[serde(default, skip_serializing_if = "Egress::is_none")]
+    pub egress: Egress,
+}
+
+impl Demands {
+    /// Whether it asks for nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+word_enum!(
+    /// Where services of an instance may connect to, beside each other.
+    Egress {
+        /// Nowhere.
+        None = "none",
+        /// To public addresses of the internet.
+        Internet = "internet",
+    }
+);
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self::None
+    }
+}
+
+impl Egress {
+    /// Whether it is nowhere.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 word_enum!(
@@ -259,6 +300,7 @@ impl Default for InstanceSettings {
             ttl_secs: None,
             max_ttl_secs: None,
             update: UpdatePolicy::OnNextStart,
+            demands: Demands::default(),
         }
     }
 }

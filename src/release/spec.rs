@@ -14,8 +14,8 @@ use crate::model::compose::{
     NetworkDecl, Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
 };
 use crate::model::{
-    AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, Provenance, QuestionMode,
-    ServiceName, Topology,
+    AnswerFormat, Challenge, ChallengeId, Demands, EndpointKind, InstanceId, Provenance,
+    QuestionMode, ServiceName, Topology,
 };
 
 /// The version of [`InstanceSpec`] that this binary writes.
@@ -103,6 +103,7 @@ pub fn instance_spec(
         networks,
         volumes: compose.volumes.clone(),
         answers,
+        demands: challenge.metadata.instance.demands,
     })
 }
 
@@ -232,6 +233,9 @@ pub struct InstanceSpec {
     pub volumes: Vec<String>,
     /// The dynamic questions with the shape of their answers.
     pub answers: BTreeMap<String, AnswerFormat>,
+    /// What it asks of the node beside room; absent when nothing, as before there was any.
+    #[serde(default, skip_serializing_if = "Demands::is_nothing")]
+    pub demands: Demands,
 }
 
 /// A network that an instance needs.
@@ -352,6 +356,8 @@ pub struct ContainerSpec {
     pub answer_values: Vec<String>,
     /// Whether a volume of ours is mounted at `/answers`, to be filled before the start.
     pub has_answers: bool,
+    /// The name server for names outside of the instance; `None` when none is asked.
+    pub resolver: Option<std::net::Ipv4Addr>,
     /// Where the instance comes from, for the labels.
     pub provenance: Provenance,
 }
@@ -385,7 +391,8 @@ pub struct Published {
 pub struct NetworkSpec {
     /// Engine name, `fo-<installation8>-<subnet in hex>`.
     pub name: String,
-    /// Interface name on the host, `fi` + 10 hex: with the subnet the lock against doubles.
+    /// Interface name on the host, `fi` + 10 hex, or `fx` when it leads to the internet: with the subnet
+    /// the lock against doubles, and what the wall tells networks by.
     pub bridge: String,
     /// Explicit, from our own pool.
     pub subnet: ipnet::Ipv4Net,

@@ -161,6 +161,7 @@ impl Bench<'_> {
             published: Vec::new(),
             answer_values: Vec::new(),
             has_answers: false,
+            resolver: None,
             provenance: Provenance::for_tests(),
         }
     }

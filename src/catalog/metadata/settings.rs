@@ -8,7 +8,7 @@ use crate::catalog::decode::{Report, shown};
 use crate::catalog::quantity::duration_millis;
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
-use crate::model::{InstanceScope, InstanceSettings, Timestamp, UpdatePolicy};
+use crate::model::{Egress, InstanceScope, InstanceSettings, Timestamp, UpdatePolicy};
 
 pub(crate) const INSTANCE_KEYS: &[&str] =
     &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "runtime"];
@@ -64,7 +64,14 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
                 let update = report.word(rules::META020, "instance.update", value, words, parse);
                 settings.update = update.unwrap_or(settings.update);
             }
-            "egress" => setting(entry, &["none", "internet"], "none", report),
+            "egress" => {
+                let (words, parse) = (Egress::WORDS, Egress::from_word);
+                let egress = report.word(rules::META020, "instance.egress", value, words, parse);
+                settings.demands.egress = egress.unwrap_or_default();
+                if settings.demands.egress == Egress::Internet {
+                    way_out(entry, report);
+                }
+            }
             "runtime" => setting(entry, &["default", "runsc"], "default", report),
             "warm" => {
                 let number = bounded(entry, "instance.warm", MAX_WARM, rules::META020, report);
@@ -105,6 +112,15 @@ fn lease(entry: &Entry, policy: &Policy, report: &mut Report) -> Option<u32> {
         report.warning(rules::HARDEN020, at, message, format!("write at most `{limit}s`"));
     }
     u32::try_from(secs.min(u64::from(limit))).ok()
+}
+
+/// Players who own a container of the instance own its way out, too.
+fn way_out(entry: &Entry, report: &mut Report) {
+    let message =
+        "`instance.egress: internet` lets whoever breaks in attack others from this machine";
+    let hint =
+        "leave it out unless the challenge cannot do without; mirror what it needs in a service";
+    report.warning(rules::HARDEN023, entry.key_span, message, hint);
 }
 
 /// A word that this version checks and does not act on.

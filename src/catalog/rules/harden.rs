@@ -522,4 +522,19 @@ pub(super) const RULES: &[Rule] = &[
             ),
         )]),
     },
+    Rule {
+        id: super::HARDEN023,
+        weight: Weight::Warning,
+        summary: "A way out to the internet",
+        why: "With `egress: internet` every container of an instance connects to public addresses, and so does whoever breaks into one: what they attack sees the address of the node. Private addresses, the node and mail stay closed, connections are counted. Without it nothing is resolved or reached outside of the instance.",
+        fix: "Leave it out unless the challenge cannot do without. What it fetches can mostly be a service of its own.",
+        bad: web(&[text(
+            "metadata.yaml",
+            "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {egress: internet}\n",
+        )]),
+        good: web(&[text(
+            "metadata.yaml",
+            "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {egress: none}\n",
+        )]),
+    },
 ];

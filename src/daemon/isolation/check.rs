@@ -25,8 +25,8 @@ use crate::daemon::shared::Shared;
 use crate::daemon::{leases, queue};
 use crate::model::compose::{AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Transport};
 use crate::model::{
-    ChallengeId, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId, ObjectId,
-    Revision, ServiceName, StopReason, TeamId, TreeId,
+    ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId,
+    ObjectId, Revision, ServiceName, StopReason, TeamId, TreeId,
 };
 use crate::planner::isolation::{self, Ground, PORT, Row};
 use crate::release::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec};
@@ -95,6 +95,7 @@ fn spec(image: &str, services: &[&str]) -> Result<InstanceSpec, String> {
         networks: vec![NetworkWish { name: NETWORK.to_owned(), is_internal: false }],
         volumes: Vec::new(),
         answers: BTreeMap::new(),
+        demands: Demands::default(),
     })
 }
 

@@ -55,6 +55,7 @@ async fn run(engine: &dyn Engine, spec: &InstanceSpec, front: &str, back: &str) 
         }],
         answer_values: vec![],
         has_answers: true,
+        resolver: None,
         provenance: Provenance::for_tests(),
     };
     let container = engine.create_container(&container).await.unwrap();

@@ -23,6 +23,7 @@ mod names;
 mod networks;
 mod profile;
 mod prove;
+mod seccomp;
 mod syntax;
 #[cfg(test)]
 pub(super) mod tests;

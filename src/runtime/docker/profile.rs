@@ -6,14 +6,16 @@
 //! # Invariants
 //! * There is no code here for `privileged`, host namespaces or binds, so nobody can ask. The only
 //!   device is the tunnel of our own gateway.
-//! * No capability but the listed ones, no new privileges, no unlimited resource.
+//! * No capability but the listed ones, no new privileges, no unlimited resource, no system call that is
+//!   not in the table of `seccomp`.
 //! * Only the ports of the spec are published, each on the address the spec names.
 //! * Every volume path of the image is covered: an anonymous volume would write to the host's disk
 //!   without a bound, even below a read-only root (E14).
-//! * Names outside the instance are not resolved.
+//! * Names outside the instance are not resolved, unless the spec names who is asked.
 //! * Answers are in the environment only where the spec has `answer_environment`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
@@ -26,6 +28,8 @@ use crate::model::compose::{HealthTest, Healthcheck};
 use crate::release::spec::{ContainerSpec, NetworkEnd, Profile};
 use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::labels;
+
+use super::seccomp;
 
 /// Where minted answers are files.
 pub(super) const ANSWERS: &str = "/answers";
@@ -92,7 +96,10 @@ fn host_config(
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(service.capabilities.clone()),
         privileged: Some(false),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(vec![
+            "no-new-privileges:true".to_owned(),
+            format!("seccomp={}", seccomp::profile()),
+        ]),
         readonly_rootfs: Some(service.is_read_only),
         tmpfs: Some(tmpfs),
         mounts: Some(mounts),
@@ -125,8 +132,9 @@ fn host_config(
         ipc_mode: Some("private".to_owned()),
         // Names of the instance come from the engine's resolver. For all others it is pointed at the
         // container itself, where nobody answers: the host must not look them up, for that would be
-        // a way out (E10). The engine stays mute then, so the waiting is cut short.
-        dns: Some(vec!["127.0.0.1".to_owned()]),
+        // a way out (E10). The engine stays mute then, so the waiting is cut short. Where there is a
+        // way out, it asks a public server, from the container's own network.
+        dns: Some(vec![spec.resolver.unwrap_or(Ipv4Addr::LOCALHOST).to_string()]),
         dns_options: Some(vec!["timeout:1".to_owned(), "attempts:2".to_owned()]),
         network_mode: Some(spec.network.network.clone()),
         devices: is_gateway.then(|| vec![tunnel()]),
