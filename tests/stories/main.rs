@@ -22,6 +22,7 @@ mod engine_faults;
 mod examples;
 mod forge_tells;
 mod git_matrix;
+mod isolation_lab;
 mod operator;
 mod operator_frees_disk;
 mod operator_sees_walls;

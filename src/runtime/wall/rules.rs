@@ -15,6 +15,8 @@
 //!   the pool and not denied; no mail; at most [`EGRESS_CONNECTIONS`] at a time from one container.
 //! * To an instance: what Docker published, so many connections at a time from one source, replies,
 //!   and what this host itself sends (the probe, and Docker's proxy).
+//! * From elsewhere nothing is routed to an address of the pool, a gateway neither: what is published has
+//!   an address of the host when it comes in.
 //! * Within a bridge everything passes, whether or not `br_netfilter` shows us bridged packets.
 
 use ipnet::Ipv4Net;
@@ -116,7 +118,7 @@ pub(super) fn text(table: &str, plan: &Plan) -> String {
     // `from_instance` and `from_egress` have seen to it that this is the bridge it came from.
     let staying = each(&all, |bridge| format!("oifname \"{bridge}\" accept"));
     let (from_egress, to_instance) = (from_egress(plan), to_instance(plan));
-    let removal = removal(table);
+    let (removal, pool) = (removal(table), plan.pool);
     format!(
         "{removal}table inet {table} {{
   set containers {{
@@ -144,7 +146,8 @@ pub(super) fn text(table: &str, plan: &Plan) -> String {
   }}
   chain prerouting {{
     type filter hook prerouting priority -150; policy accept;
-{from}  }}
+{from}    iifname != \"lo\" ip daddr {pool} counter drop
+  }}
   chain input {{
     type filter hook input priority -10; policy accept;
 {to_host}  }}
@@ -293,6 +296,7 @@ mod tests {
             iifname "fi0a51*" goto from_instance
             iifname "fx0a50*" goto from_egress
             iifname "fx0a51*" goto from_egress
+            iifname != "lo" ip daddr 10.80.0.0/15 counter drop
           }
           chain input {
             type filter hook input priority -10; policy accept;

@@ -106,6 +106,7 @@ const MATRIX: &[(&str, &str, u16, Passes)] = &[
     ("lan", "10.88.0.3", 8080, Passes::NoLonger),
     ("lan", "10.88.0.18", 8080, Passes::NoLonger),
     ("lan", "127.0.0.1", 18081, Passes::NoLonger),
+    ("lan", "10.88.0.1", 9000, Passes::NoLonger),
     // A way out to the internet, and to nothing else (N20).
     ("e1", "203.0.113.9", 80, Passes::Still),
     ("host", "10.88.0.34", 8080, Passes::Still),
