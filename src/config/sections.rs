@@ -235,6 +235,10 @@ pub struct LimitsConfig {
     /// Most processes of one service (default 4096).
     #[schemars(range(min = 1, max = 4_194_304))]
     pub max_pids: u32,
+    /// Most MiB that the containers of one instance may keep on the disk: writable layers, volumes, logs.
+    /// An instance over it ends (default 1024).
+    #[schemars(range(min = 1, max = 1 << 24))]
+    pub max_disk_mib: u32,
     /// Most services of one challenge (default 20).
     #[schemars(range(min = 1, max = 1000))]
     pub max_services: u32,
@@ -514,6 +518,7 @@ impl Default for Config {
                 max_memory_mib: 4096,
                 max_cpu_millis: 4000,
                 max_pids: 4096,
+                max_disk_mib: 1024,
                 max_services: 20,
                 gate: Gate::Runnable,
                 players_see_logs: false,
@@ -662,6 +667,7 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
         max_memory_mib: number("limits.max_memory_mib", default.max_memory_mib, 6..=1 << 24),
         max_cpu_millis: number("limits.max_cpu_millis", default.max_cpu_millis, 10..=1_024_000),
         max_pids: number("limits.max_pids", default.max_pids, 1..=4_194_304),
+        max_disk_mib: number("limits.max_disk_mib", default.max_disk_mib, 1..=1 << 24),
         max_services: number("limits.max_services", default.max_services, 1..=1000),
         gate,
         players_see_logs,

@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::specs::Stored;
 use super::{stock, vpn};
 use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
+use crate::planner::budget::budget_bytes;
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::spec::{InstanceSpec, NetworkWish, Profile, ServiceSpec};
@@ -297,6 +298,7 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
         surface: &job.instance.surface,
         publish_address: job.shared.config.network.publish_address,
         resolver: job.shared.config.network.resolver,
+        disk_bytes: budget_bytes(job.shared.config.limits.max_disk_mib, &job.spec.demands),
         answers: &answers,
     };
     let spec = job.service(name).and_then(|service| container_spec(&ground, service, observed));

@@ -11,6 +11,7 @@
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
 mod adoption;
+mod budgets;
 mod builds;
 mod doubts;
 mod executor;
@@ -161,6 +162,7 @@ impl Daemon {
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
+        tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {

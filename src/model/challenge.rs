@@ -249,6 +249,15 @@ pub struct Demands {
     /// Where its services may connect to.
     #[serde(default, skip_serializing_if = "Egress::is_none")]
     pub egress: Egress,
+    /// Most MiB on the node's disk; `None` is the node's own budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mib: Option<u32>,
+    /// What runs its containers.
+    #[serde(default, skip_serializing_if = "ContainerRuntime::is_default")]
+    pub runtime: ContainerRuntime,
+    /// How hard its containers are shut in.
+    #[serde(default, skip_serializing_if = "Hardening::is_default")]
+    pub profile: Hardening,
 }
 
 impl Demands {
@@ -271,6 +280,52 @@ word_enum!(
 impl Default for Egress {
     fn default() -> Self {
         Self::None
+    }
+}
+
+word_enum!(
+    /// What runs the containers of an instance.
+    ContainerRuntime {
+        /// What the engine runs everything with.
+        Default = "default",
+        /// gVisor: a kernel of its own between the container and the host's.
+        Runsc = "runsc",
+    }
+);
+
+impl Default for ContainerRuntime {
+    fn default() -> Self {
+        Self::Default
+    }
+}
+
+impl ContainerRuntime {
+    /// Whether it is the engine's own.
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+}
+
+word_enum!(
+    /// How hard containers are shut in (`contract/security.md` §3.2).
+    Hardening {
+        /// As every service is.
+        Default = "default",
+        /// No capability, a root that cannot be written, nothing that runs from memory.
+        Strict = "strict",
+    }
+);
+
+impl Default for Hardening {
+    fn default() -> Self {
+        Self::Default
+    }
+}
+
+impl Hardening {
+    /// Whether it is as every service is.
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Ground<'a> {
     pub publish_address: IpAddr,
     /// The name server of instances that may reach the internet.
     pub resolver: Ipv4Addr,
+    /// Most bytes that the instance may keep on the disk.
+    pub disk_bytes: u64,
     /// Minted answers by question. Secret.
     pub answers: &'a BTreeMap<String, String>,
 }
@@ -87,6 +89,8 @@ pub fn container_spec(
         published: published(ground, service),
         answer_values: answer_values(ground, service),
         has_answers: !service.answer_ids(ground.spec).is_empty(),
+        demands: ground.spec.demands,
+        disk_bytes: ground.disk_bytes,
         resolver: match ground.spec.demands.egress {
             Egress::None => None,
             Egress::Internet => Some(ground.resolver),

@@ -17,6 +17,7 @@
 //! Doing (`daemon::executor`), which version is live (`release::live`), leases (`contest::lease`).
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod budget;
 pub mod container;
 pub mod drift;
 pub mod fuse;

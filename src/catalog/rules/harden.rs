@@ -537,4 +537,43 @@ pub(super) const RULES: &[Rule] = &[
             "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {egress: none}\n",
         )]),
     },
+    Rule {
+        id: super::HARDEN024,
+        weight: Weight::Error,
+        summary: "A strict challenge with a service that may be root",
+        why: "`instance.profile: strict` takes every capability away and makes the root file system read-only. A root without capabilities still owns every file of the image, so a strict service runs as somebody else. Which user an image names is not known before it is built, so the file has to say it. `flag-rotator` is left out: players never get into it.",
+        fix: "Write `user: \"1000:1000\"` for each service, and give it what it writes as `tmpfs`.",
+        bad: web(&[
+            text(
+                "metadata.yaml",
+                "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {profile: strict}\n",
+            ),
+            text(
+                "docker-compose.yml",
+                compose!(
+                    "services/web",
+                    "",
+                    "[\"answers:/answers:ro\"]",
+                    "{resources: {limits: {cpus: \"0.5\", memory: 64M}}}",
+                    ""
+                ),
+            ),
+        ]),
+        good: web(&[
+            text(
+                "metadata.yaml",
+                "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {profile: strict}\n",
+            ),
+            text(
+                "docker-compose.yml",
+                compose!(
+                    "services/web",
+                    "    user: \"1000:1000\"\n",
+                    "[\"answers:/answers:ro\"]",
+                    "{resources: {limits: {cpus: \"0.5\", memory: 64M}}}",
+                    ""
+                ),
+            ),
+        ]),
+    },
 ];

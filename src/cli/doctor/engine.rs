@@ -128,6 +128,7 @@ mod tests {
             cgroup_version: "2".to_owned(),
             kernel: "6.1.0".to_owned(),
             has_live_restore: false,
+            runtimes: ["runc".to_owned()].into(),
         }
     }
 

@@ -23,8 +23,8 @@ use bollard::models::{
     NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::model::InstallationId;
 use crate::model::compose::{HealthTest, Healthcheck};
+use crate::model::{ContainerRuntime, Hardening, InstallationId};
 use crate::release::spec::{ContainerSpec, NetworkEnd, Profile};
 use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::labels;
@@ -36,6 +36,8 @@ pub(super) const ANSWERS: &str = "/answers";
 
 /// Options of `/tmp`: anybody writes, programs may run from it.
 const TMP: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+/// The same, and nothing runs from it.
+const STRICT_TMP: &str = "rw,nosuid,nodev,noexec,mode=1777,size=67108864";
 /// Options of `/run` in a gateway: the socket that it is asked through.
 const RUN: &str = "rw,nosuid,nodev,noexec,mode=0755,size=1048576";
 /// Options of the memory that covers a volume path of the image.
@@ -115,6 +117,8 @@ fn host_config(
             ulimit("nofile", i64::from(limits.nofile.0), i64::from(limits.nofile.1)),
             ulimit("core", 0, 0),
             ulimit("memlock", 65536, 65536),
+            // No file outgrows what the whole instance may keep, `/etc/hosts` neither (E14).
+            ulimit("fsize", clamp(spec.disk_bytes), clamp(spec.disk_bytes)),
         ]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -128,6 +132,10 @@ fn host_config(
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
+        runtime: match spec.demands.runtime {
+            ContainerRuntime::Default => None,
+            runtime @ ContainerRuntime::Runsc => Some(runtime.to_string()),
+        },
         init: Some(true),
         ipc_mode: Some("private".to_owned()),
         // Names of the instance come from the engine's resolver. For all others it is pointed at the
@@ -252,7 +260,11 @@ fn tmpfs(spec: &ContainerSpec) -> HashMap<String, String> {
         tmpfs.insert("/run".to_owned(), RUN.to_owned());
     }
     if !mounted(spec).contains("/tmp") {
-        tmpfs.entry("/tmp".to_owned()).or_insert_with(|| TMP.to_owned());
+        let options = match spec.demands.profile {
+            Hardening::Default => TMP,
+            Hardening::Strict => STRICT_TMP,
+        };
+        tmpfs.entry("/tmp".to_owned()).or_insert_with(|| options.to_owned());
     }
     tmpfs
 }

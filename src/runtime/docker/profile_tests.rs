@@ -197,3 +197,20 @@ fn names_outside_are_asked_of_nobody_unless_somebody_is_named() {
     spec.resolver = Some(Ipv4Addr::new(9, 9, 9, 9));
     assert_eq!(asked(&spec), ["9.9.9.9"]);
 }
+
+#[test]
+fn no_file_outgrows_the_budget_and_what_a_challenge_asks_for_is_passed_on() {
+    use crate::model::{ContainerRuntime, Hardening};
+    let mut spec = spec();
+    spec.disk_bytes = 64 << 20;
+    let host = check(&spec, &[]).host_config.unwrap();
+    let limits = host.ulimits.unwrap();
+    let fsize = limits.iter().find(|it| it.name.as_deref() == Some("fsize")).unwrap();
+    assert_eq!((fsize.soft, fsize.hard), (Some(64 << 20), Some(64 << 20)));
+    assert_eq!((host.runtime, host.tmpfs.unwrap()["/tmp"].as_str()), (None, TMP));
+    spec.demands.runtime = ContainerRuntime::Runsc;
+    spec.demands.profile = Hardening::Strict;
+    let host = check(&spec, &[]).host_config.unwrap();
+    assert_eq!(host.runtime.as_deref(), Some("runsc"));
+    assert!(host.tmpfs.unwrap()["/tmp"].contains("noexec"));
+}

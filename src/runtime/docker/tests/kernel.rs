@@ -169,3 +169,68 @@ async fn r08_keyrings_are_refused_and_queues_are_the_containers_own() {
     let full = rig.say(&id, "dd if=/dev/zero of=/dev/mqueue/x bs=1M count=1").await;
     assert_ne!(full.code, 0, "{full:?}");
 }
+
+/// Polls the disk as the daemon does until `id` keeps more than `bytes`; how much.
+async fn uses_more_than(rig: &Rig, instance: crate::model::InstanceId, bytes: u64) -> u64 {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let used = rig.engine.disk_use(1 << 30).await.unwrap().expect("these tests run as root");
+        let found = used.get(&instance).copied().unwrap_or_default();
+        if found > bytes {
+            return found;
+        }
+        assert!(std::time::Instant::now() < deadline, "only {found} bytes are seen");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn r04_what_a_container_writes_is_counted_by_names_by_blocks_and_without_a_name() {
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let mut spec = rig.bench().web(&network);
+    spec.service.is_read_only = false;
+    let id = rig.started(&spec).await;
+    let before = uses_more_than(&rig, spec.instance, 0).await;
+    assert!(before < 1 << 20, "{before}");
+    assert_eq!(rig.say(&id, "dd if=/dev/zero of=/big bs=1M count=20").await.code, 0);
+    uses_more_than(&rig, spec.instance, 20 << 20).await;
+    assert_eq!(
+        rig.say(&id, "rm /big; mkdir /many; cd /many; seq 3000 | xargs touch").await.code,
+        0
+    );
+    let many = uses_more_than(&rig, spec.instance, 3000 * 1024).await;
+    assert!(many < 10 << 20, "{many}: what was removed is not counted");
+    // A hole is no block.
+    assert_eq!(rig.say(&id, "truncate -s 900M /hole").await.code, 0);
+    assert!(uses_more_than(&rig, spec.instance, 0).await < 10 << 20);
+    let open = "exec 3>/gone; rm /gone; dd if=/dev/zero bs=1M count=20 >&3; sleep 5";
+    let (_, nameless) =
+        tokio::join!(rig.say(&id, open), uses_more_than(&rig, spec.instance, 20 << 20));
+    assert!(nameless < 40 << 20, "{nameless}");
+}
+
+#[tokio::test]
+async fn r05_files_of_the_host_that_a_container_writes_are_counted_and_bounded() {
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let mut spec = rig.bench().web(&network);
+    spec.service.is_read_only = false;
+    spec.service.capabilities = vec!["DAC_OVERRIDE".to_owned()];
+    spec.disk_bytes = 8 << 20;
+    let id = rig.started(&spec).await;
+    // It is a file of the host, outside of the layer. One write ends at the limit of any file.
+    let said = rig.say(&id, "dd if=/dev/zero of=/etc/hosts bs=1M count=60").await;
+    assert_ne!(said.code, 0, "{said:?}");
+    let used = uses_more_than(&rig, spec.instance, (8 << 20) - 1).await;
+    assert!(used < 12 << 20, "{used}");
+    // Paths that the image calls volumes are memory, and so are the others.
+    for path in ["/data", "/dev/shm", "/tmp"] {
+        let line = format!("stat -f -c %T {path}");
+        assert_eq!(rig.say(&id, &line).await.output.trim(), "tmpfs", "{path}");
+    }
+    let said = rig.say(&id, "dd if=/dev/zero of=/data/x bs=1M count=7 && sync").await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let same = rig.engine.disk_use(1 << 30).await.unwrap().unwrap()[&spec.instance];
+    assert!(same < used + (1 << 20), "memory is not disk: {same}");
+}
