@@ -14,6 +14,7 @@ mod planner;
 mod platform;
 mod releases;
 mod report;
+mod wall;
 
 use anyhow::Result;
 
@@ -28,6 +29,9 @@ fn main() -> Result<()> {
     let runs =
         std::env::var("FLAGOPS_BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
     let runtime = tokio::runtime::Runtime::new()?;
+    if wall::is_inside() {
+        return runtime.block_on(wall::inside());
+    }
     let mut report = Report::new();
     let wants = |name: &str| name.contains(&filter);
     if wants("reconcile") || wants("rss") {
@@ -35,6 +39,9 @@ fn main() -> Result<()> {
     }
     if wants("plan") {
         planner::run(&mut report)?;
+    }
+    if wants("wall") {
+        wall::run(&mut report)?;
     }
     if wants("check") {
         check::run(&mut report, runs)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::model::Clock;
 use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
+use crate::runtime::routes;
 use crate::runtime::wall::Wall;
 use crate::store::{DataDir, Store, StoreError};
 use crate::telemetry::clock;
@@ -37,6 +39,18 @@ pub(super) enum RunError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// Packets for instances would go elsewhere, and packets for elsewhere to instances.
+    #[error(
+        "`network.pool` {pool} overlaps {network}, which this machine reaches through `{interface}`: set it to a private network that nothing here uses"
+    )]
+    PoolTaken {
+        /// The configured pool.
+        pool: Ipv4Net,
+        /// What it overlaps.
+        network: Ipv4Net,
+        /// How that is reached.
+        interface: String,
     },
     /// `source.repo` is not a remote we read.
     #[error("`source.repo` cannot be used")]
@@ -63,6 +77,7 @@ pub(super) enum RunError {
 /// When something cannot be opened. What was opened is closed again, nothing is half started.
 pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
+    check_pool(&config)?;
     let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
     let address = config.listen;
     let listener =
@@ -94,6 +109,23 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// Refuses a pool that overlaps what this machine reaches already. Routes that cannot be read, and those
+/// of another machine that the engine is on, are the operator's to know (`flagops doctor`).
+fn check_pool(config: &Config) -> Result<(), RunError> {
+    let pool = config.network.pool;
+    let routes = match routes::routes() {
+        Ok(routes) if config.engine.endpoint.starts_with("unix://") => routes,
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    match routes::conflict(pool, &routes) {
+        None => Ok(()),
+        Some(route) => {
+            let (network, interface) = (route.network, route.interface.clone());
+            Err(RunError::PoolTaken { pool, network, interface })
+        }
+    }
 }
 
 /// Names the database where it is why the daemon could not start: what is wrong with a file is of use

@@ -269,35 +269,27 @@ impl Demands {
 
 word_enum!(
     /// Where services of an instance may connect to, beside each other.
+    #[derive(Default)]
     Egress {
         /// Nowhere.
+        #[default]
         None = "none",
         /// To public addresses of the internet.
         Internet = "internet",
     }
 );
 
-impl Default for Egress {
-    fn default() -> Self {
-        Self::None
-    }
-}
-
 word_enum!(
     /// What runs the containers of an instance.
+    #[derive(Default)]
     ContainerRuntime {
         /// What the engine runs everything with.
+        #[default]
         Default = "default",
         /// gVisor: a kernel of its own between the container and the host's.
         Runsc = "runsc",
     }
 );
-
-impl Default for ContainerRuntime {
-    fn default() -> Self {
-        Self::Default
-    }
-}
 
 impl ContainerRuntime {
     /// Whether it is the engine's own.
@@ -308,19 +300,15 @@ impl ContainerRuntime {
 
 word_enum!(
     /// How hard containers are shut in (`contract/security.md` §3.2).
+    #[derive(Default)]
     Hardening {
         /// As every service is.
+        #[default]
         Default = "default",
         /// No capability, a root that cannot be written, nothing that runs from memory.
         Strict = "strict",
     }
 );
-
-impl Default for Hardening {
-    fn default() -> Self {
-        Self::Default
-    }
-}
 
 impl Hardening {
     /// Whether it is as every service is.

@@ -18,6 +18,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod budget;
+pub mod capacity;
 pub mod container;
 pub mod drift;
 pub mod fuse;

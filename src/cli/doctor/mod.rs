@@ -5,6 +5,7 @@
 //!   that the engine works; the image of that container, a few bytes, stays for the next time.
 //! * One check that cannot look does not hide the others; "could not look" is never "fine".
 
+mod capacity;
 mod disk;
 mod engine;
 mod host;
@@ -37,6 +38,7 @@ Examples:
   flagops doctor
   flagops doctor --config /etc/flagops/flagops.toml
   flagops doctor --challenges ./challenges     are the base images present, too?
+  flagops doctor --teams 60                    is there room for all of them?
   flagops doctor isolation                     what does an instance reach? (asks the server)
   flagops doctor --format json | jq '.checks[] | select(.verdict != \"ok\")'
 
@@ -49,6 +51,9 @@ pub(crate) struct DoctorArgs {
     /// a folder]
     #[arg(long, value_name = "PATH")]
     challenges: Option<PathBuf>,
+    /// How many teams are expected: is there room for all of them, playing everything at once?
+    #[arg(long, value_name = "N")]
+    teams: Option<u32>,
 }
 
 /// What else there is to look at.
@@ -121,6 +126,9 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs) -> Result<Ending, Fa
         let local = PathBuf::from(&config.source.repo);
         let challenges = args.challenges.clone().or_else(|| local.is_dir().then_some(local));
         checks.extend(images::check(engine.as_ref(), challenges.as_deref()).await);
+        let info = engine.info().await.ok();
+        let challenges = challenges.as_deref();
+        checks.extend(capacity::check(&config, info.as_ref(), challenges, args.teams));
     }
     checks.extend(routes::check(config.network.pool));
     checks.extend(host::check(config.network.wall));

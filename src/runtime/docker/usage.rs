@@ -26,7 +26,7 @@ use crate::runtime::{EngineError, labels};
 /// What a file costs beside its blocks, so that empty ones are not free.
 const FILE_BYTES: u64 = 1024;
 /// `statfs` says this of memory.
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// Where a container keeps what it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +164,7 @@ fn walk(folder: &Path, enough_bytes: u64, bytes: &mut u64) -> Option<()> {
 
 /// Memory counts as memory.
 fn is_memory(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS)
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
 /// Adds files that processes of our containers hold open and that have no name any more.

@@ -2,6 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
+
 use super::matrix::{Expected, From, MATRIX, Node, Row, To};
 use crate::support::{Challenge, Client, Daemon, Disk, Engine, OwnEngine, Ready, Stage};
 
@@ -366,9 +368,11 @@ impl Play {
 
     /// One tick of the daemon's own look at the wall, which every look from inside begins with. There is
     /// no image for that in this lab, so it comes to nothing else.
-    pub(super) fn tick(&self) {
-        let finished = self.daemon.cli(&["doctor", "isolation"]);
-        assert_eq!(finished.code, Some(1), "{finished:?}");
+    pub(super) async fn tick(&self) {
+        let looked = self.daemon.admin().post("/gitops/isolation", json!({})).await;
+        let looked = looked.expect_status(200).body;
+        assert_eq!(looked["wall"], "up", "{looked}");
+        assert!(looked["check"]["problem"].is_string(), "{looked}");
     }
 
     /// Both end and start anew: their networks come out of the stock, or are made.

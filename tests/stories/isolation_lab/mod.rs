@@ -52,7 +52,7 @@ async fn n02_behind_our_wall_every_row_holds_after_every_fault() {
 
     // The engine may have lost rules of its own by this: until it restarts it publishes nothing.
     arena.inside(&["nft", "flush", "ruleset"]);
-    play.tick();
+    play.tick().await;
     arena.shuts(&play.cast(&arena).await, "after `nft flush ruleset` and one tick");
 
     arena.engine.halt().await;
