@@ -15,6 +15,7 @@ mod platform;
 mod releases;
 mod report;
 mod vpn;
+mod wall;
 
 use anyhow::Result;
 
@@ -29,6 +30,9 @@ fn main() -> Result<()> {
     let runs =
         std::env::var("FLAGOPS_BENCH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
     let runtime = tokio::runtime::Runtime::new()?;
+    if wall::is_inside() {
+        return runtime.block_on(wall::inside());
+    }
     let mut report = Report::new();
     let wants = |name: &str| name.contains(&filter);
     if wants("reconcile") || wants("rss") {
@@ -36,6 +40,9 @@ fn main() -> Result<()> {
     }
     if wants("plan") {
         planner::run(&mut report)?;
+    }
+    if wants("wall") {
+        wall::run(&mut report)?;
     }
     if wants("check") {
         check::run(&mut report, runs)?;

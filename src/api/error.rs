@@ -228,6 +228,11 @@ impl From<PlatformError> for ApiError {
             PlatformError::Held { .. } => Self::new(StatusCode::CONFLICT, "held", message),
             PlatformError::AttachmentNotFound => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::BadToken => Self::plain(StatusCode::FORBIDDEN, &message),
+            PlatformError::NotIsolated { .. } => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let refusal = Self::new(status, "node_not_isolated", message);
+                Self { retry_after_secs: Some(60), ..refusal }
+            }
             PlatformError::EngineUnavailable => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let refusal = Self::new(status, "engine_unavailable", message);

@@ -38,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(builds))
         .merge(events::routes())
         .merge(super::gc::routes())
+        .merge(super::isolation::routes())
         .merge(verdicts::routes())
         .merge(pauses::routes())
         .merge(proofs::routes())

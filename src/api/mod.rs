@@ -28,6 +28,7 @@ mod health;
 mod hooks;
 mod instance_view;
 mod instances;
+mod isolation;
 mod limits;
 mod me;
 mod openapi;

@@ -106,6 +106,13 @@ impl Engine for Workshop {
         }
     }
 
+    async fn disk_use(
+        &self,
+        _enough_bytes: u64,
+    ) -> Result<Option<BTreeMap<crate::model::InstanceId, u64>>, EngineError> {
+        refused()
+    }
+
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         refused()
     }

@@ -19,7 +19,7 @@ mod interpolate;
 mod limits;
 mod networks;
 mod ports;
-mod process;
+pub(super) mod process;
 mod refused;
 mod service;
 mod volumes;

@@ -49,6 +49,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use competition::FOLDER as COMPETITIONS;
+pub use compose::process::CAPABILITIES;
 pub use finding::{Finding, Severity, Weight};
 pub use folder::Found;
 

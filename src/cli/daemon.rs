@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,8 @@ use crate::model::Clock;
 use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
-use crate::runtime::wall::{Wall, WallState};
+use crate::runtime::routes;
+use crate::runtime::wall::Wall;
 use crate::store::{DataDir, Store, StoreError};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
@@ -37,6 +39,18 @@ pub(super) enum RunError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// Packets for instances would go elsewhere, and packets for elsewhere to instances.
+    #[error(
+        "`network.pool` {pool} overlaps {network}, which this machine reaches through `{interface}`: set it to a private network that nothing here uses"
+    )]
+    PoolTaken {
+        /// The configured pool.
+        pool: Ipv4Net,
+        /// What it overlaps.
+        network: Ipv4Net,
+        /// How that is reached.
+        interface: String,
     },
     /// `source.repo` is not a remote we read.
     #[error("`source.repo` cannot be used")]
@@ -63,6 +77,7 @@ pub(super) enum RunError {
 /// When something cannot be opened. What was opened is closed again, nothing is half started.
 pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
+    check_pool(&config)?;
     let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
     let address = config.listen;
     let listener =
@@ -83,17 +98,34 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     let engine = Arc::new(Metered::new(Arc::new(engine)));
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
-    let parts = Parts { config, clock, data, store, engine, mirror, loss };
+    let parts = Parts { config, clock, data, store, engine, wall, mirror, loss };
     let daemon = Daemon::start(parts).await.map_err(|error| unusable(&path, error))?;
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
     let pulse = daemon.tasks();
-    pulse.spawn("pulse", beat(metrics, wall, pulse.stopping().clone()));
+    pulse.spawn("pulse", beat(metrics, pulse.stopping().clone()));
     let served = api::serve(daemon.platform(), listener, stop).await.map_err(RunError::Serve);
     notify::stopping("finishing engine calls; instances keep running");
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// Refuses a pool that overlaps what this machine reaches already. Routes that cannot be read, and those
+/// of another machine that the engine is on, are the operator's to know (`flagops doctor`).
+fn check_pool(config: &Config) -> Result<(), RunError> {
+    let pool = config.network.pool;
+    let routes = match routes::routes() {
+        Ok(routes) if config.engine.endpoint.starts_with("unix://") => routes,
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    match routes::conflict(pool, &routes) {
+        None => Ok(()),
+        Some(route) => {
+            let (network, interface) = (route.network, route.interface.clone());
+            Err(RunError::PoolTaken { pool, network, interface })
+        }
+    }
 }
 
 /// Names the database where it is why the daemon could not start: what is wrong with a file is of use
@@ -136,7 +168,8 @@ pub(super) async fn start_private(
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     // A private daemon keeps nothing that is worth a copy.
     let engine_of_it = Arc::clone(&engine);
-    let parts = Parts { config, clock, data, store, engine: engine_of_it, mirror, loss: None };
+    let parts =
+        Parts { config, clock, data, store, engine: engine_of_it, wall: None, mirror, loss: None };
     Ok(Private { daemon: Daemon::start(parts).await?, engine })
 }
 
@@ -169,31 +202,27 @@ fn say_how_it_opened(opened: &Opened) {
     }
 }
 
-/// Puts up the host's firewall around instances, where that is possible and wanted.
+/// Puts up the host's firewall around instances, where that is wanted. How it stands is looked at,
+/// told and kept by the daemon; this is so that it stands before anything of an instance does.
 async fn raise_wall(config: &Config, data: &DataDir) -> Option<Arc<Wall>> {
     if config.network.wall == crate::config::Wall::Off {
         warn!("`network.wall` is off: instances can reach this host and its networks");
         return None;
     }
-    let wall = Arc::new(Wall::new(data.installation(), config.network.pool));
-    match wall.ensure().await {
-        Ok(WallState::Up) => Some(wall),
-        Ok(WallState::Unsupported { reason }) => {
-            warn!(
-                "no wall around instances ({reason}): they can reach this host and its networks; run as root with nftables installed"
-            );
-            None
-        }
-        Err(error) => {
-            warn!("could not put up the wall around instances: {}", Chain(&error));
-            Some(wall)
-        }
+    let network = &config.network;
+    let denied = network.egress_deny.as_ref().map(|deny| deny.0.clone()).unwrap_or_default();
+    let wall = Wall::new(data.installation(), network.pool)
+        .denying(denied)
+        .with_source_connections(network.source_connections);
+    let wall = Arc::new(wall);
+    if let Err(error) = wall.ensure().await {
+        warn!("could not put up the wall around instances: {}", Chain(&error));
     }
+    Some(wall)
 }
 
-/// Folds metrics, tells systemd that we live, and keeps the wall up.
-async fn beat(metrics: Metrics, wall: Option<Arc<Wall>>, stop: CancellationToken) {
-    let mut n_beats: u64 = 0;
+/// Folds metrics and tells systemd that we live.
+async fn beat(metrics: Metrics, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(UPKEEP) => {}
@@ -201,12 +230,5 @@ async fn beat(metrics: Metrics, wall: Option<Arc<Wall>>, stop: CancellationToken
         }
         metrics.upkeep();
         notify::watchdog_ping();
-        n_beats += 1;
-        if n_beats.is_multiple_of(6)
-            && let Some(wall) = &wall
-            && let Err(error) = wall.ensure().await
-        {
-            warn!("could not renew the wall around instances: {}", Chain(&error));
-        }
     }
 }

@@ -75,6 +75,7 @@ parsed_setting!(u32, "a whole number from 0 to 4294967295", true);
 parsed_setting!(u16, "a whole number from 0 to 65535", true);
 parsed_setting!(u8, "a whole number from 0 to 255", true);
 parsed_setting!(std::net::SocketAddr, "an address with a port, e.g. \"127.0.0.1:8100\"", false);
+parsed_setting!(std::net::Ipv4Addr, "an IPv4 address, e.g. \"127.0.0.1\"", false);
 parsed_setting!(std::net::IpAddr, "an IP address, e.g. \"127.0.0.1\"", false);
 parsed_setting!(ipnet::Ipv4Net, "an IPv4 network, e.g. \"10.80.0.0/15\"", false);
 

@@ -160,8 +160,13 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         first_port,
         last_port,
         wall,
+        check_secs,
+        resolver,
+        egress_deny,
+        source_connections,
         tunnel_pool,
     } = network;
+    let deny = egress_deny.as_ref().map(|deny| deny.0.iter().map(ToString::to_string));
     json!({
         "pool": pool.to_string(),
         "prefix_len": prefix_len,
@@ -171,6 +176,10 @@ fn network_defaults(network: &NetworkConfig) -> Value {
         "first_port": first_port,
         "last_port": last_port,
         "wall": wall.as_str(),
+        "check_secs": check_secs,
+        "resolver": resolver,
+        "egress_deny": deny.map(|deny| deny.collect::<Vec<_>>().join(",")),
+        "source_connections": source_connections,
         "tunnel_pool": tunnel_pool.to_string(),
     })
 }
@@ -186,6 +195,7 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
         max_memory_mib,
         max_cpu_millis,
         max_pids,
+        max_disk_mib,
         max_services,
         gate,
         players_see_logs,
@@ -207,6 +217,7 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
         "max_memory_mib": max_memory_mib,
         "max_cpu_millis": max_cpu_millis,
         "max_pids": max_pids,
+        "max_disk_mib": max_disk_mib,
         "max_services": max_services,
         "gate": gate,
         "players_see_logs": players_see_logs,

@@ -126,8 +126,22 @@ pub struct NetworkConfig {
     /// Last published port (default 29999).
     #[schemars(range(min = 1024, max = 65_535))]
     pub last_port: u16,
-    /// Packet filter between instances and the host (default `auto`).
+    /// Packet filter between instances and the host (default `required`).
     pub wall: Wall,
+    /// Seconds between two looks from inside whether it holds. They are made at start and after a
+    /// restart of the engine, too; 0 is only when somebody asks (default 21600).
+    #[schemars(range(min = 0, max = YEAR_SECS))]
+    pub check_secs: u32,
+    /// The public name server that challenges with `egress: internet` ask (default `1.1.1.1`).
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"))]
+    pub resolver: Ipv4Addr,
+    /// Further networks that challenges with `egress: internet` do not reach, e.g. public addresses of
+    /// this event's own machines: networks with commas between them.
+    #[schemars(with = "Option<String>", inner(length(min = 1)))]
+    pub egress_deny: Option<Networks>,
+    /// Most connections at a time from one address outside to what instances publish (default 1024).
+    #[schemars(range(min = 16, max = 65_535))]
+    pub source_connections: u32,
     /// Addresses inside of VPN tunnels: at least as large as `pool`, and apart from it (default
     /// `10.82.0.0/15`).
     #[schemars(with = "String", regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"))]
@@ -221,6 +235,10 @@ pub struct LimitsConfig {
     /// Most processes of one service (default 4096).
     #[schemars(range(min = 1, max = 4_194_304))]
     pub max_pids: u32,
+    /// Most MiB that the containers of one instance may keep on the disk: writable layers, volumes, logs.
+    /// An instance over it ends (default 1024).
+    #[schemars(range(min = 1, max = 1 << 24))]
+    pub max_disk_mib: u32,
     /// Most services of one challenge (default 20).
     #[schemars(range(min = 1, max = 1000))]
     pub max_services: u32,
@@ -321,6 +339,18 @@ impl Setting for ChallengeIds {
     }
 }
 
+/// Some networks; in the file with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Networks(pub Vec<Ipv4Net>);
+
+impl Setting for Networks {
+    const WANTED: &'static str = "IPv4 networks with commas between them";
+    fn from_text(text: &str) -> Result<Self, String> {
+        let networks = text.split(',').map(|it| it.trim().parse::<Ipv4Net>());
+        networks.collect::<Result<_, _>>().map(Self).map_err(|error| format!("is wrong: {error}"))
+    }
+}
+
 /// `[notify]`: who is told when something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -374,8 +404,10 @@ pub(super) use word_setting;
 
 word_setting!(
     /// Packet filter between instances and the host.
-    Wall, "\"auto\" or \"off\"" {
-        /// Rules where we may set them, a condition where not.
+    Wall, "\"required\", \"auto\" or \"off\"" {
+        /// Rules of ours; where we cannot set them, no instance starts.
+        Required = "required",
+        /// Rules where we may set them, a condition where not: instances start all the same.
         Auto = "auto",
         /// No rules of ours.
         Off = "off",
@@ -455,7 +487,11 @@ impl Default for Config {
                 public_host: "127.0.0.1".to_owned(),
                 first_port: 20_000,
                 last_port: 29_999,
-                wall: Wall::Auto,
+                wall: Wall::Required,
+                check_secs: 21_600,
+                resolver: Ipv4Addr::new(1, 1, 1, 1),
+                egress_deny: None,
+                source_connections: 1024,
                 tunnel_pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 82, 0, 0), 15),
             },
             builder: BuilderConfig {
@@ -482,6 +518,7 @@ impl Default for Config {
                 max_memory_mib: 4096,
                 max_cpu_millis: 4000,
                 max_pids: 4096,
+                max_disk_mib: 1024,
                 max_services: 20,
                 gate: Gate::Runnable,
                 players_see_logs: false,
@@ -562,6 +599,14 @@ fn take_network(layers: &mut Layers, default: NetworkConfig) -> NetworkConfig {
         first_port: layers.take("network.first_port", default.first_port),
         last_port: layers.take("network.last_port", default.last_port),
         wall: layers.take("network.wall", default.wall),
+        check_secs: layers.take_in("network.check_secs", default.check_secs, 0..=YEAR_SECS),
+        resolver: layers.take("network.resolver", default.resolver),
+        egress_deny: layers.take_optional("network.egress_deny"),
+        source_connections: layers.take_in(
+            "network.source_connections",
+            default.source_connections,
+            16..=65_535,
+        ),
         tunnel_pool: layers.take("network.tunnel_pool", default.tunnel_pool),
     }
 }
@@ -622,6 +667,7 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
         max_memory_mib: number("limits.max_memory_mib", default.max_memory_mib, 6..=1 << 24),
         max_cpu_millis: number("limits.max_cpu_millis", default.max_cpu_millis, 10..=1_024_000),
         max_pids: number("limits.max_pids", default.max_pids, 1..=4_194_304),
+        max_disk_mib: number("limits.max_disk_mib", default.max_disk_mib, 1..=1 << 24),
         max_services: number("limits.max_services", default.max_services, 1..=1000),
         gate,
         players_see_logs,

@@ -48,7 +48,7 @@ static = "ten"
       flagops.toml:4: `source.pol_secs` is not a setting; did you mean `source.poll_secs`?
       flagops.toml:5: `source.repo` is a number; it must be a text that is not empty
       flagops.toml:7: `network.pool` is 10.80.0.1/15, an address inside of a network; did you mean `10.80.0.0/15`?
-      flagops.toml:8: `network.wall` is wrong; it must be "auto" or "off"
+      flagops.toml:8: `network.wall` is wrong; it must be "required", "auto" or "off"
       flagops.toml:9: `network.first_port` is wrong; it must be a whole number from 0 to 65535
       flagops.toml:11: `limits.max_services` is 0, out of range; give a number from 1 to 1000
       flagops.toml:12: `limits.default_ttl_secs` is 90000, longer than `limits.max_ttl_secs` (86400); lower it, or raise the other

@@ -172,7 +172,7 @@ pub(crate) fn networks(
     let find = |wish: &str| {
         let id = containers.iter().find_map(|container| container.wishes.get(wish))?;
         let network = seen.iter().find(|network| network.id == *id)?;
-        let kind = if network.is_internal { NetworkKind::Internal } else { NetworkKind::Outward };
+        let kind = NetworkKind::of(network.is_internal, spec.demands.egress);
         let subnet = network.subnet?;
         Some(AdoptedNetwork { wish: wish.to_owned(), engine_id: id.clone(), subnet, kind })
     };

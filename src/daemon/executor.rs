@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::specs::Stored;
 use super::{stock, vpn};
 use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
+use crate::planner::budget::budget_bytes;
 use crate::planner::container::{Ground, container_spec, volume_name};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::spec::{InstanceSpec, NetworkWish, Profile, ServiceSpec};
@@ -23,7 +24,7 @@ use crate::render::vpn::GATEWAY_DIR;
 use crate::render::{self, answers};
 use crate::runtime::probe::{self, FailedCheck, ProbeFailure, ProbeTarget};
 use crate::runtime::{ContainerState, EngineError};
-use crate::store::StoreError;
+use crate::store::{NetworkKind, StoreError};
 use crate::telemetry::Chain;
 
 /// Where answers are found inside a container.
@@ -279,8 +280,9 @@ fn claim_network(job: &Job, name: &str) -> Work {
         return Box::pin(std::future::ready(Err(Fault::Again)));
     };
     let (shared, id) = (Arc::clone(&job.shared), job.instance.id);
+    let kind = NetworkKind::of(wish.is_internal, job.spec.demands.egress);
     Box::pin(async move {
-        let network = stock::claim(&shared, id, &wish).await?;
+        let network = stock::claim(&shared, id, &wish.name, kind).await?;
         Ok(Effect::Network { wish: wish.name, id: network })
     })
 }
@@ -295,6 +297,8 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
         spec_hash: &job.spec_hash,
         surface: &job.instance.surface,
         publish_address: job.shared.config.network.publish_address,
+        resolver: job.shared.config.network.resolver,
+        disk_bytes: budget_bytes(job.shared.config.limits.max_disk_mib, &job.spec.demands),
         answers: &answers,
     };
     let spec = job.service(name).and_then(|service| container_spec(&ground, service, observed));

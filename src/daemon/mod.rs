@@ -11,6 +11,7 @@
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
 mod adoption;
+mod budgets;
 mod builds;
 mod doubts;
 mod executor;
@@ -18,9 +19,11 @@ mod gauges;
 mod gc;
 mod hints;
 mod instances;
+pub mod isolation;
 mod leases;
 mod leftovers;
 mod observe;
+mod own_image;
 mod pauses;
 pub mod platform;
 mod queue;
@@ -58,6 +61,7 @@ use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::model::Clock;
 use crate::notify::Pump;
+use crate::runtime::wall::Wall;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
 
@@ -112,6 +116,8 @@ pub struct Parts {
     pub store: Store,
     /// The engine, which may be down.
     pub engine: Arc<dyn Engine>,
+    /// What keeps instances from this host; `None` where nobody wants that.
+    pub wall: Option<Arc<Wall>>,
     /// The mirror, which may be empty.
     pub mirror: Mirror,
     /// What the database lost before it was opened.
@@ -131,6 +137,7 @@ impl Daemon {
         recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
         repairs::restore(&shared).await?;
+        isolation::restore(&shared).await?;
         builds::recover(&shared).await?;
         restore_live(&shared).await?;
         builds::note_live(&shared).await?;
@@ -155,6 +162,8 @@ impl Daemon {
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
         tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
+        tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
+        tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
@@ -196,7 +205,7 @@ struct Inbox {
 
 /// Puts the parts together; nothing runs yet.
 fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
-    let Parts { config, clock, data, store, engine, mirror, loss: _ } = parts;
+    let Parts { config, clock, data, store, engine, wall, mirror, loss: _ } = parts;
     let webhook = Webhook::open(&config.source.webhook)?;
     let file = config.secrets.identity_file.as_deref();
     let identities = identities::load(file, mirror.remote().is_local())?;
@@ -210,7 +219,7 @@ fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let builder = Builder::new(Arc::clone(&engine), settings, Arc::clone(&clock) as _, report);
     let (looks_in, looks) = mpsc::channel(64);
     let shared = Shared::new(
-        config, clock, data, store, engine, mirror, builder, identities, looks_in, webhook,
+        config, clock, data, store, engine, wall, mirror, builder, identities, looks_in, webhook,
     );
     Ok((Arc::new(shared), Inbox { looks, reports }))
 }

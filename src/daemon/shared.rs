@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::doubts::Doubts;
+use super::isolation::Isolation;
 use super::platform::LiveSet;
 use super::queue::Queue;
 use super::releases::Releases;
@@ -27,6 +28,7 @@ use crate::model::{
 };
 use crate::notify::Receiver;
 use crate::runtime::Engine;
+use crate::runtime::wall::Wall;
 use crate::secrets::Identities;
 use crate::store::{DataDir, NewCondition, Store};
 
@@ -37,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) data: DataDir,
     pub(crate) store: Store,
     pub(crate) engine: Arc<dyn Engine>,
+    /// What keeps instances from the host; `None` where nobody wants one.
+    pub(crate) wall: Option<Arc<Wall>>,
+    /// Whether it does, as far as anybody has looked.
+    pub(crate) isolation: Isolation,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) builder: Builder,
     /// What opens encrypted files of the repository.
@@ -245,6 +251,7 @@ impl Shared {
         data: DataDir,
         store: Store,
         engine: Arc<dyn Engine>,
+        wall: Option<Arc<Wall>>,
         mirror: Mirror,
         builder: Builder,
         identities: Identities,
@@ -262,6 +269,8 @@ impl Shared {
             data,
             store,
             engine,
+            wall,
+            isolation: Isolation::new(),
             mirror: Arc::new(mirror),
             builder,
             identities: Arc::new(identities),

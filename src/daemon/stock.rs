@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::executor::Fault;
 use super::shared::Shared;
 use crate::model::{InstanceId, Timestamp};
-use crate::release::spec::NetworkWish;
 use crate::runtime::{EngineError, NetworkSeen};
 use crate::store::{
     InstanceFilter, NetworkKind, NetworkRow, NetworkState, PortRange, StoreError, Which,
@@ -27,14 +26,14 @@ const STALE_INTENT_MILLIS: i64 = 120_000;
 pub(crate) async fn claim(
     shared: &Shared,
     instance: InstanceId,
-    wish: &NetworkWish,
+    wish: &str,
+    kind: NetworkKind,
 ) -> Result<String, Fault> {
-    let kind = kind_of(wish);
     forget_lost(shared, instance, wish).await?;
     // Another instance can take what we just made, so try as often as there are rivals.
     for _ in 0..50 {
         let now = shared.now();
-        let row = shared.store.claim_network(instance, &wish.name, kind, now).await?;
+        let row = shared.store.claim_network(instance, wish, kind, now).await?;
         if let Some(id) = row.and_then(|row| row.engine_id) {
             shared.stock_low.notify_one();
             return Ok(id);
@@ -46,13 +45,9 @@ pub(crate) async fn claim(
 
 /// Forgets the network that the instance holds for `wish` when the engine does not have it: it is
 /// claimed because it was not seen.
-async fn forget_lost(
-    shared: &Shared,
-    instance: InstanceId,
-    wish: &NetworkWish,
-) -> Result<(), Fault> {
+async fn forget_lost(shared: &Shared, instance: InstanceId, wish: &str) -> Result<(), Fault> {
     let rows = shared.store.networks().await?;
-    let held: Vec<_> = rows.iter().filter(|row| is_held_by(row, instance, &wish.name)).collect();
+    let held: Vec<_> = rows.iter().filter(|row| is_held_by(row, instance, wish)).collect();
     forget_missing(shared, &held).await
 }
 
@@ -125,10 +120,10 @@ async fn make(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
     }
 }
 
-/// The pool is used up: gives up an idle network of the other kind.
+/// The pool is used up: gives up an idle network of another kind.
 async fn make_room(shared: &Shared, kind: NetworkKind) -> Result<(), Fault> {
     let rows = shared.store.networks().await?;
-    let is_wanted = |row: &NetworkRow| row.spec.is_internal == (kind == NetworkKind::Internal);
+    let is_wanted = |row: &NetworkRow| row.kind() == kind;
     let mut idle = rows.iter().filter(|row| row.state == NetworkState::Ready);
     match idle.find(|row| !is_wanted(row)) {
         Some(row) => retire(shared, row).await,
@@ -162,7 +157,7 @@ async fn refill(shared: &Shared) -> Result<(), Fault> {
         let rows = shared.store.networks().await?;
         let ready: Vec<_> = rows
             .iter()
-            .filter(|row| row.state == NetworkState::Ready && !row.spec.is_internal)
+            .filter(|row| row.state == NetworkState::Ready && row.kind() == NetworkKind::Outward)
             .collect();
         let wanted = shared.config.network.n_ready as usize;
         if ready.len() >= wanted {
@@ -270,10 +265,6 @@ fn is_the_one(network: &NetworkSeen, row: &NetworkRow) -> bool {
         Some(id) => network.id == *id,
         None => network.name == row.spec.name && network.is_internal == row.spec.is_internal,
     }
-}
-
-fn kind_of(wish: &NetworkWish) -> NetworkKind {
-    if wish.is_internal { NetworkKind::Internal } else { NetworkKind::Outward }
 }
 
 /// The instances that live now. Read after the rows of networks: whoever owns one has a row.

@@ -14,6 +14,7 @@ use crate::git::{Credentials, Mirror, Remote};
 use crate::model::{Clock, InstallationId, Timestamp};
 use crate::runtime::ImageSeen;
 use crate::runtime::fake::FakeEngine;
+use crate::runtime::wall::Wall;
 use crate::store::{DataDir, NewCondition, Store};
 use crate::telemetry::clock::SystemClock;
 
@@ -24,6 +25,8 @@ pub(crate) struct Rig {
     pub(crate) engine: FakeEngine,
     /// Changes what the next daemon is configured with.
     pub(crate) config: Config,
+    /// The wall of the next daemon.
+    pub(crate) wall: Option<Arc<Wall>>,
     /// Moves the daemon's time.
     pub(crate) clock: SkewedClock,
 }
@@ -79,7 +82,7 @@ impl Rig {
         let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
         config.source.repo = remote.display().to_string();
         config.source.poll_secs = 1;
-        Self { dir, engine, config, clock: SkewedClock::default() }
+        Self { dir, engine, config, wall: None, clock: SkewedClock::default() }
     }
 
     /// Puts an image onto the machine.
@@ -142,6 +145,7 @@ impl Rig {
             loss,
             data,
             engine: Arc::new(self.engine.clone()),
+            wall: self.wall.clone(),
             mirror,
         }
     }

@@ -40,6 +40,7 @@ const TELLING: &[&str] = &["die", "oom", "destroy", "pause", "health_status: unh
 /// Proves the engine again and again until the daemon stops.
 pub(crate) async fn prove(shared: Arc<Shared>) {
     let mut was_ready = false;
+    let mut was_ever_ready = false;
     loop {
         let is_ready = prove_once(&shared).await;
         if is_ready && !was_ready {
@@ -47,6 +48,9 @@ pub(crate) async fn prove(shared: Arc<Shared>) {
             queue::wake_all(&shared);
             shared.stock_low.notify_one();
             shared.disk_doubt.notify_one();
+            if std::mem::replace(&mut was_ever_ready, true) {
+                shared.isolation.engine_restarted();
+            }
             // What an unclean stop left waits for this listing, so a failed one is repeated soon.
             was_ready = match relist(&shared).await {
                 Ok(()) => true,
@@ -132,6 +136,7 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                 }
                 // The stream ends with the engine that it came from.
                 shared.engine_doubt.notify_one();
+                shared.isolation.engine_restarted();
             }
             Err(error) => {
                 n_failures += 1;

@@ -238,6 +238,90 @@ pub struct InstanceSettings {
     pub max_ttl_secs: Option<u32>,
     /// What happens to running instances when another version goes live.
     pub update: UpdatePolicy,
+    /// What it asks of the node beside room.
+    pub demands: Demands,
+}
+
+/// What a challenge asks of the node beside room. Whatever it does not ask for is not in a specification,
+/// so that what runs keeps its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Demands {
+    /// Where its services may connect to.
+    #[serde(default, skip_serializing_if = "Egress::is_none")]
+    pub egress: Egress,
+    /// Most MiB on the node's disk; `None` is the node's own budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mib: Option<u32>,
+    /// What runs its containers.
+    #[serde(default, skip_serializing_if = "ContainerRuntime::is_default")]
+    pub runtime: ContainerRuntime,
+    /// How hard its containers are shut in.
+    #[serde(default, skip_serializing_if = "Hardening::is_default")]
+    pub profile: Hardening,
+}
+
+impl Demands {
+    /// Whether it asks for nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+word_enum!(
+    /// Where services of an instance may connect to, beside each other.
+    #[derive(Default)]
+    Egress {
+        /// Nowhere.
+        #[default]
+        None = "none",
+        /// To public addresses of the internet.
+        Internet = "internet",
+    }
+);
+
+word_enum!(
+    /// What runs the containers of an instance.
+    #[derive(Default)]
+    ContainerRuntime {
+        /// What the engine runs everything with.
+        #[default]
+        Default = "default",
+        /// gVisor: a kernel of its own between the container and the host's.
+        Runsc = "runsc",
+    }
+);
+
+impl ContainerRuntime {
+    /// Whether it is the engine's own.
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+}
+
+word_enum!(
+    /// How hard containers are shut in (`contract/security.md` §3.2).
+    #[derive(Default)]
+    Hardening {
+        /// As every service is.
+        #[default]
+        Default = "default",
+        /// No capability, a root that cannot be written, nothing that runs from memory.
+        Strict = "strict",
+    }
+);
+
+impl Hardening {
+    /// Whether it is as every service is.
+    pub fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
+}
+
+impl Egress {
+    /// Whether it is nowhere.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 word_enum!(
@@ -259,6 +343,7 @@ impl Default for InstanceSettings {
             ttl_secs: None,
             max_ttl_secs: None,
             update: UpdatePolicy::OnNextStart,
+            demands: Demands::default(),
         }
     }
 }

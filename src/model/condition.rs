@@ -107,6 +107,8 @@ word_enum!(
         DockerAvailable = "DockerAvailable",
         /// The node answers.
         NodeConnected = "NodeConnected",
+        /// Instances reach themselves and nothing else.
+        Isolated = "Isolated",
         /// The disk is nearly full.
         DiskPressure = "DiskPressure",
         /// A boot is sorting out what an unclean stop left.
@@ -141,6 +143,7 @@ impl ConditionType {
             | Self::Healthy
             | Self::DockerAvailable
             | Self::NodeConnected
+            | Self::Isolated
             | Self::StatusesPosted => Polarity::Positive,
             Self::Reconciling
             | Self::Stalled
@@ -207,7 +210,7 @@ mod tests {
         assert_eq!(
             bad_when(ConditionStatus::False),
             "Ready SourceReachable SourceVerified Validated Built Proven Released Healthy \
-             DockerAvailable NodeConnected StatusesPosted"
+             DockerAvailable NodeConnected Isolated StatusesPosted"
         );
         assert_eq!(bad_when(ConditionStatus::Unknown), "");
     }

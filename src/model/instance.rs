@@ -232,6 +232,8 @@ word_enum!(
         Error = "error",
         /// It died and could not be repaired.
         HealthCheckFailed = "health_check_failed",
+        /// It wrote more to the node's disk than it may.
+        DiskQuota = "disk_quota",
     }
 );
 

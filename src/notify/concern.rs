@@ -47,6 +47,8 @@ pub fn concern(condition: &Condition) -> Concern {
         (ConditionType::PruneHeld, "BudgetExceeded") => Concern::Silent,
         // A lack, not a failure.
         (ConditionType::Healthy, "NoHealthcheck") => Concern::Silent,
+        // The operator wants it so.
+        (ConditionType::Isolated, "WithoutWall") => Concern::Silent,
         // Until the next start nothing changes.
         (ConditionType::StatusesPosted, _) => Concern::Once,
         // It happened, and lasts by name only: until the next push.
@@ -67,6 +69,7 @@ pub fn concern(condition: &Condition) -> Concern {
             | ConditionType::PruneHeld
             | ConditionType::DockerAvailable
             | ConditionType::NodeConnected
+            | ConditionType::Isolated
             | ConditionType::DiskPressure
             | ConditionType::Recovering,
             _,
@@ -97,6 +100,8 @@ mod tests {
             ("DockerAvailable", no, "Unreachable", Concern::Lasting),
             ("DockerAvailable", yes, "Ok", Concern::Silent),
             ("DockerAvailable", ConditionStatus::Unknown, "Timeout", Concern::Silent),
+            ("Isolated", no, "RowsMissed", Concern::Lasting),
+            ("Isolated", no, "WithoutWall", Concern::Silent),
             ("PruneHeld", yes, "AllWouldBeRemoved", Concern::Lasting),
             ("PruneHeld", yes, "Recovering", Concern::Silent),
             ("PruneHeld", yes, "BudgetExceeded", Concern::Silent),

@@ -4,10 +4,12 @@
 //! is the same create.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Observed;
-use crate::model::{Endpoint, InstallationId, InstanceId, Provenance, ServiceName, SpecHash};
+use crate::model::{
+    Egress, Endpoint, InstallationId, InstanceId, Provenance, ServiceName, SpecHash,
+};
 use crate::release::spec::{ContainerSpec, InstanceSpec, NetworkEnd, Published, ServiceSpec};
 
 /// What all containers of one instance share.
@@ -27,6 +29,10 @@ pub struct Ground<'a> {
     pub surface: &'a [Endpoint],
     /// The host address ports are bound to.
     pub publish_address: IpAddr,
+    /// The name server of instances that may reach the internet.
+    pub resolver: Ipv4Addr,
+    /// Most bytes that the instance may keep on the disk.
+    pub disk_bytes: u64,
     /// Minted answers by question. Secret.
     pub answers: &'a BTreeMap<String, String>,
 }
@@ -83,6 +89,12 @@ pub fn container_spec(
         published: published(ground, service),
         answer_values: answer_values(ground, service),
         has_answers: !service.answer_ids(ground.spec).is_empty(),
+        demands: ground.spec.demands,
+        disk_bytes: ground.disk_bytes,
+        resolver: match ground.spec.demands.egress {
+            Egress::None => None,
+            Egress::Internet => Some(ground.resolver),
+        },
         provenance: ground.provenance.clone(),
     })
 }

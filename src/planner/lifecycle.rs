@@ -116,6 +116,17 @@ pub fn replace(row: &mut Instance, why: String) -> bool {
     fits
 }
 
+/// It wrote more to the node's disk than it may: `why` is for its owner.
+pub fn overfull(row: &mut Instance, why: String) -> bool {
+    let fits = is_wanted(row);
+    if fits {
+        row.phase = InstancePhase::Removing;
+        row.error = Some(why);
+        row.stop_reason = Some(StopReason::DiskQuota);
+    }
+    fits
+}
+
 /// Nothing of it is left.
 pub fn gone(row: &mut Instance, now: Timestamp) -> bool {
     let fits = row.phase == InstancePhase::Removing;

@@ -17,12 +17,15 @@
 //! Doing (`daemon::executor`), which version is live (`release::live`), leases (`contest::lease`).
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod budget;
+pub mod capacity;
 pub mod container;
 pub mod drift;
 pub mod fuse;
 pub mod gc;
 #[cfg(test)]
 mod invariants;
+pub mod isolation;
 pub mod lifecycle;
 pub mod prune;
 pub mod report;

@@ -52,6 +52,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
         networks: vec![NetworkWish { name: "default".into(), is_internal: false }],
         volumes: vec!["data".into()],
         answers: BTreeMap::from([("flag".to_owned(), AnswerFormat::Flag)]),
+        demands: crate::model::Demands::default(),
     }
 }
 

@@ -143,6 +143,21 @@ mod tests {
         insta::assert_snapshot!(key, @"941cc75ab0d8f7d08e2f8bf27b1f4a5b31dc4156e9864340b61f74035a228f83");
     }
 
+    /// What was started before there were demands keeps its hash; what asks for something has another.
+    #[test]
+    fn a_spec_without_demands_is_hashed_as_before_there_were_any() {
+        let before = r#"{"schema":1,"challenge":"WEB-001","services":[],"networks":[],"volumes":[],"answers":{}}"#;
+        let mut spec: InstanceSpec = serde_json::from_str(before).unwrap();
+        assert_eq!(serde_json::to_string(&spec).unwrap(), before);
+        let plain = spec_hash(&spec, 0);
+        insta::assert_snapshot!(plain, @"v1:51403a6ee454ea742d07d346f5990276df9c4ea03afadc80c734cc1e9aaa07fa");
+        spec.demands.egress = crate::model::Egress::Internet;
+        assert_ne!(spec_hash(&spec, 0), plain);
+        let asking = serde_json::to_string(&spec).unwrap();
+        assert!(asking.ends_with(r#""demands":{"egress":"internet"}}"#), "{asking}");
+        assert_eq!(serde_json::from_str::<InstanceSpec>(&asking).unwrap(), spec);
+    }
+
     proptest! {
         #[test]
         fn moving_text_between_fields_changes_the_key(a in "[a-z]{1,8}", b in "[a-z]{1,8}") {

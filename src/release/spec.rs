@@ -14,8 +14,8 @@ use crate::model::compose::{
     NetworkDecl, Restart, Service, ServiceProtocol, Tmpfs, Transport, VolumeMount,
 };
 use crate::model::{
-    AnswerFormat, Challenge, ChallengeId, EndpointKind, InstanceId, Provenance, QuestionMode,
-    ServiceName, Topology,
+    AnswerFormat, Challenge, ChallengeId, Demands, Egress, EndpointKind, Hardening, InstanceId,
+    Provenance, QuestionMode, ServiceName, Topology,
 };
 
 /// The version of [`InstanceSpec`] that this binary writes.
@@ -64,13 +64,26 @@ pub fn instance_spec(
     {
         return Err(SpecError::NoGateway { challenge: challenge.id.clone() });
     }
+    let mut demands = challenge.metadata.instance.demands;
+    if is_behind_gateway {
+        // Its services have no way out, and its gateway must not become one.
+        demands.egress = Egress::None;
+    }
     let services = compose
         .services
         .iter()
-        .map(|service| match (&service.image, is_behind_gateway) {
-            (ImageSource::Gateway, _) => Ok(gateway::spec(service, image_of(service, images)?)),
-            (_, true) => service_spec(service, images, Reach::ThroughGateway),
-            (_, false) => service_spec(service, images, Reach::Published(&compose.networks)),
+        .map(|service| {
+            let reach = if is_behind_gateway {
+                Reach::ThroughGateway
+            } else {
+                Reach::Published(&compose.networks)
+            };
+            match &service.image {
+                ImageSource::Gateway => Ok(gateway::spec(service, image_of(service, images)?)),
+                ImageSource::Build(_) | ImageSource::Reference(_) => {
+                    Ok(shut_in(service_spec(service, images, reach)?, demands.profile))
+                }
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
     let mut networks: Vec<NetworkWish> = Vec::new();
@@ -103,6 +116,7 @@ pub fn instance_spec(
         networks,
         volumes: compose.volumes.clone(),
         answers,
+        demands,
     })
 }
 
@@ -184,6 +198,16 @@ pub(super) fn networks_of(service: &Service) -> BTreeMap<String, Vec<String>> {
     networks
 }
 
+/// `service` as its profile has it: a strict one has no capability, and a root that is not written.
+fn shut_in(service: ServiceSpec, profile: Hardening) -> ServiceSpec {
+    match profile {
+        Hardening::Default => service,
+        Hardening::Strict => {
+            ServiceSpec { capabilities: Vec::new(), is_read_only: true, ..service }
+        }
+    }
+}
+
 /// The wire word of a port (`contract/challenges.md` §4.4 point 5).
 fn endpoint_kind(protocol: ServiceProtocol, transport: Transport, target: u16) -> EndpointKind {
     match (protocol, transport, target) {
@@ -232,6 +256,9 @@ pub struct InstanceSpec {
     pub volumes: Vec<String>,
     /// The dynamic questions with the shape of their answers.
     pub answers: BTreeMap<String, AnswerFormat>,
+    /// What it asks of the node beside room; absent when nothing, as before there was any.
+    #[serde(default, skip_serializing_if = "Demands::is_nothing")]
+    pub demands: Demands,
 }
 
 /// A network that an instance needs.
@@ -352,6 +379,12 @@ pub struct ContainerSpec {
     pub answer_values: Vec<String>,
     /// Whether a volume of ours is mounted at `/answers`, to be filled before the start.
     pub has_answers: bool,
+    /// What its challenge asks of the node beside room.
+    pub demands: Demands,
+    /// Most bytes that its instance may keep on the disk, and so of any one file.
+    pub disk_bytes: u64,
+    /// The name server for names outside of the instance; `None` when none is asked.
+    pub resolver: Option<std::net::Ipv4Addr>,
     /// Where the instance comes from, for the labels.
     pub provenance: Provenance,
 }
@@ -385,7 +418,8 @@ pub struct Published {
 pub struct NetworkSpec {
     /// Engine name, `fo-<installation8>-<subnet in hex>`.
     pub name: String,
-    /// Interface name on the host, `fi` + 10 hex: with the subnet the lock against doubles.
+    /// Interface name on the host, `fi` + 10 hex, or `fx` when it leads to the internet: with the subnet
+    /// the lock against doubles, and what the wall tells networks by.
     pub bridge: String,
     /// Explicit, from our own pool.
     pub subnet: ipnet::Ipv4Net,

@@ -1,6 +1,7 @@
 //! An engine with a stopwatch: counts and times each call, and passes a fail point before and after
 //! each that changes something, so that tests see what any crash leaves behind.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -107,6 +108,13 @@ impl Engine for Metered {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         self.read("disk", self.inner.disk()).await
+    }
+
+    async fn disk_use(
+        &self,
+        enough_bytes: u64,
+    ) -> Result<Option<BTreeMap<InstanceId, u64>>, EngineError> {
+        self.read("disk_use", self.inner.disk_use(enough_bytes)).await
     }
 
     async fn build_cache_bytes(&self) -> Result<u64, EngineError> {

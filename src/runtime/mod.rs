@@ -16,6 +16,7 @@ pub mod fake;
 mod labels;
 pub mod metered;
 pub mod probe;
+pub mod routes;
 #[cfg(test)]
 mod suite;
 pub mod wall;
@@ -62,6 +63,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// The disk that it keeps its data on; `None` when that cannot be seen from this machine.
     async fn disk(&self) -> Result<Option<Disk>, EngineError>;
+    /// How many bytes each of our instances keeps on that disk: writable layers, volumes, and what the
+    /// engine keeps for its containers, logs among it. Adding up stops at `enough_bytes` for each. `None`
+    /// when nobody can see that.
+    async fn disk_use(
+        &self,
+        enough_bytes: u64,
+    ) -> Result<Option<BTreeMap<InstanceId, u64>>, EngineError>;
     /// How large its build cache is: that of everybody who uses the engine. Slow: seconds.
     async fn build_cache_bytes(&self) -> Result<u64, EngineError>;
     /// Removes what was not used for longest from its build cache until at most `keep_bytes` are
@@ -156,6 +164,8 @@ pub struct EngineInfo {
     pub kernel: String,
     /// Whether containers survive a restart of the engine.
     pub has_live_restore: bool,
+    /// What it can run containers with, e.g. `runc`, `runsc`.
+    pub runtimes: BTreeSet<String>,
 }
 
 /// An image on the engine.

@@ -161,6 +161,9 @@ impl Bench<'_> {
             published: Vec::new(),
             answer_values: Vec::new(),
             has_answers: false,
+            demands: crate::model::Demands::default(),
+            disk_bytes: 1 << 30,
+            resolver: None,
             provenance: Provenance::for_tests(),
         }
     }

@@ -40,20 +40,29 @@ use tokio::sync::Mutex;
 use crate::model::InstallationId;
 use crate::telemetry::failpoint;
 
+use self::rules::Plan;
+
 /// How long `nft` may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Where `nft` is when it is not in `PATH`, as under a bare service manager.
 const PROGRAMS: [&str; 4] = ["nft", "/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"];
-/// Rules from standard input; listings without counters, so that two of them can be compared.
-const ARGUMENTS: [&str; 3] = ["--stateless", "--file", "-"];
+/// Rules from standard input; listings without counters and counted sources, so that two of them can be
+/// compared.
+const ARGUMENTS: [&str; 4] = ["--stateless", "--terse", "--file", "-"];
+
+/// Connections at a time from one address outside, unless somebody says otherwise.
+const SOURCE_CONNECTIONS: u32 = 1024;
 
 /// The firewall table of one installation.
 #[derive(Debug)]
 pub struct Wall {
     table: String,
-    pool: Ipv4Net,
+    plan: Plan,
     /// How the kernel listed the table right after we made it. Locked while `nft` runs.
     made: Mutex<Option<String>>,
+    /// How a wall stands that is none.
+    #[cfg(test)]
+    pretended: Option<std::sync::Arc<std::sync::Mutex<WallState>>>,
 }
 
 /// Whether the wall stands.
@@ -105,7 +114,36 @@ impl Wall {
     /// The wall of `installation` around the networks cut from `pool`. Changes nothing yet.
     pub fn new(installation: &InstallationId, pool: Ipv4Net) -> Self {
         let table = format!("flagops_{}", installation.short());
-        Self { table, pool, made: Mutex::default() }
+        let plan = Plan { pool, deny: Vec::new(), source_connections: SOURCE_CONNECTIONS };
+        Self {
+            table,
+            plan,
+            made: Mutex::default(),
+            #[cfg(test)]
+            pretended: None,
+        }
+    }
+
+    /// Keeps instances that reach the internet from `networks`, too.
+    #[must_use]
+    pub fn denying(mut self, networks: Vec<Ipv4Net>) -> Self {
+        self.plan.deny = networks;
+        self
+    }
+
+    /// Lets so many connections at a time in from one address outside.
+    #[must_use]
+    pub fn with_source_connections(mut self, n: u32) -> Self {
+        self.plan.source_connections = n;
+        self
+    }
+
+    /// No wall, which says that it stands as `state` says.
+    #[cfg(test)]
+    pub(crate) fn pretend(state: std::sync::Arc<std::sync::Mutex<WallState>>) -> Self {
+        let installation = "0000000000000000".parse().unwrap();
+        let pool = "10.80.0.0/15".parse().unwrap();
+        Self { pretended: Some(state), ..Self::new(&installation, pool) }
     }
 
     /// Puts the table up, or replaces it when it is not as we made it. Call it at start and every
@@ -114,13 +152,17 @@ impl Wall {
     /// # Errors
     /// When `nft` is there and allowed, and fails all the same.
     pub async fn ensure(&self) -> Result<WallState, WallError> {
+        #[cfg(test)]
+        if let Some(state) = &self.pretended {
+            return Ok(state.lock().unwrap().clone());
+        }
         let mut made = self.made.lock().await;
         if made.is_some() && self.listing().await? == *made {
             return Ok(WallState::Up);
         }
         *made = None;
         failpoint::before("wall", "load");
-        let loaded = run_nft(&rules::text(&self.table, self.pool)).await?;
+        let loaded = run_nft(&rules::text(&self.table, &self.plan)).await?;
         failpoint::after("wall", "load");
         match loaded {
             Outcome::Done(_) => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError, row, subnets};
 use crate::model::challenge::word_enum;
 use crate::model::id::hex;
-use crate::model::{InstallationId, InstanceId, Timestamp};
+use crate::model::{Egress, InstallationId, InstanceId, Timestamp};
 use crate::release::spec::NetworkSpec;
 
 /// One network.
@@ -48,11 +48,47 @@ pub enum NetworkKind {
     Outward,
     /// No way out and no published ports.
     Internal,
+    /// It can carry published ports, and leads to the internet.
+    Egress,
 }
 
+/// How the bridges of networks begin that lead to the internet: the wall knows them by that.
+const EGRESS_BRIDGE: &str = "fx";
+
 impl NetworkKind {
+    /// The kind of a network of an instance with this way out.
+    pub fn of(is_internal: IsInternal, egress: Egress) -> Self {
+        match (is_internal, egress) {
+            (true, _) => Self::Internal,
+            (false, Egress::None) => Self::Outward,
+            (false, Egress::Internet) => Self::Egress,
+        }
+    }
+
+    /// How the names of its bridges begin.
+    fn bridge(self) -> &'static str {
+        match self {
+            Self::Outward | Self::Internal => "fi",
+            Self::Egress => EGRESS_BRIDGE,
+        }
+    }
+
     fn is_internal(self) -> bool {
         self == Self::Internal
+    }
+}
+
+/// As the author wrote it.
+type IsInternal = bool;
+
+impl NetworkRow {
+    /// Whether it leads out. Its bridge says it, so that rows and wall cannot differ.
+    pub fn kind(&self) -> NetworkKind {
+        match (self.spec.is_internal, self.spec.bridge.starts_with(EGRESS_BRIDGE)) {
+            (true, _) => NetworkKind::Internal,
+            (false, true) => NetworkKind::Egress,
+            (false, false) => NetworkKind::Outward,
+        }
     }
 }
 
@@ -140,11 +176,18 @@ impl Store {
                     "UPDATE networks SET state = 'used', instance = ?1, wish = ?2, touched_at = ?3
                      WHERE subnet = (SELECT subnet FROM networks
                                      WHERE state = 'ready' AND is_internal = ?4
+                                           AND substr(bridge, 1, 2) = ?5
                                      ORDER BY touched_at, subnet LIMIT 1)
                      RETURNING *",
                 )?
                 .query_row(
-                    params![instance.to_string(), wish, now.as_millis(), kind.is_internal()],
+                    params![
+                        instance.to_string(),
+                        wish,
+                        now.as_millis(),
+                        kind.is_internal(),
+                        kind.bridge()
+                    ],
                     network_row,
                 )
                 .optional()?;
@@ -230,17 +273,18 @@ impl Store {
     }
 }
 
-/// The names follow from the subnet, and the bridge's from nothing else: two daemons that chose the
-/// same subnet cannot both make it.
+/// The names follow from the subnet and the kind: two daemons that chose the same subnet cannot both make
+/// it, and a network that leads to the internet is never taken for one that does not.
 pub(super) fn spec_of(
     subnet: Ipv4Net,
     kind: NetworkKind,
     installation: &InstallationId,
 ) -> NetworkSpec {
     let address = hex(&subnet.network().octets());
+    let infix = if kind == NetworkKind::Egress { "x" } else { "" };
     NetworkSpec {
-        name: format!("fo-{}-{address}", installation.short()),
-        bridge: format!("fi{address}{:02x}", subnet.prefix_len()),
+        name: format!("fo-{}-{infix}{address}", installation.short()),
+        bridge: format!("{}{address}{:02x}", kind.bridge(), subnet.prefix_len()),
         subnet,
         is_internal: kind.is_internal(),
     }

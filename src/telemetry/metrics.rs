@@ -46,6 +46,8 @@ pub const PRUNED: &str = "flagops_pruned_total";
 pub const SUBMISSIONS: &str = "flagops_submissions_total";
 /// Histogram by `outcome`: runs of challenges' own exploits against a canary.
 pub const SOLVE_SECONDS: &str = "flagops_solve_duration_seconds";
+/// Histogram by `outcome`: looks from inside at whether instances are kept apart.
+pub const ISOLATION_SECONDS: &str = "flagops_isolation_check_duration_seconds";
 /// Counter by `fate`: deliveries of notices.
 pub const NOTICES: &str = "flagops_notices_total";
 /// Counter by `fate`: deliveries of commit statuses.
@@ -205,6 +207,7 @@ fn describe() {
     describe_counter!(PRUNED, "Leftovers of instances that are over, removed, by kind.");
     describe_counter!(SUBMISSIONS, "Graded answers by verdict.");
     describe_histogram!(SOLVE_SECONDS, "How long challenges' own exploits ran against a canary.");
+    describe_histogram!(ISOLATION_SECONDS, "How long looks at the walls from inside took.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_counter!(COMMIT_STATUSES, "Deliveries of commit statuses by what became of them.");
     describe_counter!(WEBHOOK_CALLS, "Calls of webhooks by what became of them.");
@@ -292,6 +295,11 @@ pub fn submission(verdict: Verdict) {
 /// A challenge's own exploit ran for `elapsed`.
 pub fn solve_finished(outcome: Outcome, elapsed: Duration) {
     histogram!(SOLVE_SECONDS, "outcome" => outcome.as_str()).record(elapsed);
+}
+
+/// A look from inside at whether instances are kept apart took `elapsed`.
+pub fn isolation_checked(outcome: Outcome, elapsed: Duration) {
+    histogram!(ISOLATION_SECONDS, "outcome" => outcome.as_str()).record(elapsed);
 }
 
 /// A notice was delivered, or was not.

@@ -162,7 +162,11 @@ return {"flag": self.match_flag(self.session.get(self.base_url + "/cgi-bin/flag"
     ])
     .await;
     // The wall of the machine is part of this story.
-    let settings = stage.settings().number("solver.deadline_secs", 60).text("network.wall", "auto");
+    let settings = stage
+        .settings()
+        .number("solver.deadline_secs", 60)
+        .text("network.wall", "auto")
+        .number("network.check_secs", 0);
     let mut daemon = Daemon::start(settings).await;
     daemon.live("WEB-912").await;
     // What it is to look for is known now: a player's instance, and a port of this host.

@@ -62,6 +62,7 @@ pub(super) fn check(subject: &Subject<'_>, report: &mut Report) -> Result<(), Tr
     }
     check_arguments(subject, report);
     check_limits(subject, report);
+    check_strict(subject, report);
     check_dockerfiles(subject, report)
 }
 
@@ -126,6 +127,32 @@ fn check_arguments(subject: &Subject<'_>, report: &mut Report) {
                 report.at(Weight::Refusal, rules::COMPOSE005, path, at, message, hint);
             }
         }
+    }
+}
+
+/// HARDEN024: where a challenge is `strict`, each service that players may get into says who it runs as,
+/// and that is not root. What an image says cannot be seen here.
+fn check_strict(subject: &Subject<'_>, report: &mut Report) {
+    let profile = subject
+        .metadata
+        .and_then(|metadata| written::below(metadata, "instance"))
+        .and_then(|instance| instance.get("profile"));
+    if profile.and_then(|entry| written::text(&entry.value)) != Some("strict") {
+        return;
+    }
+    for (entry, service) in subject.services().filter(|(entry, _)| entry.key != ROTATOR) {
+        let user = service.get("user").and_then(|user| user.value.as_scalar());
+        let name = user.map_or("", |user| user.text.split(':').next().unwrap_or_default().trim());
+        if !matches!(name, "" | "root" | "0") {
+            continue;
+        }
+        let message = format!(
+            "the challenge is `strict`, and the service `{}` may run as root",
+            shown(&entry.key)
+        );
+        let hint = "write `user: \"1000:1000\"`, or another that is not root";
+        let (path, at) = (subject.path(COMPOSE), entry.key_span);
+        report.at(Weight::Error, rules::HARDEN024, path, at, message, hint);
     }
 }
 

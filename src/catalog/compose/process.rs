@@ -9,7 +9,7 @@ use crate::model::compose::{Restart, ServiceProtocol};
 
 /// The capabilities that every container has unless it drops them, and all that `cap_add` may
 /// name. Sorted.
-pub(super) const CAPABILITIES: &[&str] =
+pub const CAPABILITIES: &[&str] =
     &["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
 /// Longest time to stop, and the default.
 pub(super) const MAX_GRACE_MILLIS: u32 = 10_000;

@@ -5,13 +5,15 @@
 
 use crate::catalog::Policy;
 use crate::catalog::decode::{Report, shown};
-use crate::catalog::quantity::duration_millis;
+use crate::catalog::quantity::{bytes, duration_millis};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
-use crate::model::{InstanceScope, InstanceSettings, Timestamp, UpdatePolicy};
+use crate::model::{
+    ContainerRuntime, Egress, Hardening, InstanceScope, InstanceSettings, Timestamp, UpdatePolicy,
+};
 
 pub(crate) const INSTANCE_KEYS: &[&str] =
-    &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "runtime"];
+    &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "disk", "profile", "runtime"];
 pub(crate) const SCORING_KEYS: &[&str] = &["value", "minimum", "decay", "function"];
 const MIN_TTL_SECS: u32 = 60;
 const MAX_WARM: i64 = 20;
@@ -64,8 +66,25 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
                 let update = report.word(rules::META020, "instance.update", value, words, parse);
                 settings.update = update.unwrap_or(settings.update);
             }
-            "egress" => setting(entry, &["none", "internet"], "none", report),
-            "runtime" => setting(entry, &["default", "runsc"], "default", report),
+            "egress" => {
+                let (words, parse) = (Egress::WORDS, Egress::from_word);
+                let egress = report.word(rules::META020, "instance.egress", value, words, parse);
+                settings.demands.egress = egress.unwrap_or_default();
+                if settings.demands.egress == Egress::Internet {
+                    way_out(entry, report);
+                }
+            }
+            "disk" => settings.demands.disk_mib = disk(entry, report),
+            "profile" => {
+                let (words, parse) = (Hardening::WORDS, Hardening::from_word);
+                let profile = report.word(rules::META020, "instance.profile", value, words, parse);
+                settings.demands.profile = profile.unwrap_or_default();
+            }
+            "runtime" => {
+                let (words, parse) = (ContainerRuntime::WORDS, ContainerRuntime::from_word);
+                let runtime = report.word(rules::META020, "instance.runtime", value, words, parse);
+                settings.demands.runtime = runtime.unwrap_or_default();
+            }
             "warm" => {
                 let number = bounded(entry, "instance.warm", MAX_WARM, rules::META020, report);
                 if number.is_some_and(|number| number > 0) {
@@ -105,6 +124,27 @@ fn lease(entry: &Entry, policy: &Policy, report: &mut Report) -> Option<u32> {
         report.warning(rules::HARDEN020, at, message, format!("write at most `{limit}s`"));
     }
     u32::try_from(secs.min(u64::from(limit))).ok()
+}
+
+/// Players who own a container of the instance own its way out, too.
+fn way_out(entry: &Entry, report: &mut Report) {
+    let message =
+        "`instance.egress: internet` lets whoever breaks in attack others from this machine";
+    let hint =
+        "leave it out unless the challenge cannot do without; mirror what it needs in a service";
+    report.warning(rules::HARDEN023, entry.key_span, message, hint);
+}
+
+/// What its containers may keep on the disk, in MiB. More than the node allows is not granted.
+fn disk(entry: &Entry, report: &mut Report) -> Option<u32> {
+    let text = report.loose_text(rules::META020, "instance.disk", &entry.value)?;
+    let mib = bytes(&text).map(|bytes| bytes >> 20).filter(|&mib| mib > 0);
+    if mib.is_none() {
+        let message = format!("`instance.disk` cannot be `{}`", shown(&text));
+        let hint = "write a size such as `256M`, at least `1M`";
+        report.refuse(rules::META020, entry.value.span, message, hint);
+    }
+    Some(u32::try_from(mib?).unwrap_or(u32::MAX))
 }
 
 /// A word that this version checks and does not act on.

@@ -522,4 +522,58 @@ pub(super) const RULES: &[Rule] = &[
             ),
         )]),
     },
+    Rule {
+        id: super::HARDEN023,
+        weight: Weight::Warning,
+        summary: "A way out to the internet",
+        why: "With `egress: internet` every container of an instance connects to public addresses, and so does whoever breaks into one: what they attack sees the address of the node. Private addresses, the node and mail stay closed, connections are counted. Without it nothing is resolved or reached outside of the instance.",
+        fix: "Leave it out unless the challenge cannot do without. What it fetches can mostly be a service of its own.",
+        bad: web(&[text(
+            "metadata.yaml",
+            "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {egress: internet}\n",
+        )]),
+        good: web(&[text(
+            "metadata.yaml",
+            "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {egress: none}\n",
+        )]),
+    },
+    Rule {
+        id: super::HARDEN024,
+        weight: Weight::Error,
+        summary: "A strict challenge with a service that may be root",
+        why: "`instance.profile: strict` takes every capability away and makes the root file system read-only. A root without capabilities still owns every file of the image, so a strict service runs as somebody else. Which user an image names is not known before it is built, so the file has to say it. `flag-rotator` is left out: players never get into it.",
+        fix: "Write `user: \"1000:1000\"` for each service, and give it what it writes as `tmpfs`.",
+        bad: web(&[
+            text(
+                "metadata.yaml",
+                "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {profile: strict}\n",
+            ),
+            text(
+                "docker-compose.yml",
+                compose!(
+                    "services/web",
+                    "",
+                    "[\"answers:/answers:ro\"]",
+                    "{resources: {limits: {cpus: \"0.5\", memory: 64M}}}",
+                    ""
+                ),
+            ),
+        ]),
+        good: web(&[
+            text(
+                "metadata.yaml",
+                "name: Cookie jar\ndescription: Find out what the owner keeps at the bottom of the jar.\ndifficulty: easy\ntags: [web]\ninstance: {profile: strict}\n",
+            ),
+            text(
+                "docker-compose.yml",
+                compose!(
+                    "services/web",
+                    "    user: \"1000:1000\"\n",
+                    "[\"answers:/answers:ro\"]",
+                    "{resources: {limits: {cpus: \"0.5\", memory: 64M}}}",
+                    ""
+                ),
+            ),
+        ]),
+    },
 ];

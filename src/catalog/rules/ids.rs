@@ -182,6 +182,10 @@ pub const HARDEN016: &str = "HARDEN016";
 pub const HARDEN020: &str = "HARDEN020";
 /// A key that is accepted and has no effect.
 pub const HARDEN022: &str = "HARDEN022";
+/// A way out to the internet.
+pub const HARDEN023: &str = "HARDEN023";
+/// A strict challenge with a service that may be root.
+pub const HARDEN024: &str = "HARDEN024";
 
 /// The description, a prompt or the name gives a static answer away.
 pub const LEAK001: &str = "LEAK001";

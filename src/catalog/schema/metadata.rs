@@ -145,7 +145,16 @@ struct Instance {
     #[schemars(schema_with = "egress", extend("default" = "none"))]
     egress: Option<String>,
 
-    /// Which container runtime carries it.
+    /// What its containers may keep on the disk, at most what the organizers allow.
+    #[schemars(schema_with = "size_text", example = "256M")]
+    disk: Option<String>,
+
+    /// How hard its containers are shut in. `strict`: no capability, nothing that writes to the root,
+    /// services that are not root.
+    #[schemars(schema_with = "profile", extend("default" = "default"))]
+    profile: Option<String>,
+
+    /// Which container runtime carries it. A node that lacks it does not start the challenge.
     #[schemars(schema_with = "runtime", extend("default" = "default"))]
     runtime: Option<String>,
 }
@@ -215,6 +224,14 @@ fn update(_: &mut SchemaGenerator) -> Schema {
 
 fn egress(_: &mut SchemaGenerator) -> Schema {
     words(&["none", "internet"], Empty::Allowed)
+}
+
+fn profile(_: &mut SchemaGenerator) -> Schema {
+    words(&["default", "strict"], Empty::Allowed)
+}
+
+fn size_text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "integer", "null"], "pattern": "^[0-9.]+ ?[bBkKmMgG]?[iI]?[bB]?$" })
 }
 
 fn runtime(_: &mut SchemaGenerator) -> Schema {

@@ -267,7 +267,12 @@ fn instance_settings_are_read_and_checked() {
         ("size: tiny", "META020@5"),
         ("warm: many", "META020@5"),
         ("warm: 1000", "META020@5"),
-        ("egress: internet", "(HARDEN022@5)"),
+        ("egress: internet", "(HARDEN023@5)"),
+        ("disk: 256M, profile: strict, runtime: runsc", ""),
+        ("disk: 0", "META020@5"),
+        ("disk: much", "META020@5"),
+        ("profile: lax", "META020@5"),
+        ("runtime: kata", "META020@5"),
         ("tll: 2h", "META020@5"),
     ] {
         check(&format!("instance: {{{more}}}"), want);

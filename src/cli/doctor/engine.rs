@@ -90,7 +90,7 @@ fn judge(info: &EngineInfo) -> Vec<Check> {
                 "{what}: works, but before 28 neighbours on the LAN can reach ports that are \
                      published on loopback"
             ),
-            "install Docker 28 or newer, or keep `network.wall = \"auto\"`",
+            "install Docker 28 or newer, or keep `network.wall = \"required\"`",
         ),
         _ => Check::ok("engine", what),
     };
@@ -128,6 +128,7 @@ mod tests {
             cgroup_version: "2".to_owned(),
             kernel: "6.1.0".to_owned(),
             has_live_restore: false,
+            runtimes: ["runc".to_owned()].into(),
         }
     }
 

@@ -161,9 +161,17 @@ fn check_nft(wall: Wall, program: Option<&Path>) -> Check {
             Verdict::Warning,
             "packet filter",
             "`network.wall` is \"off\": instances can reach the host and cloud metadata",
-            "set `network.wall = \"auto\"` unless other rules keep them apart",
+            "set `network.wall = \"required\"` unless other rules keep them apart",
         ),
-        (Wall::Auto, Some(path)) => Check::ok("packet filter", format!("`{}`", path.display())),
+        (Wall::Auto | Wall::Required, Some(path)) => {
+            Check::ok("packet filter", format!("`{}`", path.display()))
+        }
+        (Wall::Required, None) => Check::new(
+            Verdict::Broken,
+            "packet filter",
+            "`nft` is not installed, so no instance starts",
+            "install the package `nftables`, or set `network.wall = \"auto\"` to run without",
+        ),
         (Wall::Auto, None) => Check::new(
             Verdict::Warning,
             "packet filter",
@@ -210,6 +218,7 @@ mod tests {
     #[test]
     fn a_missing_packet_filter_is_a_warning() {
         assert_eq!(check_nft(Wall::Auto, None).verdict, Verdict::Warning);
+        assert_eq!(check_nft(Wall::Required, None).verdict, Verdict::Broken);
         assert_eq!(check_nft(Wall::Off, Some(Path::new("/sbin/nft"))).verdict, Verdict::Warning);
         assert_eq!(check_nft(Wall::Auto, Some(Path::new("/sbin/nft"))).verdict, Verdict::Ok);
     }

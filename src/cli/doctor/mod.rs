@@ -5,16 +5,18 @@
 //!   that the engine works; the image of that container, a few bytes, stays for the next time.
 //! * One check that cannot look does not hide the others; "could not look" is never "fine".
 
+mod capacity;
 mod disk;
 mod engine;
 mod host;
 mod images;
+mod isolation;
 mod routes;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::config::{Need, Overrides};
@@ -29,19 +31,35 @@ use super::settings::Global;
 /// settings, the packet filter and the data directory, with the settings that `serve` would use.
 /// Run it as the user that runs the daemon, on the machine that runs it.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   flagops doctor
   flagops doctor --config /etc/flagops/flagops.toml
   flagops doctor --challenges ./challenges     are the base images present, too?
+  flagops doctor --teams 60                    is there room for all of them?
+  flagops doctor isolation                     what does an instance reach? (asks the server)
   flagops doctor --format json | jq '.checks[] | select(.verdict != \"ok\")'
 
-Exit codes: 0 nothing is broken (warnings are fine), 1 something is, 2 wrong usage.")]
+Exit codes: 0 nothing is broken (warnings are fine), 1 something is, 2 wrong usage."
+)]
 pub(crate) struct DoctorArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Repository of challenges whose base images must be present [default: source.repo, if it is
     /// a folder]
     #[arg(long, value_name = "PATH")]
     challenges: Option<PathBuf>,
+    /// How many teams are expected: is there room for all of them, playing everything at once?
+    #[arg(long, value_name = "N")]
+    teams: Option<u32>,
+}
+
+/// What else there is to look at.
+#[derive(Debug, Subcommand)]
+enum What {
+    Isolation(isolation::IsolationArgs),
 }
 
 /// What one look found.
@@ -97,6 +115,9 @@ impl Check {
 
 /// Runs every check and shows what was found.
 pub(crate) async fn run(global: &Global, args: &DoctorArgs) -> Result<Ending, Failure> {
+    if let Some(What::Isolation(args)) = &args.what {
+        return isolation::run(global, args).await;
+    }
     let config = global.load(Need::Client, Overrides::new())?;
     let mut checks = disk::check_data_dir(&config.data_dir);
     let (engine_checks, engine) = engine::check(&config).await;
@@ -105,6 +126,9 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs) -> Result<Ending, Fa
         let local = PathBuf::from(&config.source.repo);
         let challenges = args.challenges.clone().or_else(|| local.is_dir().then_some(local));
         checks.extend(images::check(engine.as_ref(), challenges.as_deref()).await);
+        let info = engine.info().await.ok();
+        let challenges = challenges.as_deref();
+        checks.extend(capacity::check(&config, info.as_ref(), challenges, args.teams));
     }
     checks.extend(routes::check(config.network.pool));
     checks.extend(host::check(config.network.wall));

@@ -156,6 +156,14 @@ pub enum PlatformError {
     /// The token is unknown or revoked.
     #[error("Invalid or revoked token")]
     BadToken,
+    /// The node does not keep instances apart, so it starts none; the reason is in a condition.
+    #[error(
+        "no instance starts right now: the walls of this node are being repaired ({reason}); instances that run are not affected, try again in a few minutes"
+    )]
+    NotIsolated {
+        /// The reason of the condition.
+        reason: String,
+    },
     /// The engine does not answer; the reason is in a condition.
     #[error("the container engine is not available, try again in a moment")]
     EngineUnavailable,

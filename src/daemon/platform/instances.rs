@@ -11,11 +11,11 @@ use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, leases, queue, repairs};
+use crate::daemon::{builds, isolation, leases, queue, repairs};
 use crate::model::{
-    Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType, Death,
-    Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope, ServiceName, StopReason,
-    TreeId, UpdatePolicy,
+    Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
+    ContainerRuntime, Death, Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope,
+    ServiceName, StopReason, TreeId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -50,8 +50,12 @@ impl Platform {
             let what = format!("Challenge {id}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
+        if let Some(reason) = isolation::refusal(&self.shared) {
+            return Err(PlatformError::NotIsolated { reason });
+        }
         let challenge = live.challenge;
         let spec = self.spec_of(&challenge).await?;
+        self.check_runtime(&spec).await?;
         let limits = &self.shared.config.limits;
         let bounds = self.lease_bounds();
         let ttl = lease::grant(request.ttl_secs, &challenge.metadata.instance, bounds);
@@ -91,6 +95,23 @@ impl Platform {
         let instance = self.shared.store.insert_instance(new).await.map_err(refuse)?;
         queue::trigger(&self.shared, instance.id);
         Ok(instance)
+    }
+
+    /// Refuses what wants a container runtime that the engine of the node does not have.
+    async fn check_runtime(&self, spec: &InstanceSpec) -> Outcome<()> {
+        let runtime = spec.demands.runtime;
+        if runtime == ContainerRuntime::Default {
+            return Ok(());
+        }
+        let info = self.shared.engine.info().await;
+        let info = info.map_err(|_| PlatformError::EngineUnavailable)?;
+        if info.runtimes.contains(runtime.as_str()) {
+            return Ok(());
+        }
+        let reason = format!(
+            "it wants the container runtime `{runtime}`, which the engine of this node does not have"
+        );
+        Err(PlatformError::NotStartable { id: spec.challenge.clone(), reason })
     }
 
     /// What an instance of `challenge` consists of, with the images that are on the node.

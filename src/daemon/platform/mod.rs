@@ -15,6 +15,7 @@ mod explain;
 mod gc;
 mod hooks;
 mod instances;
+mod isolation;
 mod pauses;
 mod preview;
 mod provenance;
@@ -36,6 +37,7 @@ use crate::model::{
 use super::shared::Shared;
 
 pub use super::gc::GcReport;
+pub use super::isolation::{Report as IsolationReport, Standing};
 pub use crate::contest::Answer;
 pub use crate::daemon::adoption::Unadoptable;
 pub use crate::daemon::doubts::Doubt;

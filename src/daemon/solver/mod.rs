@@ -246,7 +246,9 @@ async fn end_leftovers(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let canaries =
         InstanceFilter { team: Some(TeamId::CANARY), challenge: None, which: Which::LiveOrFailed };
     for row in shared.store.instances(canaries).await? {
-        leases::end(shared, row.id, StopReason::User).await?;
+        if row.competition == canary::COMPETITION {
+            leases::end(shared, row.id, StopReason::User).await?;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The loops against an engine in memory: killed, hung, restarted and lied to.
 
+mod budgets;
 mod drift;
 mod faults;
 mod gc;
 mod history;
 mod hooks;
 mod idle;
+mod isolation;
 mod kills;
 mod notices;
 mod operators;
@@ -214,6 +216,35 @@ async fn nothing_is_left(rig: &Rig, daemon: &Daemon) {
 async fn condition(platform: &Platform, scope: &Scope, kind: ConditionType) -> Option<Condition> {
     let all = platform.conditions().await.unwrap();
     all.into_iter().find(|condition| condition.scope == *scope && condition.kind == kind)
+}
+
+#[tokio::test]
+async fn only_a_challenge_that_asks_for_it_gets_a_network_that_leads_out() {
+    let rig = Rig::new();
+    rig.add_image("base:1");
+    let asking = format!("{METADATA}instance: {{egress: internet}}\n");
+    rig.push(&[
+        ONE_FILES[0],
+        ONE_FILES[1],
+        ("WEB/WEB-002/metadata.yaml", &asking),
+        ("WEB/WEB-002/docker-compose.yml", COMPOSE),
+    ]);
+    let (daemon, platform, red) = playing(&rig).await;
+    live(&platform, "WEB-002").await;
+    for (challenge, prefix) in [("WEB-001", "fi"), ("WEB-002", "fx"), ("WEB-001", "fi")] {
+        let started = platform.start(&red, start_request(challenge)).await.unwrap();
+        ready(&daemon, started.id).await;
+        let rows = daemon.store().networks().await.unwrap();
+        let is_own = |row: &&crate::store::NetworkRow| {
+            row.owner.as_ref().is_some_and(|(owner, _)| *owner == started.id)
+        };
+        let bridges: Vec<_> = rows.iter().filter(is_own).map(|row| &row.spec.bridge[..2]).collect();
+        assert_eq!(bridges, [prefix], "{challenge}");
+        platform.stop(&red, &started.id.to_string(), StopReason::User).await.unwrap();
+        in_phase(&daemon, started.id, InstancePhase::Stopped).await;
+    }
+    nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

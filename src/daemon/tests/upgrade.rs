@@ -55,6 +55,9 @@ async fn run(engine: &dyn Engine, spec: &InstanceSpec, front: &str, back: &str) 
         }],
         answer_values: vec![],
         has_answers: true,
+        demands: crate::model::Demands::default(),
+        disk_bytes: 1 << 30,
+        resolver: None,
         provenance: Provenance::for_tests(),
     };
     let container = engine.create_container(&container).await.unwrap();

@@ -279,7 +279,7 @@ impl Docker {
     }
 
     /// What the engine knows of a container, whoever it belongs to.
-    async fn inspect(
+    pub(super) async fn inspect(
         &self,
         container: &str,
     ) -> Result<Option<ContainerInspectResponse>, EngineError> {

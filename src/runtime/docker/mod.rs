@@ -23,11 +23,13 @@ mod names;
 mod networks;
 mod profile;
 mod prove;
+mod seccomp;
 mod syntax;
 #[cfg(test)]
 pub(super) mod tests;
+mod usage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -55,6 +57,8 @@ pub struct Docker {
     volume_paths: images::VolumePaths,
     /// Ids of containers that are ours. An id never changes hands.
     own: Mutex<BTreeSet<String>>,
+    /// Where our containers keep what they write.
+    places: usage::Known,
     /// One proof at a time; holds the unnamed volumes that the last one found unused.
     proof: tokio::sync::Mutex<BTreeSet<String>>,
 }
@@ -71,6 +75,7 @@ impl Docker {
             installation,
             volume_paths: images::VolumePaths::default(),
             own: Mutex::default(),
+            places: usage::Known::default(),
             proof: tokio::sync::Mutex::default(),
         })
     }
@@ -123,6 +128,7 @@ impl Engine for Docker {
             cgroup_version: text(info.cgroup_version.map(|version| version.to_string())),
             kernel: text(info.kernel_version),
             has_live_restore: info.live_restore_enabled.unwrap_or_default(),
+            runtimes: info.runtimes.unwrap_or_default().into_keys().collect(),
         })
     }
 
@@ -152,6 +158,13 @@ impl Engine for Docker {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         self.root_disk().await
+    }
+
+    async fn disk_use(
+        &self,
+        enough_bytes: u64,
+    ) -> Result<Option<BTreeMap<InstanceId, u64>>, EngineError> {
+        self.instance_disk_use(enough_bytes).await
     }
 
     async fn build_cache_bytes(&self) -> Result<u64, EngineError> {

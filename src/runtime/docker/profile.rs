@@ -6,14 +6,16 @@
 //! # Invariants
 //! * There is no code here for `privileged`, host namespaces or binds, so nobody can ask. The only
 //!   device is the tunnel of our own gateway.
-//! * No capability but the listed ones, no new privileges, no unlimited resource.
+//! * No capability but the listed ones, no new privileges, no unlimited resource, no system call that is
+//!   not in the table of `seccomp`.
 //! * Only the ports of the spec are published, each on the address the spec names.
 //! * Every volume path of the image is covered: an anonymous volume would write to the host's disk
 //!   without a bound, even below a read-only root (E14).
-//! * Names outside the instance are not resolved.
+//! * Names outside the instance are not resolved, unless the spec names who is asked.
 //! * Answers are in the environment only where the spec has `answer_environment`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
@@ -21,17 +23,21 @@ use bollard::models::{
     NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::model::InstallationId;
 use crate::model::compose::{HealthTest, Healthcheck};
+use crate::model::{ContainerRuntime, Hardening, InstallationId};
 use crate::release::spec::{ContainerSpec, NetworkEnd, Profile};
 use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::labels;
+
+use super::seccomp;
 
 /// Where minted answers are files.
 pub(super) const ANSWERS: &str = "/answers";
 
 /// Options of `/tmp`: anybody writes, programs may run from it.
 const TMP: &str = "rw,nosuid,nodev,exec,mode=1777,size=67108864";
+/// The same, and nothing runs from it.
+const STRICT_TMP: &str = "rw,nosuid,nodev,noexec,mode=1777,size=67108864";
 /// Options of `/run` in a gateway: the socket that it is asked through.
 const RUN: &str = "rw,nosuid,nodev,noexec,mode=0755,size=1048576";
 /// Options of the memory that covers a volume path of the image.
@@ -92,7 +98,10 @@ fn host_config(
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(service.capabilities.clone()),
         privileged: Some(false),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(vec![
+            "no-new-privileges:true".to_owned(),
+            format!("seccomp={}", seccomp::profile(service.profile)),
+        ]),
         readonly_rootfs: Some(service.is_read_only),
         tmpfs: Some(tmpfs),
         mounts: Some(mounts),
@@ -108,6 +117,8 @@ fn host_config(
             ulimit("nofile", i64::from(limits.nofile.0), i64::from(limits.nofile.1)),
             ulimit("core", 0, 0),
             ulimit("memlock", 65536, 65536),
+            // No file outgrows what the whole instance may keep, `/etc/hosts` neither (E14).
+            ulimit("fsize", clamp(spec.disk_bytes), clamp(spec.disk_bytes)),
         ]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -121,12 +132,19 @@ fn host_config(
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
+        runtime: match spec.demands.runtime {
+            // A tunnel needs the kernel of the machine.
+            _ if is_gateway => None,
+            ContainerRuntime::Default => None,
+            runtime @ ContainerRuntime::Runsc => Some(runtime.to_string()),
+        },
         init: Some(true),
         ipc_mode: Some("private".to_owned()),
         // Names of the instance come from the engine's resolver. For all others it is pointed at the
         // container itself, where nobody answers: the host must not look them up, for that would be
-        // a way out (E10). The engine stays mute then, so the waiting is cut short.
-        dns: Some(vec!["127.0.0.1".to_owned()]),
+        // a way out (E10). The engine stays mute then, so the waiting is cut short. Where there is a
+        // way out, it asks a public server, from the container's own network.
+        dns: Some(vec![spec.resolver.unwrap_or(Ipv4Addr::LOCALHOST).to_string()]),
         dns_options: Some(vec!["timeout:1".to_owned(), "attempts:2".to_owned()]),
         network_mode: Some(spec.network.network.clone()),
         devices: is_gateway.then(|| vec![tunnel()]),
@@ -244,7 +262,11 @@ fn tmpfs(spec: &ContainerSpec) -> HashMap<String, String> {
         tmpfs.insert("/run".to_owned(), RUN.to_owned());
     }
     if !mounted(spec).contains("/tmp") {
-        tmpfs.entry("/tmp".to_owned()).or_insert_with(|| TMP.to_owned());
+        let options = match spec.demands.profile {
+            Hardening::Default => TMP,
+            Hardening::Strict => STRICT_TMP,
+        };
+        tmpfs.entry("/tmp".to_owned()).or_insert_with(|| options.to_owned());
     }
     tmpfs
 }

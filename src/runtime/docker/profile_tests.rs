@@ -29,7 +29,9 @@ fn nothing_is_given_that_was_not_asked_for() {
     assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
     assert_eq!(host.cap_add, Some(Vec::new()));
     assert_eq!(host.privileged, Some(false));
-    assert_eq!(host.security_opt, Some(vec!["no-new-privileges:true".to_owned()]));
+    let options = host.security_opt.unwrap();
+    assert_eq!((options.len(), options[0].as_str()), (2, "no-new-privileges:true"));
+    assert!(options[1].starts_with("seccomp={\"archMap\""), "{}", options[1]);
     assert_eq!(host.publish_all_ports, Some(false));
     assert_eq!(host.port_bindings, Some(HashMap::new()));
     assert_eq!(host.memory, host.memory_swap);
@@ -74,15 +76,15 @@ fn each_port_is_bound_to_the_address_that_was_asked_for() {
 #[test]
 fn answers_are_in_the_environment_only_where_the_file_says_so() {
     let mut spec = spec();
-    spec.answer_values = vec!["FLAG{secret}".to_owned()];
+    spec.answer_values = vec!["FLAG{hunter2}".to_owned()];
     let body = check(&spec, &[]);
-    assert!(!format!("{body:?}").contains("secret"));
+    assert!(!format!("{body:?}").contains("hunter2"));
     spec.service.environment = BTreeMap::from([("A".to_owned(), "1=2".to_owned())]);
     spec.service.answer_environment =
         vec![AnswerVariable { name: "ANSWER_X".to_owned(), question: "x".to_owned() }];
     let body = check(&spec, &[]);
-    assert_eq!(body.env, Some(vec!["A=1=2".to_owned(), "ANSWER_X=FLAG{secret}".to_owned()]));
-    assert!(!format!("{:?}", body.labels).contains("secret"));
+    assert_eq!(body.env, Some(vec!["A=1=2".to_owned(), "ANSWER_X=FLAG{hunter2}".to_owned()]));
+    assert!(!format!("{:?}", body.labels).contains("hunter2"));
 }
 
 #[test]
@@ -185,4 +187,30 @@ fn the_labels_say_whose_it_is_and_never_compose() {
     );
     assert_eq!(labels["flagops.instance"], spec.instance.to_string());
     assert_eq!(labels["flagops.schema"], "1");
+}
+
+#[test]
+fn names_outside_are_asked_of_nobody_unless_somebody_is_named() {
+    let mut spec = spec();
+    let asked = |spec: &ContainerSpec| check(spec, &[]).host_config.unwrap().dns.unwrap();
+    assert_eq!(asked(&spec), ["127.0.0.1"]);
+    spec.resolver = Some(Ipv4Addr::new(9, 9, 9, 9));
+    assert_eq!(asked(&spec), ["9.9.9.9"]);
+}
+
+#[test]
+fn no_file_outgrows_the_budget_and_what_a_challenge_asks_for_is_passed_on() {
+    use crate::model::{ContainerRuntime, Hardening};
+    let mut spec = spec();
+    spec.disk_bytes = 64 << 20;
+    let host = check(&spec, &[]).host_config.unwrap();
+    let limits = host.ulimits.unwrap();
+    let fsize = limits.iter().find(|it| it.name.as_deref() == Some("fsize")).unwrap();
+    assert_eq!((fsize.soft, fsize.hard), (Some(64 << 20), Some(64 << 20)));
+    assert_eq!((host.runtime, host.tmpfs.unwrap()["/tmp"].as_str()), (None, TMP));
+    spec.demands.runtime = ContainerRuntime::Runsc;
+    spec.demands.profile = Hardening::Strict;
+    let host = check(&spec, &[]).host_config.unwrap();
+    assert_eq!(host.runtime.as_deref(), Some("runsc"));
+    assert!(host.tmpfs.unwrap()["/tmp"].contains("noexec"));
 }

@@ -1,5 +1,7 @@
 //! Against the Docker engine of this machine. Without one these tests fail, and say so.
 
+mod kernel;
+
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The trait on the machine in memory: every call passes one gate, where faults and death wait.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ impl Engine for FakeEngine {
                 cgroup_version: "2".to_owned(),
                 kernel: "0.0.0".to_owned(),
                 has_live_restore: false,
+                runtimes: ["runc".to_owned()].into(),
             }))
         })
         .await
@@ -151,6 +153,14 @@ impl Engine for FakeEngine {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         self.pass(Verb::Disk, DEADLINE, |machine, _| Ok(quiet(machine.disk()))).await
+    }
+
+    async fn disk_use(
+        &self,
+        _enough_bytes: u64,
+    ) -> Result<Option<BTreeMap<InstanceId, u64>>, EngineError> {
+        self.pass(Verb::DiskUse, DEADLINE, |machine, _| Ok(quiet(Some(machine.disk_use.clone()))))
+            .await
     }
 
     async fn build_cache_bytes(&self) -> Result<u64, EngineError> {

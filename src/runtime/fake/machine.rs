@@ -40,6 +40,7 @@ pub(super) struct Machine {
     pub(super) occupied_ports: BTreeSet<u16>,
     pub(super) occupied_subnets: Vec<Ipv4Net>,
     pub(super) disk_of_others: Option<Disk>,
+    pub(super) disk_use: BTreeMap<InstanceId, u64>,
     pub(super) cache_bytes: u64,
     pub(super) image_bytes: Option<u64>,
 }

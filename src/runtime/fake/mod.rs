@@ -24,7 +24,7 @@ use tokio::sync::broadcast;
 use self::machine::Machine;
 use super::{EngineError, EngineEvent, ExecOutcome, ImageSeen};
 use crate::model::compose::ROTATOR;
-use crate::model::{Disk, InstallationId};
+use crate::model::{Disk, InstallationId, InstanceId};
 
 /// A call of the trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,7 @@ pub enum Verb {
     Build,
     RemoveImage,
     Disk,
+    DiskUse,
     BuildCacheBytes,
     TrimBuildCache,
     CreateNetwork,
@@ -213,6 +214,11 @@ impl FakeEngine {
     /// built and the build cache come on top. `None`, the default, cannot be seen.
     pub fn set_disk(&self, disk: Option<Disk>) {
         self.machine().disk_of_others = disk;
+    }
+
+    /// An instance keeps so many bytes on the disk from now on.
+    pub fn set_disk_use(&self, instance: InstanceId, bytes: u64) {
+        self.machine().disk_use.insert(instance, bytes);
     }
 
     /// How large the build cache is.

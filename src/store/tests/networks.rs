@@ -132,6 +132,28 @@ async fn an_internal_wish_gets_an_internal_network_only() {
 }
 
 #[tokio::test]
+async fn a_network_that_leads_to_the_internet_is_for_whom_asked_for_one() {
+    let Fixture { store, folder: _folder } = with_instances(2).await;
+    let installation = "0123456789abcdef".parse().unwrap();
+    let row = store
+        .reserve_network(net("10.9.0.0/24"), 28, NetworkKind::Egress, &installation, at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    // The wall knows it by its bridge, and a sweep that finds it by its name.
+    assert_eq!(row.spec.bridge, "fx0a0900001c");
+    assert_eq!(row.spec.name, "fo-01234567-x0a090000");
+    assert_eq!(row.kind(), NetworkKind::Egress);
+    store.network_made(row.spec.subnet, "id").await.unwrap();
+    assert_eq!(claim(&store, 1, 2).await, None, "it is not for those that reach nothing");
+    ready(&store, 2).await;
+    let plain = claim(&store, 1, 3).await.unwrap();
+    assert_eq!(plain.kind(), NetworkKind::Outward);
+    let wish = store.claim_network(instance_id(2), "default", NetworkKind::Egress, at(3));
+    assert_eq!(wish.await.unwrap().unwrap().spec, row.spec);
+}
+
+#[tokio::test]
 async fn late_news_about_a_network_changes_nothing() {
     let Fixture { store, folder: _folder } = with_instances(1).await;
     let subnet = ready(&store, 1).await;

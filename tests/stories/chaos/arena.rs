@@ -94,6 +94,7 @@ impl Arena {
         let at = |name: &str| stage.path(name).display().to_string();
         let settings = settings
             .text("network.wall", "auto")
+            .number("network.check_secs", 0)
             .variable("FLAGOPS_TEST_TRACE", &at("trace"))
             .variable("FLAGOPS_TEST_KILL", &format!("@{}", at("trap")))
             .variable("FLAGOPS_TEST_CLOCK", &at("clock"));

@@ -227,6 +227,11 @@ impl OwnEngine {
         format!("{}.2", self.subnet)
     }
 
+    /// Its network namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// What runs a program in its network namespace.
     pub(crate) fn runner(&self) -> Vec<String> {
         vec!["nsenter".to_owned(), format!("--net=/run/netns/{}", self.namespace)]

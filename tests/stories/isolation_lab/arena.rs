@@ -1,0 +1,401 @@
+//! The lab: an engine's namespace, a LAN beside it, and two instances, of an engine alone or of ours.
+
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::matrix::{Expected, From, MATRIX, Node, Row, To};
+use crate::support::{Challenge, Client, Daemon, Disk, Engine, OwnEngine, Ready, Stage};
+
+/// The node's address on the LAN, and those of the LAN.
+const NODE: &str = "198.51.100.254";
+const LAN: &str = "198.51.100.1";
+const INTERNET: &str = "203.0.113.9";
+const METADATA: &str = "169.254.169.254";
+/// A service of the node on every address, and one on loopback only.
+const SERVICE: u16 = 9000;
+const LOOPBACK: u16 = 9001;
+const CHALLENGE: &str = "WEB-931";
+
+/// The LAN beside the namespace `$NODE`: `$LAN` is its own, `$POOLS` are routed to the node.
+const SETUP: &str = r#"
+set -e
+ip netns add "$LAN"
+ip -n "$NODE" link add lan type veth peer name eth0 netns "$LAN"
+ip -n "$NODE" address add 198.51.100.254/24 dev lan
+ip -n "$NODE" link set lan up
+ip -n "$NODE" route add default via 198.51.100.1
+ip -n "$LAN" link set lo up
+for address in 198.51.100.1/24 169.254.169.254/32 203.0.113.9/32; do
+    ip -n "$LAN" address add "$address" dev eth0
+done
+ip -n "$LAN" link set eth0 up
+for pool in $POOLS; do ip -n "$LAN" route add "$pool" via 198.51.100.254; done
+# A hostile neighbour has no loopback of its own and routes it to the node.
+ip -n "$LAN" address flush dev lo
+ip netns exec "$LAN" sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet'
+ip -n "$LAN" route add 127.0.0.1/32 via 198.51.100.254
+"#;
+
+/// The lab.
+pub(super) struct Arena {
+    stage: Stage,
+    pub(super) engine: OwnEngine,
+    lan: String,
+    servers: Vec<Child>,
+}
+
+/// Two instances, whoever made them: process and addresses of each container.
+#[derive(Debug)]
+pub(super) struct Cast {
+    web: Actor,
+    db: Actor,
+    other_web: Actor,
+    other_db: Actor,
+    /// Host ports that they publish.
+    published: u16,
+    other_published: u16,
+}
+
+/// A container.
+#[derive(Debug)]
+struct Actor {
+    pid: String,
+    address: String,
+    gateway: String,
+}
+
+impl Arena {
+    /// An engine of its own, a LAN, and services on both.
+    pub(super) async fn set() -> Self {
+        let stage = Stage::with(&[Challenge::web_and_db(CHALLENGE, "one")]).await;
+        let engine = OwnEngine::start(&stage.path(""), Disk::Ample).await;
+        let lan = format!("{}l", engine.namespace());
+        // The networks of our own pool, and those that an engine takes by itself.
+        let pools = "10.128.0.0/9 172.16.0.0/12";
+        let output = Command::new("sh")
+            .args(["-c", SETUP])
+            .env("NODE", engine.namespace())
+            .env("LAN", &lan)
+            .env("POOLS", pools)
+            .output()
+            .expect("there is a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut arena = Self { stage, engine, lan, servers: Vec::new() };
+        let node = arena.engine.namespace().to_owned();
+        arena.serve(&node, &["-p", &SERVICE.to_string()]);
+        arena.serve(&node, &["-s", "127.0.0.1", "-p", &LOOPBACK.to_string()]);
+        arena.serve(&arena.lan.clone(), &["-p", "80"]);
+        arena.accept_forwarding();
+        arena
+    }
+
+    /// As an engine finds it where something else forwards already: nothing is dropped by default (E2).
+    pub(super) fn accept_forwarding(&self) {
+        self.inside(&["iptables", "-P", "FORWARD", "ACCEPT"]);
+    }
+
+    fn serve(&mut self, namespace: &str, at: &[&str]) {
+        let mut server = Command::new("ip");
+        server.args(["netns", "exec", namespace, "busybox", "nc", "-ll"]).args(at);
+        server.args(["-e", "/bin/busybox", "echo", "hello"]);
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.servers.push(server.spawn().expect("there is busybox"));
+    }
+
+    /// Runs a program in the node's namespace.
+    pub(super) fn inside(&self, words: &[&str]) {
+        let runner = self.engine.runner();
+        let output = Command::new(&runner[0]).args(&runner[1..]).args(words).output();
+        let output = output.expect("the program is there");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The engine and its containerd, as the kernel kills what it has no memory for.
+    pub(super) fn kill_engine(&mut self) {
+        let containerd = self.engine.containerd().expect("it runs");
+        self.engine.kill9();
+        let _ = rustix::process::kill_process(containerd, rustix::process::Signal::KILL);
+    }
+
+    /// What an engine alone makes of the same two instances.
+    pub(super) fn stock_cast(&self) -> Cast {
+        let docker =
+            |words: &[&str]| self.engine.engine().docker(words).expect("the engine does it");
+        for (n, port) in [("1", "18081"), ("2", "18082")] {
+            let (outer, inner) = (format!("outer{n}"), format!("inner{n}"));
+            docker(&["network", "create", &outer]);
+            docker(&["network", "create", "--internal", &inner]);
+            let (web, db) = (format!("web{n}"), format!("db{n}"));
+            let publish = format!("{port}:8080");
+            docker(&[
+                "create",
+                "--name",
+                &web,
+                "--network",
+                &outer,
+                "-p",
+                &publish,
+                "busybox",
+                "nc",
+                "-ll",
+                "-p",
+                "8080",
+                "-e",
+                "echo",
+                "web",
+            ]);
+            docker(&["network", "connect", &inner, &web]);
+            docker(&["start", &web]);
+            docker(&[
+                "run",
+                "-d",
+                "--name",
+                &db,
+                "--network",
+                &inner,
+                "busybox",
+                "nc",
+                "-ll",
+                "-p",
+                "6379",
+                "-e",
+                "echo",
+                "db",
+            ]);
+        }
+        let actor =
+            |name: &str, network: &str| Actor::of(&self.engine.engine(), name, Some(network));
+        Cast {
+            web: actor("web1", "outer1"),
+            db: actor("db1", "inner1"),
+            other_web: actor("web2", "outer2"),
+            other_db: actor("db2", "inner2"),
+            published: 18081,
+            other_published: 18082,
+        }
+    }
+
+    /// Two teams play the same challenge on this engine, behind our wall.
+    pub(super) async fn play(&self) -> Play {
+        let address = self.engine.address();
+        let settings = self.stage.settings();
+        let settings = settings
+            .elsewhere(self.engine.engine(), self.engine.runner(), &address)
+            .text("engine.endpoint", &format!("unix://{}", self.engine.socket().display()))
+            .text("network.publish_address", "0.0.0.0")
+            .text("network.wall", "required")
+            .number("network.check_secs", 0);
+        let daemon = Daemon::start(settings).await;
+        daemon.live(CHALLENGE).await;
+        let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+        let (of_red, of_blue) = (red.play(CHALLENGE).await, blue.play(CHALLENGE).await);
+        Play { daemon, red, blue, of_red, of_blue }
+    }
+
+    /// What answers, in the order of the matrix.
+    pub(super) fn look(&self, cast: &Cast) -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                MATRIX.iter().map(|row| scope.spawn(|| self.answers(cast, row))).collect();
+            asked.into_iter().map(|it| it.join().expect("asking does not panic")).collect()
+        })
+    }
+
+    /// Whether somebody answers. Whatever they say: each server here says something.
+    fn answers(&self, cast: &Cast, row: &Row) -> bool {
+        let Some((host, port)) = cast.target(row.to) else { return false };
+        let from = match row.from {
+            From::Web => format!("nsenter --net=/proc/{}/ns/net", cast.web.pid),
+            From::Db => format!("nsenter --net=/proc/{}/ns/net", cast.db.pid),
+            From::Lan => format!("nsenter --net=/run/netns/{}", self.lan),
+            From::Node => self.engine.runner().join(" "),
+        };
+        let line = format!(
+            "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | {from} timeout -k 1 3 busybox nc -w 1 {host} {port} | grep -q ."
+        );
+        Command::new("sh")
+            .args(["-c", &line])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// Every row is as it should be. What should answer may take its time; what should not never does.
+    pub(super) fn holds(&self, cast: &Cast, situation: &str) {
+        for n_tries in 1.. {
+            let seen = self.look(cast);
+            let wrong: Vec<_> =
+                MATRIX.iter().zip(seen).filter(|(row, seen)| is_wrong(row, *seen)).collect();
+            let leaks = wrong.iter().any(|(_, reached)| *reached);
+            assert!(!leaks && (wrong.is_empty() || n_tries < 10), "{situation}: {wrong:#?}");
+            if wrong.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// No row leaks.
+    pub(super) fn shuts(&self, cast: &Cast, situation: &str) {
+        let seen = self.look(cast);
+        let leaks: Vec<_> =
+            MATRIX.iter().zip(seen).filter(|(row, seen)| *seen && is_wrong(row, *seen)).collect();
+        assert!(leaks.is_empty(), "{situation}: {leaks:#?}");
+    }
+}
+
+fn is_wrong(row: &Row, reached: bool) -> bool {
+    reached != (row.expected == Expected::Reached)
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        let _ = Command::new("ip").args(["netns", "delete", &self.lan]).output();
+    }
+}
+
+impl Actor {
+    /// A container, by its end of `network`, or of its only one.
+    fn of(engine: &Engine, name: &str, network: Option<&str>) -> Self {
+        let ends = "{{range $name, $end := .NetworkSettings.Networks}}{{$name}} {{$end.IPAddress}} {{$end.Gateway}} {{$end.IPAMConfig}}|{{end}}";
+        let shown = engine.docker(&["inspect", "--format", ends, name]).expect("it is there");
+        let mut found = shown.split('|').filter(|end| !end.trim().is_empty());
+        let end = match network {
+            Some(network) => found.find(|end| end.trim().starts_with(network)),
+            None => found.next(),
+        };
+        let words: Vec<_> = end.expect("it is on a network").split_whitespace().collect();
+        let pid = engine.docker(&["inspect", "--format", "{{.State.Pid}}", name]);
+        let address = words[1].to_owned();
+        // An engine names no gateway on a network without a way out; its bridge has one all the same.
+        let gateway = first_of(&address);
+        Self { pid: pid.expect("it is there").trim().to_owned(), address, gateway }
+    }
+}
+
+/// The first address of the network of `address`: ours have 14, those of an engine many more, and either
+/// has one that begins at a multiple of sixteen.
+fn first_of(address: &str) -> String {
+    let address: std::net::Ipv4Addr = address.parse().expect("it is an address");
+    std::net::Ipv4Addr::from((u32::from(address) & !15) + 1).to_string()
+}
+
+impl Cast {
+    fn target(&self, to: To) -> Option<(String, u16)> {
+        let node = |node: Node| match node {
+            Node::Gateway => Some(self.web.gateway.clone()),
+            Node::InnerGateway => Some(self.db.gateway.clone()),
+            Node::OtherGateway => Some(self.other_web.gateway.clone()),
+            Node::Lan => Some(NODE.to_owned()),
+            Node::Localhost => Some("127.0.0.1".to_owned()),
+            Node::LinkLocal => self.link_local(),
+        };
+        Some(match to {
+            To::Web => (self.web.address.clone(), 8080),
+            To::Db => (self.db.address.clone(), 6379),
+            To::OtherWeb => (self.other_web.address.clone(), 8080),
+            To::OtherDb => (self.other_db.address.clone(), 6379),
+            To::Service(address) => (node(address)?, SERVICE),
+            To::Loopback => (self.web.gateway.clone(), LOOPBACK),
+            To::Published(address) => (node(address)?, self.other_published),
+            To::OwnPublished => (NODE.to_owned(), self.published),
+            To::Metadata => (METADATA.to_owned(), 80),
+            To::Lan => (LAN.to_owned(), 80),
+            To::Internet => (INTERNET.to_owned(), 80),
+        })
+    }
+
+    /// The link-local address of the bridge, as it follows from its hardware address; `None` when the
+    /// container has not heard of it.
+    fn link_local(&self) -> Option<String> {
+        let output = Command::new("nsenter")
+            .args([&format!("--net=/proc/{}/ns/net", self.web.pid), "ip", "neigh", "show"])
+            .arg(&self.web.gateway)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let hardware = text.split("lladdr ").nth(1)?.split_whitespace().next()?;
+        let bytes: Vec<u8> =
+            hardware.split(':').filter_map(|it| u8::from_str_radix(it, 16).ok()).collect();
+        let [a, b, c, d, e, f] = bytes[..] else { return None };
+        Some(format!("fe80::{:02x}{b:02x}:{c:02x}ff:fe{d:02x}:{e:02x}{f:02x}%eth0", a ^ 2))
+    }
+}
+
+/// Two teams that play behind our wall.
+pub(super) struct Play {
+    pub(super) daemon: Daemon,
+    red: Client,
+    blue: Client,
+    of_red: Ready,
+    of_blue: Ready,
+}
+
+impl Play {
+    /// The cast, once both instances are ready.
+    pub(super) async fn cast(&self, arena: &Arena) -> Cast {
+        self.red.ready(&self.of_red.id).await;
+        self.blue.ready(&self.of_blue.id).await;
+        self.cast_as_it_is(arena)
+    }
+
+    /// The cast as the engine has it.
+    pub(super) fn cast_as_it_is(&self, arena: &Arena) -> Cast {
+        let engine = arena.engine.engine();
+        let actor = |instance: &Ready, service: &str| {
+            let names = engine.containers_of(&instance.id);
+            let name = names.iter().find(|name| name.ends_with(service)).expect("it is there");
+            // The network that carries the port is the first; the database has one only.
+            let published =
+                engine.docker(&["inspect", "--format", "{{.HostConfig.NetworkMode}}", name]);
+            let mode = published.expect("it is there").trim().to_owned();
+            let name_of = engine.docker(&["network", "inspect", "--format", "{{.Name}}", &mode]);
+            Actor::of(&engine, name, Some(name_of.expect("it is there").trim()))
+        };
+        Cast {
+            web: actor(&self.of_red, "-web"),
+            db: actor(&self.of_red, "-db"),
+            other_web: actor(&self.of_blue, "-web"),
+            other_db: actor(&self.of_blue, "-db"),
+            published: self.of_red.first().1,
+            other_published: self.of_blue.first().1,
+        }
+    }
+
+    /// One tick of the daemon's own look at the wall, which every look from inside begins with. There is
+    /// no image for that in this lab, so it comes to nothing else.
+    pub(super) async fn tick(&self) {
+        let looked = self.daemon.admin().post("/gitops/isolation", json!({})).await;
+        let looked = looked.expect_status(200).body;
+        assert_eq!(looked["wall"], "up", "{looked}");
+        assert!(looked["check"]["problem"].is_string(), "{looked}");
+    }
+
+    /// Both end and start anew: their networks come out of the stock, or are made.
+    pub(super) async fn start_anew(&mut self, arena: &Arena) {
+        for (client, instance) in [(&self.red, &self.of_red), (&self.blue, &self.of_blue)] {
+            client.stop(&instance.id).await;
+        }
+        self.daemon.nothing_left().await;
+        self.daemon.kill9();
+        // Whatever the stock holds goes, so that everything is made anew.
+        let engine = arena.engine.engine();
+        for network in self.daemon.left().networks {
+            engine.docker(&["network", "rm", &network]).expect("nobody is on it");
+        }
+        self.daemon.restart().await;
+        self.of_red = self.red.play(CHALLENGE).await;
+        self.of_blue = self.blue.play(CHALLENGE).await;
+    }
+
+    /// Nothing is left.
+    pub(super) async fn end(self) {
+        self.red.stop(&self.of_red.id).await;
+        self.blue.stop(&self.of_blue.id).await;
+        self.daemon.nothing_left().await;
+    }
+}
