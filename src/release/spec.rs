@@ -103,7 +103,14 @@ pub fn instance_spec(
         networks,
         volumes: compose.volumes.clone(),
         answers,
+        templates: templates(challenge),
     })
+}
+
+/// The templates that are rendered for each instance, as stored below `attachments/`.
+fn templates(challenge: &Challenge) -> Vec<String> {
+    let templates = challenge.attachments.iter().filter(|file| file.is_template);
+    templates.map(|file| file.name.clone()).collect()
 }
 
 /// How players reach the ports of a service.
@@ -232,6 +239,10 @@ pub struct InstanceSpec {
     pub volumes: Vec<String>,
     /// The dynamic questions with the shape of their answers.
     pub answers: BTreeMap<String, AnswerFormat>,
+    /// Templates below `attachments/` that are rendered before the first container exists. They
+    /// determine no container, so no hash covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
 }
 
 /// A network that an instance needs.

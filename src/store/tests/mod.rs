@@ -153,6 +153,7 @@ fn spec() -> InstanceSpec {
         networks: Vec::new(),
         volumes: vec!["data".to_owned()],
         answers: [("flag".to_owned(), crate::model::AnswerFormat::Flag)].into(),
+        templates: vec![],
     }
 }
 
