@@ -13,6 +13,7 @@ mod floor;
 mod planner;
 mod platform;
 mod releases;
+mod render;
 mod report;
 
 use anyhow::Result;
@@ -39,6 +40,9 @@ fn main() -> Result<()> {
     if wants("check") {
         check::run(&mut report, runs)?;
         check::hostile(&mut report);
+    }
+    if wants("render") {
+        render::run(&mut report, runs)?;
     }
     if wants("release") {
         runtime.block_on(releases::live(&mut report, runs))?;

@@ -15,6 +15,7 @@ mod attachments;
 mod builds;
 mod doubts;
 mod executor;
+mod exports;
 mod gauges;
 mod gc;
 mod hints;

@@ -26,8 +26,8 @@ pub mod vpn;
 
 pub use build::{Build, BuildState};
 pub use challenge::{
-    AnswerFormat, Attachment, Category, Challenge, Difficulty, InstanceScope, InstanceSettings,
-    Metadata, Question, QuestionMode, Topology, UpdatePolicy, plain_name,
+    AnswerFormat, Attachment, Category, Challenge, Difficulty, Export, InstanceScope,
+    InstanceSettings, Metadata, Question, QuestionMode, Topology, UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};
 pub use competition::Competition;

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod drift;
+mod exports;
 mod faults;
 mod gc;
 mod history;
