@@ -98,8 +98,10 @@ pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
         .with_tags(flagops::daemon::tag_wish(&config.release));
     let store = Store::open(&data.database_path())?;
     let clock = Arc::new(SystemClock);
+    let renderer = flagops::daemon::Renderer::of_this_process();
+    let engine_of_it = Arc::new(engine.clone());
     let parts =
-        Parts { config, clock, store, data, engine: Arc::new(engine.clone()), mirror, loss: None };
+        Parts { config, clock, store, data, engine: engine_of_it, mirror, loss: None, renderer };
     Ok((Daemon::start(parts).await?, engine))
 }
 

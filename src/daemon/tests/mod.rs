@@ -1,7 +1,9 @@
 //! The loops against an engine in memory: killed, hung, restarted and lied to.
 
+mod attachments;
 mod budgets;
 mod drift;
+mod exports;
 mod faults;
 mod gc;
 mod history;

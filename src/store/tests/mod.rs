@@ -6,6 +6,7 @@ mod conditions;
 mod contest;
 mod crash;
 mod datadir;
+mod exports;
 mod hooks;
 mod images;
 mod instances;
@@ -154,6 +155,7 @@ fn spec() -> InstanceSpec {
         volumes: vec!["data".to_owned()],
         answers: [("flag".to_owned(), crate::model::AnswerFormat::Flag)].into(),
         demands: crate::model::Demands::default(),
+        templates: vec![],
     }
 }
 
