@@ -5,7 +5,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::matrix::{Expected, From, MATRIX, Node, Row, To};
-use crate::support::{Challenge, Client, Daemon, Disk, Engine, OwnEngine, Ready, Stage};
+use crate::support::{
+    Challenge, Client, Daemon, Disk, Engine, OwnEngine, PATIENCE, Ready, Stage, until,
+};
 
 /// The node's address on the LAN, and those of the LAN.
 const NODE: &str = "198.51.100.254";
@@ -164,8 +166,9 @@ impl Arena {
                 "db",
             ]);
         }
-        let actor =
-            |name: &str, network: &str| Actor::of(&self.engine.engine(), name, Some(network));
+        let actor = |name: &str, network: &str| {
+            Actor::of(&self.engine.engine(), name, Some(network)).expect("it runs")
+        };
         Cast {
             web: actor("web1", "outer1"),
             db: actor("db1", "inner1"),
@@ -221,18 +224,9 @@ impl Arena {
             .is_ok_and(|status| status.success())
     }
 
-    /// Every row is as it should be. What should answer may take its time; what should not never does.
-    pub(super) fn holds(&self, cast: &Cast, situation: &str) {
-        for n_tries in 1.. {
-            let seen = self.look(cast);
-            let wrong: Vec<_> =
-                MATRIX.iter().zip(seen).filter(|(row, seen)| is_wrong(row, *seen)).collect();
-            let leaks = wrong.iter().any(|(_, reached)| *reached);
-            assert!(!leaks && (wrong.is_empty() || n_tries < 10), "{situation}: {wrong:#?}");
-            if wrong.is_empty() {
-                return;
-            }
-        }
+    /// The rows that are not as they should be, and whether they were reached.
+    pub(super) fn wrong(&self, cast: &Cast) -> Vec<(&'static Row, bool)> {
+        MATRIX.iter().zip(self.look(cast)).filter(|(row, seen)| is_wrong(row, *seen)).collect()
     }
 
     /// No row leaks.
@@ -259,29 +253,29 @@ impl Drop for Arena {
 }
 
 impl Actor {
-    /// A container, by its end of `network`, or of its only one.
-    fn of(engine: &Engine, name: &str, network: Option<&str>) -> Self {
+    /// A container, by its end of `network`, or of its only one; `None` while it does not run.
+    fn of(engine: &Engine, name: &str, network: Option<&str>) -> Option<Self> {
         let ends = "{{range $name, $end := .NetworkSettings.Networks}}{{$name}} {{$end.IPAddress}} {{$end.Gateway}} {{$end.IPAMConfig}}|{{end}}";
-        let shown = engine.docker(&["inspect", "--format", ends, name]).expect("it is there");
+        let shown = engine.docker(&["inspect", "--format", ends, name]).ok()?;
         let mut found = shown.split('|').filter(|end| !end.trim().is_empty());
         let end = match network {
             Some(network) => found.find(|end| end.trim().starts_with(network)),
             None => found.next(),
         };
-        let words: Vec<_> = end.expect("it is on a network").split_whitespace().collect();
+        let words: Vec<_> = end?.split_whitespace().collect();
         let pid = engine.docker(&["inspect", "--format", "{{.State.Pid}}", name]);
-        let address = words[1].to_owned();
+        let address = (*words.get(1)?).to_owned();
         // An engine names no gateway on a network without a way out; its bridge has one all the same.
-        let gateway = first_of(&address);
-        Self { pid: pid.expect("it is there").trim().to_owned(), address, gateway }
+        let gateway = first_of(&address)?;
+        Some(Self { pid: pid.ok()?.trim().to_owned(), address, gateway })
     }
 }
 
 /// The first address of the network of `address`: ours have 14, those of an engine many more, and either
 /// has one that begins at a multiple of sixteen.
-fn first_of(address: &str) -> String {
-    let address: std::net::Ipv4Addr = address.parse().expect("it is an address");
-    std::net::Ipv4Addr::from((u32::from(address) & !15) + 1).to_string()
+fn first_of(address: &str) -> Option<String> {
+    let address: std::net::Ipv4Addr = address.parse().ok()?;
+    Some(std::net::Ipv4Addr::from((u32::from(address) & !15) + 1).to_string())
 }
 
 impl Cast {
@@ -340,29 +334,50 @@ impl Play {
     pub(super) async fn cast(&self, arena: &Arena) -> Cast {
         self.red.ready(&self.of_red.id).await;
         self.blue.ready(&self.of_blue.id).await;
-        self.cast_as_it_is(arena)
+        // A row may be ready for a moment longer than its containers after the engine went away.
+        until("every container runs", PATIENCE, || {
+            std::future::ready(self.try_cast(arena).ok_or_else(|| "one does not".to_owned()))
+        })
+        .await
     }
 
     /// The cast as the engine has it.
     pub(super) fn cast_as_it_is(&self, arena: &Arena) -> Cast {
+        self.try_cast(arena).expect("every container runs")
+    }
+
+    fn try_cast(&self, arena: &Arena) -> Option<Cast> {
         let engine = arena.engine.engine();
         let actor = |instance: &Ready, service: &str| {
             let names = engine.containers_of(&instance.id);
-            let name = names.iter().find(|name| name.ends_with(service)).expect("it is there");
+            let name = names.iter().find(|name| name.ends_with(service))?;
             // The network that carries the port is the first; the database has one only.
             let published =
                 engine.docker(&["inspect", "--format", "{{.HostConfig.NetworkMode}}", name]);
-            let mode = published.expect("it is there").trim().to_owned();
+            let mode = published.ok()?.trim().to_owned();
             let name_of = engine.docker(&["network", "inspect", "--format", "{{.Name}}", &mode]);
-            Actor::of(&engine, name, Some(name_of.expect("it is there").trim()))
+            Actor::of(&engine, name, Some(name_of.ok()?.trim()))
         };
-        Cast {
-            web: actor(&self.of_red, "-web"),
-            db: actor(&self.of_red, "-db"),
-            other_web: actor(&self.of_blue, "-web"),
-            other_db: actor(&self.of_blue, "-db"),
+        Some(Cast {
+            web: actor(&self.of_red, "-web")?,
+            db: actor(&self.of_red, "-db")?,
+            other_web: actor(&self.of_blue, "-web")?,
+            other_db: actor(&self.of_blue, "-db")?,
             published: self.of_red.first().1,
             other_published: self.of_blue.first().1,
+        })
+    }
+
+    /// Every row is as it should be. What should answer may take its time, also because the engine starts a
+    /// container anew, which then has another address; what should not never does.
+    pub(super) async fn holds(&self, arena: &Arena, situation: &str) {
+        for n_tries in 1.. {
+            let wrong = arena.wrong(&self.cast(arena).await);
+            let leaks = wrong.iter().any(|(_, reached)| *reached);
+            assert!(!leaks && (wrong.is_empty() || n_tries < 10), "{situation}: {wrong:#?}");
+            if wrong.is_empty() {
+                return;
+            }
         }
     }
 

@@ -107,7 +107,7 @@ const fn both(what: &'static str, from: From, to: To) -> Row {
 }
 
 /// The table.
-pub(super) const MATRIX: [Row; 24] = [
+pub(super) static MATRIX: [Row; 24] = [
     open("a service of the same instance", From::Web, To::Db),
     both("another instance's container", From::Web, To::OtherWeb),
     ours("the node, by the own gateway", From::Web, To::Service(Node::Gateway)),
