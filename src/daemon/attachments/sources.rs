@@ -60,11 +60,8 @@ pub(super) fn read(
     for name in templates {
         let gone = || format!("{name}: it is not in `attachments/` of this commit");
         let file = stored.iter().find(|it| it.name == *name).ok_or_else(gone)?;
-        let text = match text(tree, &root, file, identities)? {
-            Some(text) => text,
-            None => {
-                return Err(format!("{name}: it is no text of at most {MAX_SOURCE_BYTES} bytes"));
-            }
+        let Some(text) = text(tree, &root, file, identities)? else {
+            return Err(format!("{name}: it is no text of at most {MAX_SOURCE_BYTES} bytes"));
         };
         sources.templates.push(Source { name: file.plain().to_owned(), text });
         sources
