@@ -226,20 +226,21 @@ impl Arena {
 
     /// The rows that are not as they should be, and whether they were reached.
     pub(super) fn wrong(&self, cast: &Cast) -> Vec<(&'static Row, bool)> {
-        MATRIX.iter().zip(self.look(cast)).filter(|(row, seen)| is_wrong(row, *seen)).collect()
+        MATRIX.iter().zip(self.look(cast)).filter(is_wrong).collect()
     }
 
     /// No row leaks.
     pub(super) fn shuts(&self, cast: &Cast, situation: &str) {
         let seen = self.look(cast);
         let leaks: Vec<_> =
-            MATRIX.iter().zip(seen).filter(|(row, seen)| *seen && is_wrong(row, *seen)).collect();
+            MATRIX.iter().zip(seen).filter(|seen| seen.1 && is_wrong(seen)).collect();
         assert!(leaks.is_empty(), "{situation}: {leaks:#?}");
     }
 }
 
-fn is_wrong(row: &Row, reached: bool) -> bool {
-    reached != (row.expected == Expected::Reached)
+/// Whether a row and what was seen of it, reached or not, are not as they should be.
+fn is_wrong((row, reached): &(&Row, bool)) -> bool {
+    *reached != (row.expected == Expected::Reached)
 }
 
 impl Drop for Arena {
