@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use flagops::catalog::{self, Catalog, Policy};
 use flagops::model::MemoryTree;
+use flagops::render::attachments::job::{Reply, Request, Source, answer, replies};
+use flagops::render::attachments::{Address, Facts, Named};
 
 #[test]
 fn every_example_is_valid_and_without_a_finding() {
@@ -45,6 +47,60 @@ fn what_players_are_given_is_what_runs() {
         let read = |path| fs::read_to_string(root().join(path)).expect("the example is complete");
         assert_eq!(read(given), read(runs), "{given} differs from {runs}");
     }
+}
+
+/// What is true of the instance `which`, and of no other. Every value is another text.
+fn facts(which: &str) -> Facts {
+    let named =
+        |what: &str| Named { id: format!("{what}-{which}"), name: format!("{what} {which}") };
+    let host = format!("{which}.example");
+    let services = ["machine", "notary", "web", "chal"];
+    Facts {
+        answers: [("flag".to_owned(), format!("FLAG{{of-{which}}}"))].into(),
+        instance_id: format!("instance-{which}"),
+        team: named("team"),
+        challenge: named("challenge"),
+        event: named("event"),
+        services: services
+            .map(|it| (it.to_owned(), Address { host: host.clone(), port: 1 }))
+            .into(),
+    }
+}
+
+fn rendered(name: &str, text: &str, which: &str) -> String {
+    let templates = vec![Source { name: name.to_owned(), text: text.to_owned() }];
+    let request = Request { templates, files: Default::default(), facts: facts(which) };
+    let mut out = Vec::new();
+    answer(&request.encode(), &mut out).expect("it is a request");
+    match replies(&out, 1).pop() {
+        Some(Reply::Rendered(bytes)) => String::from_utf8(bytes).expect("it is text"),
+        Some(Reply::Failed(why)) => panic!("{why}"),
+        None => panic!("{name}: no reply"),
+    }
+}
+
+#[test]
+fn t13_every_template_gives_each_instance_its_own_values_and_nothing_of_another() {
+    let mut n_templates = 0;
+    let mut open = vec![root(), root().join("../templates/scaffold")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of ours can be listed") {
+            let path = entry.expect("a folder of ours can be listed").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|it| it == "tpl") {
+                let (name, text) = (path.display().to_string(), fs::read_to_string(&path));
+                let text = text.expect("a template is text");
+                let [red, blue] = ["crimson", "azure"].map(|which| rendered(&name, &text, which));
+                assert_eq!(red, rendered(&name, &text, "crimson"), "{name}: always the same bytes");
+                assert!(red.contains("crimson"), "{name}: it holds nothing of its own");
+                assert!(!red.contains("azure") && !blue.contains("crimson"), "{name}");
+                assert_eq!(red.replace("crimson", "azure"), blue, "{name}: the rest is the same");
+                n_templates += 1;
+            }
+        }
+    }
+    assert!(n_templates >= 2, "only {n_templates} templates were found");
 }
 
 fn root() -> PathBuf {

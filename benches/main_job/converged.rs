@@ -98,8 +98,9 @@ pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
         .with_tags(flagops::daemon::tag_wish(&config.release));
     let store = Store::open(&data.database_path())?;
     let clock = Arc::new(SystemClock);
-    let parts =
-        Parts { config, clock, store, data, engine: Arc::new(engine.clone()), mirror, loss: None };
+    let renderer = flagops::daemon::Renderer::of_this_process();
+    let (of_it, wall, loss) = (Arc::new(engine.clone()), None, None);
+    let parts = Parts { config, clock, store, data, engine: of_it, wall, mirror, loss, renderer };
     Ok((Daemon::start(parts).await?, engine))
 }
 

@@ -59,5 +59,6 @@ fn observed(web: &ServiceState) -> Result<Observed> {
         ]),
         crashes: BTreeMap::new(),
         was_ready: true,
+        is_rendered: true,
     })
 }

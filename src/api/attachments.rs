@@ -3,7 +3,7 @@
 //! # Invariants
 //! * Only files that the catalogue lists, by exactly the listed name, are served: a path that
 //!   climbs, is absolute or names a folder matches nothing.
-//! * A template is never served: rendered, it holds answers.
+//! * A template is never served; what was rendered from it only to its own team.
 //! * An encrypted file is listed and served decrypted, without its `.age`.
 
 use axum::Json;
@@ -19,9 +19,9 @@ use super::auth::Signed;
 use super::catalogue::{AttachmentInfo, attachments};
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::Path;
-use super::{challenges, download, instances};
+use super::{challenges, download};
 use crate::daemon::platform::{Platform, PlatformError};
-use crate::model::{Attachment, Caller, Challenge, Revision, Role, TreeId};
+use crate::model::{Caller, Challenge, Instance, Revision, Role, TreeId};
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -50,14 +50,10 @@ impl AttachmentList {
     }
 }
 
-/// Files that can be downloaded as they are; no templates.
-pub(crate) fn static_files(challenge: &Challenge) -> Vec<AttachmentInfo> {
-    let files = challenge.attachments.iter().filter(|file| !file.is_template);
-    let info = |file: &Attachment| AttachmentInfo {
-        name: file.public_name().to_owned(),
-        size: file.size_bytes,
-    };
-    files.map(info).collect()
+/// The files of an instance that can be downloaded now.
+pub(crate) async fn of(platform: &Platform, instance: &Instance) -> Answer<Vec<AttachmentInfo>> {
+    let files = platform.instance_attachments(instance).await?.into_iter();
+    Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
 }
 
 fn is_served(challenge: &Challenge, name: &str) -> bool {
@@ -86,10 +82,11 @@ async fn of_challenge(
     security(("bearer" = [])),
     params(("challenge_id" = String, Path), ("path" = String, Path, description = "as listed")),
     responses((status = 200, content_type = "application/octet-stream"),
-        (status = 206, description = "the part asked for"), (status = 404, body = Envelope)))]
+        (status = 206, description = "the part asked for"), (status = 404, body = Envelope),
+        (status = 429, body = Envelope)))]
 async fn download_of_challenge(
     State(platform): State<Platform>,
-    _caller: Signed,
+    Signed(caller): Signed,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -98,11 +95,13 @@ async fn download_of_challenge(
     if !is_served(challenge, &name) {
         return Err(PlatformError::AttachmentNotFound.into());
     }
-    let bytes = platform.attachment(&challenge.id, &name).await?;
-    Ok(download::answer(&name, bytes, &headers))
+    let slot = platform.begin_download(&caller)?;
+    let file = platform.attachment(&challenge.id, &name).await?;
+    Ok(download::answer(&name, file, slot, &headers))
 }
 
-/// The files of an instance, at the version it was started from.
+/// The files of an instance, at the version it was started from; with those that were rendered for
+/// it, as soon as they are.
 #[utoipa::path(get, path = "/instances/{instance_id}/attachments", tag = "attachments",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     responses((status = 200, body = AttachmentList), (status = 403, body = Envelope),
@@ -113,8 +112,7 @@ async fn of_instance(
     Path(id): Path<String>,
 ) -> Answer<Json<AttachmentList>> {
     let instance = platform.instance(&caller, &id).await?;
-    let challenge = instances::challenge_of(&platform, &instance).await?;
-    let files = challenge.as_deref().map(static_files).unwrap_or_default();
+    let files = of(&platform, &instance).await?;
     Ok(Json(AttachmentList::of(&caller, files, instance.revision, instance.tree)))
 }
 
@@ -124,7 +122,7 @@ async fn of_instance(
     params(("instance_id" = String, Path), ("path" = String, Path, description = "as listed")),
     responses((status = 200, content_type = "application/octet-stream"),
         (status = 206, description = "the part asked for"), (status = 403, body = Envelope),
-        (status = 404, body = Envelope)))]
+        (status = 404, body = Envelope), (status = 429, body = Envelope)))]
 async fn download_of_instance(
     State(platform): State<Platform>,
     Signed(caller): Signed,
@@ -132,13 +130,12 @@ async fn download_of_instance(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let instance = platform.instance(&caller, &id).await?;
-    let challenge = instances::challenge_of(&platform, &instance).await?;
-    if !challenge.is_some_and(|challenge| is_served(&challenge, &name)) {
-        return Err(absent());
-    }
+    let slot = platform.begin_download(&caller)?;
     match platform.instance_attachment(&instance, &name).await {
-        Ok(bytes) => Ok(download::answer(&name, bytes, &headers)),
-        Err(PlatformError::AttachmentNotFound) => Err(absent()),
+        Ok(file) => Ok(download::answer(&name, file, slot, &headers)),
+        Err(PlatformError::AttachmentNotFound | PlatformError::ChallengeNotFound { .. }) => {
+            Err(absent())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -154,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_names_and_templates_match_nothing() {
+    fn t07_hostile_names_and_templates_match_nothing() {
         let mut web = challenge("WEB-001", vec![question("flag")]);
         web.attachments = vec![attachment("src/main.c", 10), attachment("notes.txt.tpl", 20)];
         web.attachments.push(attachment("map.png.age", 30));

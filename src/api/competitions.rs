@@ -17,14 +17,11 @@ use super::error::{Answer, ApiError, Envelope, cut, not_registered};
 use super::extract::{FromParams, Params, Path, Query};
 use super::page::{Page, PageParams};
 use super::standings::{ScoreboardEntry, as_u32, standings};
-use crate::daemon::platform::Platform;
+use crate::daemon::platform::{COMPETITION_TITLE as TITLE, Platform};
 use crate::model::{Caller, InstanceStatus, Team, TeamId};
 
 /// Its id.
 pub(crate) const COMPETITION: &str = "default";
-
-/// Its title.
-pub(crate) const TITLE: &str = "All challenges";
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {

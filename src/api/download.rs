@@ -1,47 +1,89 @@
-//! A file as an HTTP answer: entity tag, ranges, and a file name that cannot break a header. Pure.
+//! A file as an HTTP answer: entity tag, ranges, and a file name that cannot break a header.
 //!
 //! # Invariants
 //! * Whatever a file is called, the headers are printable ASCII and the browser saves it instead
 //!   of showing it: no script of a challenge ever runs in the platform's origin.
+//! * Of a file on disk one chunk is in memory, however large it is and whatever part is asked for.
 
 use std::fmt::Write as _;
+use std::io::{self, Seek as _, SeekFrom};
 use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use futures_util::{StreamExt as _, stream};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 
-use crate::model::id;
+use crate::daemon::platform::{Content, Download, DownloadSlot};
 
-/// Answers `bytes` as the file `name` (its leaf), or the part of it that `headers` ask for.
-pub(crate) fn answer(name: &str, bytes: Vec<u8>, headers: &HeaderMap) -> Response {
-    let bytes = Bytes::from(bytes);
-    let tag = format!("\"{}\"", &id::hex(&Sha256::digest(&bytes))[..32]);
+/// Most that is read of a file on disk at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Answers `file` as the file `name` (its leaf), or the part of it that `headers` ask for. `slot` is
+/// held until the last byte is on its way, or nobody wants it any more.
+pub(crate) fn answer(
+    name: &str,
+    file: Download,
+    slot: DownloadSlot,
+    headers: &HeaderMap,
+) -> Response {
+    let tag = format!("\"{}\"", file.tag);
+    let size = match &file.content {
+        Content::Bytes(bytes) => bytes.len() as u64,
+        Content::File(_, size) => *size,
+    };
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::IF_NONE_MATCH).is_some_and(|known| matches(known, &tag)) {
-        return with_headers(StatusCode::NOT_MODIFIED, name, &tag, Bytes::new());
+        return with_headers(StatusCode::NOT_MODIFIED, name, &tag, Body::empty());
     }
     let is_same = text(header::IF_RANGE).is_none_or(|known| known.trim() == tag);
-    let wanted = text(header::RANGE).filter(|_| is_same).map(|range| part(range, bytes.len()));
-    match wanted {
-        None | Some(Part::Whole) => with_headers(StatusCode::OK, name, &tag, bytes),
+    let wanted = text(header::RANGE).filter(|_| is_same).map(|range| part(range, size));
+    let (status, range) = match wanted {
+        None | Some(Part::Whole) => (StatusCode::OK, 0..size),
+        Some(Part::Slice(range)) => (StatusCode::PARTIAL_CONTENT, range),
         Some(Part::Unsatisfiable) => {
-            let body = Bytes::new();
-            let response = with_headers(StatusCode::RANGE_NOT_SATISFIABLE, name, &tag, body);
-            with_range(response, format!("bytes */{}", bytes.len()))
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            let response = with_headers(status, name, &tag, Body::empty());
+            return with_range(response, format!("bytes */{size}"));
         }
-        Some(Part::Slice(range)) => {
-            let place = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
-            let response =
-                with_headers(StatusCode::PARTIAL_CONTENT, name, &tag, bytes.slice(range));
-            with_range(response, place)
+    };
+    let (place, n_bytes) = (
+        format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1)),
+        range.end - range.start,
+    );
+    let Ok(body) = body(file.content, range, slot) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = with_headers(status, name, &tag, body);
+    response.headers_mut().insert(header::CONTENT_LENGTH, n_bytes.into());
+    if status == StatusCode::PARTIAL_CONTENT { with_range(response, place) } else { response }
+}
+
+/// The bytes `range` of a content; a file is read as it is sent.
+fn body(content: Content, range: Range<u64>, slot: DownloadSlot) -> io::Result<Body> {
+    let hold = move |chunk: io::Result<Bytes>| {
+        let _until_the_end = &slot;
+        chunk
+    };
+    match content {
+        Content::Bytes(bytes) => {
+            let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            let (start, end) = (at(range.start), at(range.end));
+            let part = Bytes::from(bytes).slice(start..end);
+            Ok(Body::from_stream(stream::iter([Ok(part)]).map(hold)))
+        }
+        Content::File(mut file, _) => {
+            file.seek(SeekFrom::Start(range.start))?;
+            let part = tokio::fs::File::from_std(file).take(range.end - range.start);
+            Ok(Body::from_stream(ReaderStream::with_capacity(part, CHUNK_BYTES).map(hold)))
         }
     }
 }
 
-fn with_headers(status: StatusCode, name: &str, tag: &str, bytes: Bytes) -> Response {
+fn with_headers(status: StatusCode, name: &str, tag: &str, body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_DISPOSITION, disposition(name)),
@@ -51,7 +93,7 @@ fn with_headers(status: StatusCode, name: &str, tag: &str, bytes: Bytes) -> Resp
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
     ];
-    (status, headers, Body::from(bytes)).into_response()
+    (status, headers, body).into_response()
 }
 
 fn with_range(mut response: Response, place: String) -> Response {
@@ -75,13 +117,13 @@ enum Part {
     /// Everything: also for several ranges and for what is no range.
     Whole,
     /// A part of at least one byte.
-    Slice(Range<usize>),
+    Slice(Range<u64>),
     /// Nothing of the file.
     Unsatisfiable,
 }
 
 /// Reads `bytes=from-to` against a file of `size` bytes (RFC 9110 §14).
-fn part(header: &str, size: usize) -> Part {
+fn part(header: &str, size: u64) -> Part {
     let Some((first, last)) = header.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-'))
     else {
         return Part::Whole;
@@ -97,9 +139,9 @@ fn part(header: &str, size: usize) -> Part {
 }
 
 /// Digits only; more than fit are as good as the largest number.
-fn number(text: &str) -> Option<usize> {
+fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().unwrap_or(usize::MAX))
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// `attachment` with the leaf of `name`, in both spellings of RFC 6266: plain ASCII for old
@@ -170,19 +212,34 @@ mod tests {
         assert_eq!(part("bytes=0-", 0), Part::Unsatisfiable);
     }
 
+    fn answered(headers: &HeaderMap) -> Response {
+        answer("a.txt", file(b"0123456789"), slot(), headers)
+    }
+
+    /// A file on disk.
+    fn file(bytes: &[u8]) -> Download {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        Download { content: Content::File(file, bytes.len() as u64), tag: "0".repeat(32) }
+    }
+
+    fn slot() -> DownloadSlot {
+        DownloadSlot::free()
+    }
+
     fn check(ask: &[(HeaderName, &str)]) -> (u16, Option<String>) {
         let mut headers = HeaderMap::new();
         for (name, value) in ask {
             headers.insert(name.clone(), value.parse().unwrap());
         }
-        let response = answer("a.txt", b"0123456789".to_vec(), &headers);
+        let response = answered(&headers);
         let range = response.headers().get(header::CONTENT_RANGE);
         (response.status().as_u16(), range.map(|value| value.to_str().unwrap().to_owned()))
     }
 
     #[test]
     fn a_known_tag_saves_the_transfer_and_guards_a_range() {
-        let whole = answer("a.txt", b"0123456789".to_vec(), &HeaderMap::new());
+        let whole = answered(&HeaderMap::new());
         let tag = whole.headers()[header::ETAG].to_str().unwrap();
         let range = (header::RANGE, "bytes=2-4");
         assert_eq!(check(&[(header::IF_NONE_MATCH, tag)]), (304, None));
@@ -194,6 +251,38 @@ mod tests {
         assert_eq!(check(&[(header::RANGE, "bytes=20-")]), beyond);
     }
 
+    /// Everything that is sent for a `Range`, and whether its length was announced.
+    async fn sent(download: Download, range: &str) -> Vec<u8> {
+        let headers = HeaderMap::from_iter([(header::RANGE, range.parse().unwrap())]);
+        let response = answer("a.txt", download, slot(), &headers);
+        let announced = response.headers().get(header::CONTENT_LENGTH).cloned();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        if let Some(announced) = announced {
+            assert_eq!(announced, body.len().to_string());
+        }
+        body.to_vec()
+    }
+
+    #[tokio::test]
+    async fn t11_parts_of_files_on_disk_and_in_memory_are_the_same() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let memory = || Download { content: Content::Bytes(bytes.clone()), tag: String::new() };
+        for (range, part) in [
+            ("bytes=0-", &bytes[..]),
+            ("bytes=65535-65536", &bytes[65_535..65_537]),
+            ("bytes=-1", &bytes[199_999..]),
+            ("bytes=199999-18446744073709551615", &bytes[199_999..]),
+            ("bytes=200000-", &[][..]),
+            ("bytes=0-0,5-9,3-", &bytes[..]),
+            ("bytes=-18446744073709551616", &bytes[..]),
+        ] {
+            assert!(sent(file(&bytes), range).await == part, "{range} of a file");
+            assert!(sent(memory(), range).await == part, "{range} of memory");
+        }
+        let many = format!("bytes={}", "0-,".repeat(1_000));
+        assert!(sent(file(&bytes), &many).await == bytes, "one range or everything");
+    }
+
     proptest! {
         #[test]
         fn every_name_makes_a_good_header(name in ".*") {
@@ -201,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn no_range_reaches_outside(header in "bytes=[0-9]{0,30}-[0-9]{0,30}", size in 0_usize..100) {
+        fn no_range_reaches_outside(header in "bytes=[0-9]{0,30}-[0-9]{0,30}", size in 0_u64..100) {
             if let Part::Slice(range) = part(&header, size) {
                 prop_assert!(range.start < range.end && range.end <= size);
             }

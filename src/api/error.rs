@@ -195,6 +195,10 @@ impl From<PlatformError> for ApiError {
                     "mode": mode, "wrong_attempts": wrong_attempts, "cap": cap, "message": message,
                 }),
             ),
+            PlatformError::TooManyDownloads { .. } => Self {
+                retry_after_secs: Some(2),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_downloads", message)
+            },
             PlatformError::NotAQuiz { id } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "not_a_qa_challenge",
@@ -285,6 +289,7 @@ mod tests {
             }),
             check(PlatformError::QuestionLocked { question: second, requires: vec![flag] }),
             check(PlatformError::AttemptCap { mode: "static", wrong_attempts: 10, cap: 10 }),
+            check(PlatformError::TooManyDownloads { limit: 8 }),
             check(PlatformError::NotAQuiz { id: quiz }),
             check(PlatformError::RevisionNotFound { name: "abc".into() }),
             check(PlatformError::StillJudging {
@@ -308,6 +313,7 @@ mod tests {
         422 unknown_question_id {"known":["flag"],"question_id":"main"}
         403 question_locked {"message":"question `second` is locked: solve flag first","question_id":"second","requires":["flag"]}
         429 question_attempt_cap_exceeded {"cap":10,"message":"no attempts left for this question (10 wrong answers)","mode":"static","wrong_attempts":10}
+        429 too_many_downloads "Max 8 concurrent downloads per team"
         422 not_a_qa_challenge {"challenge_id":"WEB-001","message":"Challenge WEB-001 is not a quiz: start an instance and use /submissions"}
         404 revision_not_found "Revision abc not found: give 40 hex digits, or at least 7 that begin one commit only; what was pushed a moment ago is there after the next look (`flagops reconcile`)"
         503 still_judging "revision 0707070707070707070707070707070707070707 is still being read, ask again in a moment"

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::attachments::static_files;
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
 use super::competitions::COMPETITION;
 use crate::model::{
@@ -263,7 +262,7 @@ fn error_of(instance: &Instance) -> String {
 /// `obstacle` is what it waits for when that is not the next step.
 pub(crate) fn status(
     instance: &Instance,
-    challenge: Option<&Challenge>,
+    files: Vec<AttachmentInfo>,
     obstacle: Option<&'static str>,
 ) -> InstanceStatusResponse {
     let is_ready = instance.status() == InstanceStatus::Ready;
@@ -272,7 +271,7 @@ pub(crate) fn status(
         status: instance.status().as_str(),
         attack_surface: is_ready.then(|| AttackSurface {
             services: services(&instance.surface),
-            provided_files: challenge.map(static_files).unwrap_or_default(),
+            provided_files: files,
             flag_path: None,
             vpn: vpn(&instance.surface, String::new()),
         }),
@@ -513,7 +512,7 @@ mod tests {
     fn the_surface_is_there_when_ready_and_only_then() {
         for word in InstancePhase::WORDS {
             let phase = InstancePhase::from_word(word).unwrap();
-            let told = status(&instance(phase), Some(&sample()), None);
+            let told = status(&instance(phase), Vec::new(), None);
             assert_eq!(told.attack_surface.is_some(), phase == InstancePhase::Ready, "{phase}");
             assert_eq!(told.progress.is_some(), told.status == "starting", "{phase}");
         }
@@ -525,7 +524,7 @@ mod tests {
             error: Some("`web` exited with 1".to_owned()),
             ..instance(InstancePhase::Failed)
         };
-        insta::assert_json_snapshot!(status(&failed, None, None), @r#"
+        insta::assert_json_snapshot!(status(&failed, Vec::new(), None), @r#"
         {
           "id": "05050505-0505-0505-0505-050505050505",
           "status": "error",
@@ -541,7 +540,8 @@ mod tests {
 
     #[test]
     fn a_ready_status_lists_files_that_can_be_downloaded() {
-        let told = status(&instance(InstancePhase::Ready), Some(&sample()), None);
+        let files = vec![AttachmentInfo { name: "a.txt".to_owned(), size: 3 }];
+        let told = status(&instance(InstancePhase::Ready), files, None);
         insta::assert_json_snapshot!(told.attack_surface, @r#"
         {
           "services": [

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::attachments;
 use super::auth::{Admin, Maybe, Signed};
 use super::competitions::COMPETITION;
 use super::error::{Answer, Envelope, not_registered};
@@ -310,8 +311,8 @@ async fn status(
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceStatusResponse>> {
     let instance = platform.instance(&caller, &id).await?;
-    let challenge = challenge_of(&platform, &instance).await?;
-    Ok(Json(instance_view::status(&instance, challenge.as_deref(), platform.obstacle(&instance))))
+    let files = attachments::of(&platform, &instance).await?;
+    Ok(Json(instance_view::status(&instance, files, platform.obstacle(&instance))))
 }
 
 /// Restarts the lease from now.

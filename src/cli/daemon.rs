@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::api;
 use crate::config::Config;
-use crate::daemon::{Daemon, Parts, StartError, tag_wish};
+use crate::daemon::{Daemon, Parts, Renderer, StartError, tag_wish};
 use crate::git::{Credentials, Mirror, MirrorError, Opened, Remote, RemoteError};
 use crate::model::Clock;
 use crate::runtime::Engine;
@@ -98,7 +98,8 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     let engine = Arc::new(Metered::new(Arc::new(engine)));
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
-    let parts = Parts { config, clock, data, store, engine, wall, mirror, loss };
+    let renderer = Renderer::of_this_process();
+    let parts = Parts { config, clock, data, store, engine, wall, mirror, loss, renderer };
     let daemon = Daemon::start(parts).await.map_err(|error| unusable(&path, error))?;
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
@@ -167,9 +168,9 @@ pub(super) async fn start_private(
     let store = Store::open(&data.database_path()).map_err(StartError::from)?;
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     // A private daemon keeps nothing that is worth a copy.
-    let engine_of_it = Arc::clone(&engine);
-    let parts =
-        Parts { config, clock, data, store, engine: engine_of_it, wall: None, mirror, loss: None };
+    let (renderer, of_it, wall) = (Renderer::of_this_process(), Arc::clone(&engine), None);
+    let loss = None;
+    let parts = Parts { config, clock, data, store, engine: of_it, wall, mirror, loss, renderer };
     Ok(Private { daemon: Daemon::start(parts).await?, engine })
 }
 

@@ -32,6 +32,7 @@ mod pauses;
 mod play;
 mod recover;
 mod releases;
+mod render;
 mod schema;
 mod secrets;
 mod serve;
@@ -106,6 +107,8 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
+    #[command(name = crate::daemon::RENDER_COMMAND, hide = true)]
+    Render(render::RenderArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -148,6 +151,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Ending, Failure> {
+    if let Command::Render(_) = cli.command {
+        // One thread, and no more memory than it needs.
+        return render::run();
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
             Failure::failed(
@@ -190,6 +197,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Secrets(args) => secrets::run(&global, &args),
         Command::Schema(args) => schema::run(&args),
+        Command::Render(_) => render::run(),
         Command::Completions { shell } => completions(shell),
         Command::Openapi => openapi(&global).await,
         Command::Version => version(&global).await,

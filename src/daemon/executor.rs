@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attachments::{self, AttachmentError};
 use super::shared::Shared;
 use super::specs::Stored;
 use super::{stock, vpn};
@@ -112,19 +113,29 @@ impl Job {
 
     /// The minted answers. Secret.
     pub(crate) fn answers(&self) -> BTreeMap<String, String> {
-        let mint = |(id, format): (&String, &crate::model::AnswerFormat)| {
-            let question: QuestionId = id.parse().ok()?;
-            let key = self.shared.data.answer_key();
-            let row = &self.instance;
-            Some((id.clone(), answers::mint(key, row.id, row.answer_epoch, &question, *format)))
-        };
-        self.spec.answers.iter().filter_map(mint).collect()
+        answers_of(&self.shared, &self.instance, &self.spec)
     }
+}
+
+/// The minted answers of `row`. Secret.
+pub(crate) fn answers_of(
+    shared: &Shared,
+    row: &Instance,
+    spec: &InstanceSpec,
+) -> BTreeMap<String, String> {
+    let mint = |(id, format): (&String, &crate::model::AnswerFormat)| {
+        let question: QuestionId = id.parse().ok()?;
+        let key = shared.data.answer_key();
+        Some((id.clone(), answers::mint(key, row.id, row.answer_epoch, &question, *format)))
+    };
+    spec.answers.iter().filter_map(mint).collect()
 }
 
 /// What an action changed.
 #[derive(Debug)]
 pub(crate) enum Effect {
+    /// Its files are rendered.
+    Rendered,
     /// A network is claimed.
     Network { wish: String, id: String },
     /// A volume exists.
@@ -168,6 +179,12 @@ pub(crate) enum Fault {
         /// The service.
         service: ServiceName,
     },
+    /// The files of its players cannot be rendered. The text is for its owner.
+    #[error("{0}")]
+    Unrendered(String),
+    /// This machine cannot keep them now.
+    #[error(transparent)]
+    Attachments(AttachmentError),
     /// The engine failed in a way that passes.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -182,6 +199,7 @@ pub(crate) enum Fault {
 /// Records an effect in what is observed.
 pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
     match effect {
+        Effect::Rendered => observed.is_rendered = true,
         Effect::Network { wish, id } => {
             observed.networks.insert(wish, id);
         }
@@ -222,6 +240,7 @@ pub(crate) fn execute(
     };
     let id = job.instance.id;
     let work: BoxFuture<'static, Result<Effect, Fault>> = match &action {
+        Action::Render => render(job),
         Action::ClaimNetwork(name) => claim_network(job, name),
         Action::CreateVolume(name) => {
             let (name, full) = (name.clone(), job.volume_name(name));
@@ -274,6 +293,20 @@ pub(crate) fn execute(
 }
 
 type Work = BoxFuture<'static, Result<Effect, Fault>>;
+
+fn render(job: &Job) -> Work {
+    let (shared, spec) = (Arc::clone(&job.shared), Arc::clone(&job.spec));
+    // The row may be ahead of this pass; its ports and answers are those that it has now.
+    let row = Instance { n_resets: job.n_resets, ..job.instance.clone() };
+    Box::pin(async move {
+        match attachments::render(&shared, &row, &spec).await {
+            Ok(()) => Ok(Effect::Rendered),
+            Err(error @ AttachmentError::Template(_)) => Err(Fault::Unrendered(error.to_string())),
+            Err(AttachmentError::Store(error)) => Err(error.into()),
+            Err(error @ AttachmentError::Io { .. }) => Err(Fault::Attachments(error)),
+        }
+    })
+}
 
 fn claim_network(job: &Job, name: &str) -> Work {
     let Some(wish) = job.wish(name).cloned() else {

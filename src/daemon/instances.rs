@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::attachments;
 use super::executor::{self, Effect, Fault, Job};
 use super::observe;
 use super::queue::Signal;
@@ -143,7 +144,11 @@ impl Worker {
         if n_errors == 1 {
             tracing::warn!(instance.id = %self.id, "instance {} waits: {text}", self.id);
         }
-        self.shared.set_obstacle(self.id, Some("waiting for the container engine"));
+        let words = match error {
+            PassError::Fault(Fault::Attachments(_)) => "its files cannot be written now",
+            PassError::Fault(_) | PassError::Store(_) => "waiting for the container engine",
+        };
+        self.shared.set_obstacle(self.id, Some(words));
         self.shared.engine_doubt.notify_one();
         jittered(RetryClass::Engine.backoff_millis(n_errors))
     }
@@ -463,6 +468,8 @@ impl Worker {
     }
 
     async fn gone(&self, job: &Job) -> Result<Next, PassError> {
+        // Before the row says so: a kill in between finds it still ending.
+        attachments::discard(&self.shared, self.id).await;
         let now = self.shared.now();
         let change = move |row: &mut Instance| lifecycle::gone(row, now);
         let changed = self.shared.store.change_instance(self.id, change).await?;
@@ -523,7 +530,15 @@ impl Worker {
             Fault::Hopeless(reason) if job.want() == Want::Run => {
                 self.fail(job, observed, reason).await
             }
-            Fault::NameTaken { .. } | Fault::ImageLost { .. } if job.want() == Want::Run => {
+            // Nothing of it runs: this is a start. What runs goes on without its files.
+            Fault::Unrendered(reason)
+                if job.want() == Want::Run && observed.services.is_empty() =>
+            {
+                self.fail(job, observed, reason).await
+            }
+            Fault::NameTaken { .. } | Fault::ImageLost { .. } | Fault::Unrendered(_)
+                if job.want() == Want::Run =>
+            {
                 self.hold_back(job, observed, fault).await
             }
             // Removal is never given up: nothing may be left behind.
@@ -548,6 +563,7 @@ impl Worker {
                 let is_over = since.elapsed() >= Duration::from_secs(patience.into());
                 (DriftClass::ImageMissing, is_over)
             }
+            Fault::Unrendered(_) => (DriftClass::GroundMissing, false),
             _ => (DriftClass::NameConflict, false),
         };
         let message = fault.to_string();
@@ -557,6 +573,7 @@ impl Worker {
         }
         let (words, pause) = match class {
             DriftClass::ImageMissing => ("its image is being built again", IMAGE_PAUSE),
+            DriftClass::GroundMissing => ("its files cannot be rendered again", NAME_PAUSE),
             _ => ("something else on the node has its name; organizers see what", NAME_PAUSE),
         };
         self.shared.set_obstacle(self.id, Some(words));

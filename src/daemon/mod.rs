@@ -11,6 +11,7 @@
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
 mod adoption;
+mod attachments;
 mod budgets;
 mod builds;
 mod doubts;
@@ -44,6 +45,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod versions;
 mod vpn;
 mod watch;
 mod webhook;
@@ -65,6 +67,7 @@ use crate::runtime::wall::Wall;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
 
+pub use attachments::{COMMAND as RENDER_COMMAND, Renderer};
 pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
 pub use releases::tag_wish;
@@ -122,6 +125,8 @@ pub struct Parts {
     pub mirror: Mirror,
     /// What the database lost before it was opened.
     pub loss: Option<Loss>,
+    /// What renders the files of instances.
+    pub renderer: Renderer,
 }
 
 impl Daemon {
@@ -139,6 +144,7 @@ impl Daemon {
         repairs::restore(&shared).await?;
         isolation::restore(&shared).await?;
         builds::recover(&shared).await?;
+        attachments::sweep(&shared).await?;
         restore_live(&shared).await?;
         builds::note_live(&shared).await?;
         if let Err(error) = releases::recall(&shared).await {
@@ -205,7 +211,7 @@ struct Inbox {
 
 /// Puts the parts together; nothing runs yet.
 fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
-    let Parts { config, clock, data, store, engine, wall, mirror, loss: _ } = parts;
+    let Parts { config, clock, data, store, engine, wall, mirror, loss: _, renderer } = parts;
     let webhook = Webhook::open(&config.source.webhook)?;
     let file = config.secrets.identity_file.as_deref();
     let identities = identities::load(file, mirror.remote().is_local())?;
@@ -220,6 +226,7 @@ fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
     let (looks_in, looks) = mpsc::channel(64);
     let shared = Shared::new(
         config, clock, data, store, engine, wall, mirror, builder, identities, looks_in, webhook,
+        renderer,
     );
     Ok((Arc::new(shared), Inbox { looks, reports }))
 }

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attachments;
 use super::executor::{Fault, Job};
 use super::shared::Shared;
 use crate::model::{Instance, InstanceId, InstancePhase, ServiceName, SpecHash};
@@ -135,6 +136,7 @@ impl<'a> View<'a> {
             duplicates,
             crashes: BTreeMap::new(),
             was_ready: !lifecycle::is_first_start(instance),
+            is_rendered: attachments::is_rendered(shared, instance, spec),
         }
     }
 

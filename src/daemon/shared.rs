@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use super::attachments::{Folder, Renderer};
 use super::doubts::Doubts;
 use super::isolation::Isolation;
-use super::platform::LiveSet;
+use super::platform::{Downloads, LiveSet};
 use super::queue::Queue;
 use super::releases::Releases;
 use super::repairs::Repairs;
@@ -47,6 +48,12 @@ pub(crate) struct Shared {
     pub(crate) builder: Builder,
     /// What opens encrypted files of the repository.
     pub(crate) identities: Arc<Identities>,
+    /// What renders the files of instances.
+    pub(crate) renderer: Renderer,
+    /// Where they are.
+    pub(crate) attachments: Folder,
+    /// Who downloads how much at the moment.
+    pub(crate) downloads: Downloads,
     /// Who is told when something is wrong.
     pub(crate) receiver: Option<Arc<Receiver>>,
     pub(crate) tasks: Tasks,
@@ -257,6 +264,7 @@ impl Shared {
         identities: Identities,
         looks: mpsc::Sender<oneshot::Sender<()>>,
         webhook: Option<Webhook>,
+        renderer: Renderer,
     ) -> Self {
         let started_at = clock.now();
         let releases = Releases::new(&config.release);
@@ -266,6 +274,9 @@ impl Shared {
         Self {
             config,
             clock,
+            attachments: Folder::at(data.instances_path()),
+            renderer,
+            downloads: Downloads::default(),
             data,
             store,
             engine,

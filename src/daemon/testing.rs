@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
 
-use super::{Daemon, Parts, Platform, prepare, watch};
+use super::platform::{Content, Download};
+use super::{Daemon, Parts, Platform, Renderer, prepare, watch};
 use crate::config::Config;
 use crate::git::testing::{self, History, TagOn};
 use crate::git::{Credentials, Mirror, Remote};
@@ -147,6 +148,7 @@ impl Rig {
             engine: Arc::new(self.engine.clone()),
             wall: self.wall.clone(),
             mirror,
+            renderer: Renderer::here(),
         }
     }
 
@@ -208,6 +210,21 @@ fn spoil(database: &Path) {
     let half = bytes.len() / 2;
     bytes[100..half].fill(0xa5);
     std::fs::write(database, bytes).unwrap();
+}
+
+impl Download {
+    /// All of it.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        match self.content {
+            Content::Bytes(bytes) => bytes,
+            Content::File(mut file, size) => {
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, size);
+                bytes
+            }
+        }
+    }
 }
 
 impl Platform {

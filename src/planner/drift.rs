@@ -21,7 +21,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Observed, ServiceSeen, ServiceState, ends_by_itself, may_end};
+use super::{Observed, ServiceSeen, ServiceState, ends_by_itself, is_rendered, may_end};
 use crate::model::challenge::word_enum;
 use crate::model::compose::Limits;
 use crate::model::{Instance, InstancePhase, ServiceName};
@@ -48,7 +48,7 @@ word_enum!(
         NameConflict = "NameConflict",
         /// D9: the image that a container is to be made from is gone.
         ImageMissing = "ImageMissing",
-        /// D10: a network or a volume is gone.
+        /// D10: a network, a volume or the rendered files are gone.
         GroundMissing = "GroundMissing",
         /// D11: a port is not where players were told.
         PortNotServed = "PortNotServed",
@@ -98,7 +98,7 @@ impl DriftClass {
             Self::NameConflict => "what has our name and is not ours is never touched",
             Self::ImageMissing => "a lost image is built again; instances run by image id",
             Self::GroundMissing => {
-                "a lost network is replaced; a lost volume ends the instance, since what it held is gone"
+                "a lost network is replaced, lost files are rendered again; a lost volume ends the instance, since what it held is gone"
             }
             Self::PortNotServed => "a container whose port is not served is made anew",
             Self::EngineRestarted => "everything is listed before anything is done",
@@ -170,6 +170,8 @@ pub enum Repair {
     MakeAnew,
     /// A network is taken from the stock, or made.
     ReplaceNetwork,
+    /// The files of its players are rendered again.
+    Render,
     /// It is removed.
     Remove,
     /// The instance ends, since what it held is lost.
@@ -183,6 +185,7 @@ impl Repair {
             Self::Probe => "it is probed, and started again if that fails",
             Self::MakeAnew => "it is made anew",
             Self::ReplaceNetwork => "it is replaced, with the containers on it",
+            Self::Render => "they are rendered again",
             Self::Remove => "it is removed",
             Self::End => "the instance ends",
         }
@@ -232,6 +235,10 @@ pub fn classify(row: &Instance, spec: &InstanceSpec, observed: &Observed) -> Vec
     for volume in spec.volumes.iter().filter(|it| !observed.volumes.contains(*it)) {
         let object = format!("volume `{volume}`");
         add(DriftClass::GroundMissing, object, gone(), Repair::End);
+    }
+    if !is_rendered(spec, observed) {
+        let (object, what) = ("files of its players".to_owned(), "are gone".to_owned());
+        add(DriftClass::GroundMissing, object, what, Repair::Render);
     }
     for service in &spec.services {
         let seen = observed.services.get(&service.name);

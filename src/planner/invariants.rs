@@ -37,7 +37,8 @@ fn is_destructive(action: &Action) -> bool {
         | Action::RemoveVolume(_)
         | Action::RemoveStray(_)
         | Action::ReleaseNetwork(_) => true,
-        Action::ClaimNetwork(_)
+        Action::Render
+        | Action::ClaimNetwork(_)
         | Action::CreateVolume(_)
         | Action::Create(_)
         | Action::Fill(_)
@@ -169,6 +170,7 @@ proptest! {
         let mut keys = BTreeSet::new();
         for action in plan(&spec, want, &observed, now()).actions {
             let key = match &action {
+                Action::Render => "files".to_owned(),
                 Action::Create(name)
                 | Action::Fill(name)
                 | Action::Start(name)

@@ -12,6 +12,7 @@
 //! * The same input gives the same plan, sorted as the spec's services are.
 //! * A converged input gives no action; every action brings the observation closer.
 //! * Nothing is started before its answers are in place and its dependencies have come far enough.
+//! * No container is made before the files of its players are rendered.
 //!
 //! # Not here
 //! Doing (`daemon::executor`), which version is live (`release::live`), leases (`contest::lease`).
@@ -78,6 +79,8 @@ pub struct Observed {
     pub crashes: BTreeMap<ServiceName, Crashes>,
     /// Whether it was usable before: then a death is repaired for as long as the lease lasts.
     pub was_ready: bool,
+    /// Whether the files of this incarnation are rendered from its templates.
+    pub is_rendered: bool,
 }
 
 /// One container of an instance.
@@ -123,6 +126,8 @@ pub struct Crashes {
 /// One thing to do. Preconditions held when it was planned.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
+    /// Render its templates for it.
+    Render,
     /// Take a network from the stock, or make one, for this name in the file.
     ClaimNetwork(String),
     /// Make the volume of this name in the file.
@@ -191,6 +196,12 @@ fn plan_run(spec: &InstanceSpec, observed: &Observed, now: Timestamp) -> Plan {
         plan.verdict = Verdict::Failed(lost(volume));
         return plan;
     }
+    if !is_rendered(spec, observed) && !observed.was_ready {
+        plan.act(Action::Render, InstancePhase::Preparing);
+    } else if !is_rendered(spec, observed) {
+        // What runs does not read these files: it stays ready while they are made again.
+        plan.actions.push(Action::Render);
+    }
     for wish in &spec.networks {
         if !observed.networks.contains_key(&wish.name) {
             plan.act(Action::ClaimNetwork(wish.name.clone()), InstancePhase::Preparing);
@@ -242,7 +253,7 @@ fn plan_service(
     let name = &service.name;
     let Some(seen) = observed.services.get(name) else {
         plan.progress(InstancePhase::Creating);
-        if has_ground(service, observed) {
+        if has_ground(service, observed) && is_rendered(spec, observed) {
             plan.act(Action::Create(name.clone()), InstancePhase::Creating);
         }
         return;
@@ -387,6 +398,11 @@ fn plan_gone(observed: &Observed) -> Plan {
         }
     }
     plan
+}
+
+/// Whether its players' files are there, as far as it has templates.
+fn is_rendered(spec: &InstanceSpec, observed: &Observed) -> bool {
+    spec.templates.is_empty() || observed.is_rendered
 }
 
 /// Whether the networks and volumes that its container needs are there.

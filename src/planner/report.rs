@@ -94,6 +94,10 @@ fn seen(spec: &InstanceSpec, observed: &Observed) -> Vec<String> {
         let state = if observed.networks.contains_key(&wish.name) { "there" } else { "missing" };
         lines.push(format!("network `{}`: {state}", wish.name));
     }
+    if !spec.templates.is_empty() {
+        let state = if observed.is_rendered { "rendered" } else { "not rendered" };
+        lines.push(format!("files of its players: {state}"));
+    }
     for volume in &spec.volumes {
         let state = if observed.volumes.contains(volume) { "there" } else { "missing" };
         lines.push(format!("volume `{volume}`: {state}"));
@@ -133,6 +137,7 @@ fn describe(state: Option<&ServiceState>) -> String {
 /// An action in words.
 pub fn say(action: &Action) -> String {
     match action {
+        Action::Render => "render the files of its players".to_owned(),
         Action::ClaimNetwork(name) => format!("take or make the network `{name}`"),
         Action::CreateVolume(name) => format!("make the volume `{name}`"),
         Action::Create(name) => format!("make the container of `{name}`"),

@@ -62,6 +62,8 @@ struct Machine {
     containers: BTreeMap<(InstanceId, ServiceName), Object>,
     volumes: BTreeSet<(InstanceId, u32)>,
     networks: BTreeMap<InstanceId, u64>,
+    /// The incarnations whose files are rendered.
+    rendered: BTreeSet<(InstanceId, u32)>,
 }
 
 /// How a call ends.
@@ -110,7 +112,7 @@ fn shape(nth: u64) -> InstanceSpec {
         is_read_only: false,
     });
     match nth {
-        0 => spec(vec![web]),
+        0 => InstanceSpec { templates: vec!["notes.txt.tpl".to_owned()], ..spec(vec![web]) },
         1 => {
             web.depends_on.insert("db".parse().unwrap(), DependsCondition::Healthy);
             spec(vec![service("db", &[]), web])
@@ -220,7 +222,7 @@ impl World {
         }
         let nth = self.dice.roll(n) as usize;
         let key = self.machine.containers.keys().nth(nth).unwrap().clone();
-        let what = self.dice.roll(7);
+        let what = self.dice.roll(8);
         self.note(|| format!("accident {what} to {key:?}"));
         let dead = ServiceState::Exited { code: 137, is_oom: what == 1 };
         match what {
@@ -243,6 +245,7 @@ impl World {
                     self.machine.volumes.retain(|(owner, _)| *owner != key.0);
                 }
             }
+            6 => self.machine.rendered.retain(|(owner, _)| *owner != key.0),
             _ => {
                 for object in self.machine.containers.values_mut() {
                     if object.state == ServiceState::Running {
@@ -308,6 +311,7 @@ impl World {
             services: services.collect(),
             crashes: self.crashes.get(&id).cloned().unwrap_or_default(),
             was_ready: !lifecycle::is_first_start(row),
+            is_rendered: self.machine.rendered.contains(&(id, row.n_resets)),
         })
     }
 
@@ -362,6 +366,7 @@ impl World {
                 return;
             }
             Verdict::Gone => {
+                self.machine.rendered.retain(|(owner, _)| *owner != id);
                 lifecycle::gone(row, now);
                 self.crashes.remove(&id);
                 return;
@@ -411,6 +416,12 @@ impl World {
             seen.services.get(name).is_some_and(|it| it.container == found.id.to_string())
         };
         match action {
+            Action::Render => {
+                // One incarnation at a time: the next one's files take the place of these.
+                machine.rendered.retain(|(owner, _)| *owner != id);
+                machine.rendered.insert((id, n_resets));
+                true
+            }
             Action::ClaimNetwork(_) => {
                 machine.n_made += 1;
                 machine.networks.entry(id).or_insert(machine.n_made);
@@ -425,6 +436,8 @@ impl World {
                 if !machine.volumes.contains(&(id, n_resets)) {
                     return false;
                 }
+                let is_due = !self.spec.templates.is_empty();
+                assert!(!is_due || seen.is_rendered, "{name} is made before its files");
                 if let Some(found) = machine.containers.get(&object(name)) {
                     // A container of that name: ours already, or the executor removes it and asks
                     // for another plan.
@@ -516,6 +529,7 @@ impl World {
             observed.services.insert(name.clone(), ServiceSeen { container, state });
         };
         match action {
+            Action::Render => observed.is_rendered = true,
             Action::Create(name) => now_is(name, ServiceState::Empty),
             Action::Fill(name) => now_is(name, ServiceState::Filled),
             Action::Start(name) => now_is(name, ServiceState::Running),
@@ -615,10 +629,14 @@ impl World {
                     "a volume is left"
                 );
                 assert!(row.stop_reason.is_some() || row.error.is_some(), "an end without reason");
+                let mut files = self.machine.rendered.iter();
+                assert!(files.all(|(owner, _)| *owner != row.id), "rendered files are left");
                 continue;
             }
             assert_eq!(row.phase, InstancePhase::Ready, "wedged: {row:?}");
             assert_eq!(of_us().count(), self.spec.services.len(), "not whole");
+            let is_rendered = self.machine.rendered.contains(&(row.id, row.n_resets));
+            assert!(self.spec.templates.is_empty() || is_rendered, "files are missing");
             let is_current = |object: &Object| object.n_resets == row.n_resets;
             assert!(of_us().all(|(_, object)| is_current(object)), "two incarnations at once");
             let mut volumes = self.machine.volumes.iter().filter(|(owner, _)| *owner == row.id);

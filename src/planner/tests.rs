@@ -53,6 +53,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
         volumes: vec!["data".into()],
         answers: BTreeMap::from([("flag".to_owned(), AnswerFormat::Flag)]),
         demands: crate::model::Demands::default(),
+        templates: vec![],
     }
 }
 
@@ -60,6 +61,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
 pub(super) fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Action) {
     let seen = |state| ServiceSeen { container: "c".into(), state };
     match action {
+        Action::Render => observed.is_rendered = true,
         Action::ClaimNetwork(name) => {
             observed.networks.insert(name.clone(), "n".into());
         }
@@ -220,11 +222,11 @@ fn condition() -> impl Strategy<Value = DependsCondition> {
 
 /// Up to four services; each depends only on earlier ones, so the graph has no cycle.
 pub(super) fn any_spec() -> impl Strategy<Value = InstanceSpec> {
-    proptest::collection::vec(
+    let services = proptest::collection::vec(
         (proptest::collection::btree_map(0_usize..4, condition(), 0..3), any::<bool>()),
         0..4,
-    )
-    .prop_map(|services| {
+    );
+    (services, any::<bool>()).prop_map(|(services, has_template)| {
         let services = services.into_iter().enumerate().map(|(nth, (deps, has_port))| {
             let deps: Vec<_> = deps
                 .into_iter()
@@ -238,7 +240,8 @@ pub(super) fn any_spec() -> impl Strategy<Value = InstanceSpec> {
             }
             service
         });
-        spec(services.collect())
+        let templates = has_template.then(|| "notes.txt.tpl".to_owned());
+        InstanceSpec { templates: templates.into_iter().collect(), ..spec(services.collect()) }
     })
 }
 
@@ -258,8 +261,9 @@ pub(super) fn any_state() -> impl Strategy<Value = ServiceState> {
 pub(super) fn any_observed() -> impl Strategy<Value = Observed> {
     let services = proptest::collection::btree_map(0_usize..4, any_state(), 0..4);
     let duplicates = proptest::collection::btree_map("[xy]", 0_usize..4, 0..2);
-    (any::<bool>(), any::<bool>(), any::<bool>(), services, duplicates).prop_map(
-        |(has_network, has_volume, has_stray, services, duplicates)| Observed {
+    (any::<[bool; 4]>(), services, duplicates).prop_map(
+        |([has_network, has_volume, has_stray, is_rendered], services, duplicates)| Observed {
+            is_rendered,
             networks: has_network
                 .then(|| ("default".to_owned(), "n".to_owned()))
                 .into_iter()
@@ -313,6 +317,25 @@ proptest! {
                 prop_assert_ne!(state, &ServiceState::Empty);
             }
         }
+    }
+
+    #[test]
+    fn no_container_is_made_before_its_files_are_rendered(
+        spec in any_spec(), mut observed in any_observed(),
+    ) {
+        observed.is_rendered = false;
+        let is_make = |action: &Action| matches!(action, Action::Create(_));
+        let plan = plan(&spec, Want::Run, &observed, Timestamp::default());
+        if !spec.templates.is_empty() {
+            prop_assert!(!plan.actions.iter().any(is_make));
+            prop_assert!(plan.actions.contains(&Action::Render));
+        }
+        let (_, log) = converge(&spec, Want::Run, &mut observed);
+        let n_rendered = log.iter().filter(|it| **it == Action::Render).count();
+        prop_assert_eq!(n_rendered, spec.templates.len());
+        let first_make = log.iter().position(is_make).unwrap_or(usize::MAX);
+        let rendered = log.iter().position(|it| *it == Action::Render).unwrap_or(0);
+        prop_assert!(rendered <= first_make);
     }
 
     #[test]

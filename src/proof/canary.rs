@@ -60,6 +60,8 @@ pub fn canary(mut spec: InstanceSpec, image: String) -> Canary {
         }
         spec.networks.push(NetworkWish { name: NETWORK.to_owned(), is_internal: true });
     }
+    // Nobody downloads files of a canary, and without ports they could not name any.
+    spec.templates.clear();
     spec.services.push(attacker);
     Canary { spec, solver, target }
 }

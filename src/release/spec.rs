@@ -117,7 +117,14 @@ pub fn instance_spec(
         volumes: compose.volumes.clone(),
         answers,
         demands,
+        templates: templates(challenge),
     })
+}
+
+/// The templates that are rendered for each instance, as stored below `attachments/`.
+fn templates(challenge: &Challenge) -> Vec<String> {
+    let templates = challenge.attachments.iter().filter(|file| file.is_template);
+    templates.map(|file| file.name.clone()).collect()
 }
 
 /// How players reach the ports of a service.
@@ -259,6 +266,10 @@ pub struct InstanceSpec {
     /// What it asks of the node beside room; absent when nothing, as before there was any.
     #[serde(default, skip_serializing_if = "Demands::is_nothing")]
     pub demands: Demands,
+    /// Templates below `attachments/` that are rendered before the first container exists. They
+    /// determine no container, so no hash covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
 }
 
 /// A network that an instance needs.

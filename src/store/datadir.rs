@@ -160,6 +160,11 @@ impl DataDir {
         self.path.join("backups")
     }
 
+    /// Where files of instances are.
+    pub fn instances_path(&self) -> PathBuf {
+        self.path.join("instances")
+    }
+
     /// Who we are in the engine.
     pub fn installation(&self) -> &InstallationId {
         &self.installation

@@ -30,6 +30,7 @@ mod organizer_proves;
 mod organizer_releases;
 mod player_attacks;
 mod player_connects;
+mod player_downloads;
 mod player_limits;
 mod sdk;
 mod source_faults;

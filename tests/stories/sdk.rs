@@ -30,11 +30,10 @@ fn require_sdk() {
 #[tokio::test]
 async fn the_instance_part_of_the_sdk_works() {
     require_sdk();
-    let stage =
-        Stage::with(
-            &[Challenge::web("WEB-701", "one").with("attachments/readme.txt", "read me\n")],
-        )
-        .await;
+    let stage = Stage::with(&[Challenge::web("WEB-701", "one")
+        .with("attachments/readme.txt", "read me\n")
+        .with("attachments/letter.txt.tpl", "for {{ team.name }}: {{ answer.flag }}\n")])
+    .await;
     let daemon = stage.serve().await;
     daemon.live("WEB-701").await;
     let red = daemon.team("red").await;

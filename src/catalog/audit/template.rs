@@ -15,7 +15,7 @@ use crate::catalog::finding::Weight;
 use crate::catalog::folder::is_template;
 use crate::catalog::rules;
 use crate::catalog::spanned::Span;
-use crate::model::{AnswerFormat, QuestionMode, TreeError};
+use crate::model::{AnswerFormat, QuestionMode, Topology, TreeError};
 use crate::render::attachments::{
     Address, FILTERS, Facts, MAX_SOURCE_BYTES, Named, RenderError, Template, Trouble, Uses, render,
     uses,
@@ -82,7 +82,13 @@ impl<'a> Sample<'a> {
         }
         let named = |id: &str, name: &str| Named { id: id.to_owned(), name: name.to_owned() };
         let address = || Address { host: "ctf.example".to_owned(), port: 31337 };
-        let with_ports = subject.services().filter(|(_, map)| map.get("ports").is_some());
+        // Behind a gateway nothing else is published, so no other service has an address.
+        let is_published = |name: &str| {
+            subject.topology != Some(Topology::Engagement) || name == "openvpn"
+        };
+        let with_ports = subject
+            .services()
+            .filter(|(entry, map)| is_published(&entry.key) && map.get("ports").is_some());
         let facts = Facts {
             answers,
             instance_id: "01890000-0000-7000-8000-000000000000".to_owned(),

@@ -96,6 +96,7 @@ fn spec(image: &str, services: &[&str]) -> Result<InstanceSpec, String> {
         volumes: Vec::new(),
         answers: BTreeMap::new(),
         demands: Demands::default(),
+        templates: Vec::new(),
     })
 }
 

@@ -116,6 +116,12 @@ pub enum PlatformError {
         /// The cap.
         cap: u32,
     },
+    /// The team downloads too much at a time.
+    #[error("Max {limit} concurrent downloads per team")]
+    TooManyDownloads {
+        /// How many at a time.
+        limit: u32,
+    },
     /// Not a quiz.
     #[error("Challenge {id} is not a quiz")]
     NotAQuiz {

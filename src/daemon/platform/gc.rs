@@ -41,6 +41,8 @@ fn refuse(fault: Fault) -> PlatformError {
         | Fault::Hopeless(_)
         | Fault::NameTaken { .. }
         | Fault::ImageLost { .. }
+        | Fault::Unrendered(_)
+        | Fault::Attachments(_)
         | Fault::CutOff(_)) => PlatformError::Internal(Box::new(other)),
     }
 }

@@ -1,21 +1,20 @@
 //! Starting, showing, renewing and stopping instances.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::{Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
-use crate::catalog;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, isolation, leases, queue, repairs};
+use crate::daemon::{builds, isolation, leases, queue, repairs, versions};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
     ContainerRuntime, Death, Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope,
-    ServiceName, StopReason, TreeId, UpdatePolicy,
+    ServiceName, StopReason, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -24,8 +23,8 @@ use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, Por
 /// The competition that always runs and holds every challenge.
 pub(super) const DEFAULT_COMPETITION: &str = "default";
 
-/// Old versions kept parsed for running instances.
-const MAX_PINNED: usize = 256;
+/// Its title.
+pub const COMPETITION_TITLE: &str = "All challenges";
 
 impl Platform {
     /// Starts an instance for the caller's team; returns as soon as the intent is committed.
@@ -328,39 +327,8 @@ impl Platform {
     /// # Errors
     /// When the mirror no longer has that revision.
     pub async fn challenge_of(&self, instance: &Instance) -> Outcome<Arc<Challenge>> {
-        let live = self.shared.live.load();
-        if let Some(live) = live.get(&instance.challenge)
-            && live.challenge.tree == instance.tree
-        {
-            return Ok(Arc::clone(&live.challenge));
-        }
-        let key = (instance.challenge.clone(), instance.tree);
-        if let Some(challenge) = self.pinned().get(&key) {
-            return Ok(Arc::clone(challenge));
-        }
-        let mirror = Arc::clone(&self.shared.mirror);
-        let policy = self.shared.policy();
-        let head = Arc::clone(&self.shared.head.load().catalog);
-        let (revision, id) = (instance.revision, instance.challenge.clone());
-        let read = move || {
-            // What did not change since is taken over from the newest revision, unread.
-            let catalog = catalog::load(&mirror.tree(revision).ok()?, Some(&head), &policy).ok()?;
-            catalog.folders.get(&id)?.challenge.clone()
-        };
-        let found = tokio::task::spawn_blocking(read).await.ok().flatten();
-        let challenge = found.ok_or_else(|| PlatformError::ChallengeNotFound {
-            id: instance.challenge.to_string(),
-        })?;
-        let mut pinned = self.pinned();
-        if pinned.len() >= MAX_PINNED {
-            pinned.clear();
-        }
-        pinned.insert(key, Arc::clone(&challenge));
-        Ok(challenge)
-    }
-
-    fn pinned(&self) -> MutexGuard<'_, BTreeMap<(ChallengeId, TreeId), Arc<Challenge>>> {
-        self.shared.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+        let unknown = || PlatformError::ChallengeNotFound { id: instance.challenge.to_string() };
+        versions::of(&self.shared, instance).await.ok_or_else(unknown)
     }
 
     /// How often each challenge was started.

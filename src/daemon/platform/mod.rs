@@ -9,6 +9,7 @@
 
 mod accounts;
 mod answers;
+mod attachments;
 mod error;
 mod events;
 mod explain;
@@ -42,10 +43,12 @@ pub use crate::contest::Answer;
 pub use crate::daemon::adoption::Unadoptable;
 pub use crate::daemon::doubts::Doubt;
 pub use crate::daemon::webhook::Headers;
+pub use attachments::{Content, Download, DownloadSlot, Downloads, ListedFile};
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use hooks::Called;
+pub use instances::COMPETITION_TITLE;
 pub use pauses::PauseRequest;
 pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};

@@ -1,4 +1,4 @@
-//! The repository, its challenges, their files and images, and what is stated about them.
+//! The repository, its challenges and their images, and what is stated about them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,51 +7,11 @@ use tokio::sync::oneshot;
 
 use super::{ChallengeState, Counts, LiveChallenge, Outcome, Platform, PlatformError, SourceState};
 use crate::catalog::Folder;
-use crate::daemon::{builds, secrets};
-use crate::model::{
-    Build, BuildState, Challenge, ChallengeId, Condition, Instance, NodeId, Revision,
-};
+use crate::daemon::builds;
+use crate::model::{Build, BuildState, ChallengeId, Condition, NodeId};
 use crate::release::identity::build_units;
 
 impl Platform {
-    /// Bytes of a static attachment by its public name; templates are never served.
-    ///
-    /// # Errors
-    /// When there is no such file.
-    pub async fn attachment(&self, challenge: &ChallengeId, name: &str) -> Outcome<Vec<u8>> {
-        let live = self
-            .live()
-            .get(challenge)
-            .cloned()
-            .ok_or_else(|| PlatformError::ChallengeNotFound { id: challenge.to_string() })?;
-        self.file(&live.challenge, live.revision, name).await
-    }
-
-    /// Bytes of a static attachment by its public name, as it was at the instance's revision;
-    /// templates are never served.
-    ///
-    /// # Errors
-    /// When there is no such file.
-    pub async fn instance_attachment(&self, instance: &Instance, name: &str) -> Outcome<Vec<u8>> {
-        let challenge = self.challenge_of(instance).await?;
-        self.file(&challenge, instance.revision, name).await
-    }
-
-    async fn file(&self, challenge: &Challenge, at: Revision, name: &str) -> Outcome<Vec<u8>> {
-        let mut listed = challenge.attachments.iter().filter(|file| !file.is_template);
-        let Some(attachment) = listed.find(|file| file.public_name() == name).cloned() else {
-            return Err(PlatformError::AttachmentNotFound);
-        };
-        let mirror = Arc::clone(&self.shared.mirror);
-        let (path, identities) = (challenge.path.clone(), Arc::clone(&self.shared.identities));
-        let read = move || secrets::read(&mirror.tree(at)?, &path, &attachment, &identities);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error)) => Err(PlatformError::Internal(Box::new(error))),
-            Err(error) => Err(PlatformError::Internal(Box::new(error))),
-        }
-    }
-
     /// The repository.
     ///
     /// # Errors

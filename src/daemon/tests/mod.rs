@@ -1,5 +1,6 @@
 //! The loops against an engine in memory: killed, hung, restarted and lied to.
 
+mod attachments;
 mod budgets;
 mod drift;
 mod faults;

@@ -63,7 +63,8 @@ async fn look(platform: &Platform) {
 
 /// What players download of `WEB-001`; nothing when it is not live.
 async fn note(platform: &Platform) -> String {
-    let bytes = platform.attachment(&challenge_id("WEB-001"), "note.txt").await.unwrap_or_default();
+    let bytes = platform.attachment(&challenge_id("WEB-001"), "note.txt").await;
+    let bytes = bytes.map(|file| file.bytes()).unwrap_or_default();
     String::from_utf8(bytes).unwrap()
 }
 

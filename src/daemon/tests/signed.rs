@@ -96,7 +96,7 @@ async fn verified(platform: &Platform, scope: &Scope) -> Condition {
 
 async fn live_at(platform: &Platform, text: &str) {
     until(&format!("version {text} to be live"), async || {
-        let bytes = platform.attachment(&challenge_id("WEB-001"), "note.txt").await.ok()?;
+        let bytes = platform.attachment(&challenge_id("WEB-001"), "note.txt").await.ok()?.bytes();
         (bytes == text.as_bytes()).then_some(())
     })
     .await;

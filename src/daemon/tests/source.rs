@@ -216,8 +216,8 @@ async fn a_running_instance_keeps_the_attachments_of_its_own_revision() {
         (platform.live()[&id].revision != instance.revision).then_some(())
     })
     .await;
-    assert_eq!(platform.attachment(&id, "note.txt").await.unwrap(), b"new");
-    assert_eq!(platform.instance_attachment(&instance, "note.txt").await.unwrap(), b"old");
+    assert_eq!(platform.attachment(&id, "note.txt").await.unwrap().bytes(), b"new");
+    assert_eq!(platform.instance_attachment(&instance, "note.txt").await.unwrap().bytes(), b"old");
     assert!(platform.instance_attachment(&instance, "../metadata.yaml").await.is_err());
     daemon.stop().await;
 }
@@ -269,7 +269,7 @@ async fn an_encrypted_attachment_goes_live_only_where_it_can_be_handed_out() {
         (stated.status == ConditionStatus::True).then_some(())
     })
     .await;
-    assert_eq!(platform.attachment(&id, "map.txt").await.unwrap(), b"X marks the spot");
+    assert_eq!(platform.attachment(&id, "map.txt").await.unwrap().bytes(), b"X marks the spot");
     assert!(platform.attachment(&id, "map.txt.age").await.is_err(), "nobody gets it encrypted");
     assert_eq!(platform.live()[&id].challenge.attachments[0].size_bytes, 16);
     drop(platform);

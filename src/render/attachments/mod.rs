@@ -14,10 +14,12 @@
 //! * No template panics, overflows the stack, or goes on for long; no error holds a value.
 //!
 //! # Not here
-//! Where files come from (`catalog`, `runtime`), which attachments are templates (`model`).
+//! Where files come from (`catalog`, `runtime`), which attachments are templates (`model`), the
+//! process in which the templates of an instance are rendered (`daemon::attachments`).
 
 mod bounds;
 mod filters;
+pub mod job;
 mod sandbox;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use bounds::Uses;
@@ -37,7 +40,7 @@ pub const MAX_SOURCE_BYTES: usize = 64 << 10;
 pub const MAX_OUTPUT_BYTES: usize = 16 << 20;
 
 /// What a template can print: the variables of the contract, and ours beside them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// `answer.<id>`: the minted answers by question.
     pub answers: BTreeMap<String, String>,
@@ -68,7 +71,7 @@ impl fmt::Debug for Facts {
 }
 
 /// Something with an id and a name for people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// The id.
     pub id: String,
@@ -77,7 +80,7 @@ pub struct Named {
 }
 
 /// Where players reach a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Host name or address.
     pub host: String,

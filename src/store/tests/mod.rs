@@ -154,6 +154,7 @@ fn spec() -> InstanceSpec {
         volumes: vec!["data".to_owned()],
         answers: [("flag".to_owned(), crate::model::AnswerFormat::Flag)].into(),
         demands: crate::model::Demands::default(),
+        templates: vec![],
     }
 }
 
