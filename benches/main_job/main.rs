@@ -13,6 +13,7 @@ mod floor;
 mod planner;
 mod platform;
 mod releases;
+mod render;
 mod report;
 mod vpn;
 mod wall;
@@ -50,6 +51,9 @@ fn main() -> Result<()> {
     }
     if wants("vpn") {
         vpn::keys(&mut report, runs)?;
+    }
+    if wants("render") {
+        render::run(&mut report, runs)?;
     }
     if wants("release") {
         runtime.block_on(releases::live(&mut report, runs))?;

@@ -50,15 +50,19 @@ impl AttachmentList {
     }
 }
 
+/// The files out of the images of a challenge.
+pub(crate) async fn exported(
+    platform: &Platform,
+    challenge: &Challenge,
+) -> Answer<Vec<AttachmentInfo>> {
+    let files = platform.exported(challenge).await?.into_iter();
+    Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
+}
+
 /// The files of an instance that can be downloaded now.
 pub(crate) async fn of(platform: &Platform, instance: &Instance) -> Answer<Vec<AttachmentInfo>> {
     let files = platform.instance_attachments(instance).await?.into_iter();
     Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
-}
-
-fn is_served(challenge: &Challenge, name: &str) -> bool {
-    let mut files = challenge.attachments.iter();
-    files.any(|file| !file.is_template && file.public_name() == name)
 }
 
 /// The files of a challenge. A template is listed without its `.tpl`, with the template's size.
@@ -73,7 +77,8 @@ async fn of_challenge(
     let live = platform.live();
     let challenge = challenges::visible(&platform, &live, &id)?;
     let revision = live[&challenge.id].revision;
-    let files = attachments(challenge);
+    let mut files = attachments(challenge);
+    files.extend(exported(&platform, challenge).await?);
     Ok(Json(AttachmentList::of(&caller, files, revision, challenge.tree)))
 }
 
@@ -92,9 +97,6 @@ async fn download_of_challenge(
 ) -> Answer<Response> {
     let live = platform.live();
     let challenge = challenges::visible(&platform, &live, &id)?;
-    if !is_served(challenge, &name) {
-        return Err(PlatformError::AttachmentNotFound.into());
-    }
     let slot = platform.begin_download(&caller)?;
     let file = platform.attachment(&challenge.id, &name).await?;
     Ok(download::answer(&name, file, slot, &headers))
@@ -149,9 +151,11 @@ fn absent() -> ApiError {
 mod tests {
     use super::super::tests::{attachment, challenge, question};
     use super::*;
+    use crate::daemon::platform::static_file;
 
     #[test]
     fn t07_hostile_names_and_templates_match_nothing() {
+        let is_served = |web: &Challenge, name: &str| static_file(web, name).is_some();
         let mut web = challenge("WEB-001", vec![question("flag")]);
         web.attachments = vec![attachment("src/main.c", 10), attachment("notes.txt.tpl", 20)];
         web.attachments.push(attachment("map.png.age", 30));

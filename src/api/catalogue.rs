@@ -84,6 +84,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) tally: Tally,
     /// Starts per challenge.
     pub(crate) launches: BTreeMap<ChallengeId, u32>,
+    /// Files out of images, by challenge.
+    pub(crate) exported: BTreeMap<ChallengeId, Vec<AttachmentInfo>>,
     /// For `release_at`.
     pub(crate) now: Timestamp,
 }
@@ -118,9 +120,15 @@ impl Snapshot<'_> {
             tags: metadata.tags.clone(),
             questions: self.questions(challenge, viewer),
             flag_solves: flag_solves.collect(),
-            attachments: attachments(challenge),
+            attachments: self.attachments(challenge),
             is_qa_only: challenge.is_qa_only(),
         }
+    }
+
+    /// Everything that can be downloaded of `challenge`, or that is rendered for instances.
+    fn attachments(&self, challenge: &Challenge) -> Vec<AttachmentInfo> {
+        let exported = self.exported.get(&challenge.id).cloned().unwrap_or_default();
+        attachments(challenge).into_iter().chain(exported).collect()
     }
 
     /// The questions of `challenge`, locked ones without prompt and choices.

@@ -1,10 +1,13 @@
 //! The catalogue's routes: list, facets, one challenge.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::attachments;
 use super::auth::Maybe;
 use super::catalogue::{
     ChallengeFacets, ChallengeInfo, Filter, Progress, Snapshot, Viewer, facets, is_visible, sort_by,
@@ -31,7 +34,13 @@ impl Maybe {
 /// Everything the projections need, read once.
 pub(crate) async fn snapshot<'a>(platform: &Platform, live: &'a LiveSet) -> Answer<Snapshot<'a>> {
     let tally = Tally::of(&platform.solves().await?);
-    Ok(Snapshot { live, tally, launches: platform.launches().await?, now: platform.now() })
+    let mut exported = BTreeMap::new();
+    for live in live.values().filter(|live| !live.challenge.metadata.exports.is_empty()) {
+        let files = attachments::exported(platform, &live.challenge).await?;
+        exported.insert(live.challenge.id.clone(), files);
+    }
+    let launches = platform.launches().await?;
+    Ok(Snapshot { live, tally, launches, exported, now: platform.now() })
 }
 
 /// What the caller's team solved and runs; `None` without a team.

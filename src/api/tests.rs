@@ -50,6 +50,7 @@ pub(super) fn challenge(id: &str, questions: Vec<Question>) -> Challenge {
             instance: InstanceSettings::default(),
             author: None,
             release_at: None,
+            exports: vec![],
         },
         compose: None,
         attachments: Vec::new(),

@@ -18,7 +18,8 @@ use crate::model::{BuildKey, Clock, Disk, InstanceId, ObjectId, Timestamp, TreeI
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
-    EngineInfo, ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
+    EngineInfo, ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    VolumeSeen,
 };
 
 /// Builds what it is let: one permit per build. Everything else is refused.
@@ -119,6 +120,15 @@ impl Engine for Workshop {
     async fn prove(&self) -> Result<(), EngineError> {
         refused()
     }
+    async fn image_file(
+        &self,
+        _: &str,
+        _: &str,
+        _: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        refused()
+    }
+
     async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
         refused()
     }

@@ -19,6 +19,7 @@ use super::compose::{self, BuildAt, Surroundings};
 use super::context::{self, ContextError};
 use super::decode::{Report, settle, shown};
 use super::encrypted::Encrypted;
+use super::exports;
 use super::files::{self, Files, is_below};
 use super::finding::Weight;
 use super::metadata;
@@ -27,8 +28,8 @@ use super::snippet;
 use super::spanned::{self, MAX_BYTES, Node};
 use super::{Folder, Policy};
 use crate::model::{
-    Attachment, Challenge, ChallengeId, ContextId, EntryKind, ServiceName, Topology, Tree,
-    TreeError, TreeId, plain_name,
+    Attachment, Challenge, ChallengeId, ContextId, EntryKind, Export, Metadata, ServiceName,
+    Topology, Tree, TreeError, TreeId, plain_name,
 };
 
 const METADATA: &str = "metadata.yaml";
@@ -95,8 +96,10 @@ impl Reader<'_> {
         files.report_links(|path| contexts.sends(path), &mut walk);
         let attachments = attachments(&files, &encrypted, &self.found.path, &mut walk);
         self.findings.extend(walk.into_findings());
+        let exports = self.exports(&metadata, &compose, &attachments);
         self.judge(&files, &encrypted, &metadata, &compose)?;
         let Some(metadata) = metadata.metadata else { return Ok(None) };
+        let metadata = Metadata { exports, ..metadata };
         Ok(Some(Challenge {
             id: self.found.id.clone(),
             path: self.found.path.clone(),
@@ -107,6 +110,25 @@ impl Reader<'_> {
             attachments,
             contexts: contexts.digests,
         }))
+    }
+
+    /// The files of images that are handed out.
+    fn exports(
+        &mut self,
+        metadata: &metadata::Draft,
+        compose: &compose::Draft,
+        attachments: &[Attachment],
+    ) -> Vec<Export> {
+        let Some(map) = metadata.root.as_ref().and_then(Node::as_map) else { return Vec::new() };
+        let runs = match (&compose.compose, &compose.root) {
+            (Some(compose), _) => exports::Runs::These(&compose.services),
+            (None, None) => exports::Runs::Nothing,
+            (None, Some(_)) => exports::Runs::Unknown,
+        };
+        let mut report = self.report(METADATA);
+        let exports = exports::read(map, &runs, attachments, &mut report);
+        self.findings.extend(report.into_findings());
+        exports
     }
 
     /// Runs the rules over what was read, then what the author waives, then the lines they are

@@ -39,6 +39,7 @@ pub(super) const KEYS: &[&str] = &[
     "scoring",
     "author",
     "release_at",
+    "exports",
 ];
 
 /// Keys of older formats and what replaces them.
@@ -131,6 +132,8 @@ fn read_map(map: &Map, at: Span, policy: &Policy, report: &mut Report) -> Draft 
             instance: extras.instance,
             author: extras.author,
             release_at: extras.release_at,
+            // Read once it is known what runs (`exports`).
+            exports: Vec::new(),
         })
     })();
     Draft { root: None, metadata, questions, category, topology }

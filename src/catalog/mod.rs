@@ -26,6 +26,7 @@ mod discover;
 mod dockerfile;
 mod dockerignore;
 mod encrypted;
+mod exports;
 mod files;
 pub mod finding;
 pub mod fix;

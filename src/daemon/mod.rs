@@ -16,6 +16,7 @@ mod budgets;
 mod builds;
 mod doubts;
 mod executor;
+mod exports;
 mod gauges;
 mod gc;
 mod hints;

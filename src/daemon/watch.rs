@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 
 use super::builds;
 use super::executor::Fault;
+use super::exports;
 use super::leftovers::{self, Listing};
 use super::observe::View;
 use super::shared::{EngineState, Shared, Statement};
@@ -111,6 +112,7 @@ async fn heal(shared: &Arc<Shared>) {
             "could not compare the images with what was built"
         );
     }
+    exports::heal(shared).await;
 }
 
 /// Listens to the engine's hints until the daemon stops; a broken stream is followed by a relist.

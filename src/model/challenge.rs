@@ -67,6 +67,19 @@ pub struct Metadata {
     pub author: Option<String>,
     /// Not visible and not startable before.
     pub release_at: Option<Timestamp>,
+    /// Files of its images that players may download.
+    pub exports: Vec<Export>,
+}
+
+/// A file of a built image that players may download, the same for everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Whose image.
+    pub service: ServiceName,
+    /// Where it is there: absolute, without `.` and `..`.
+    pub path: String,
+    /// The name it is downloaded by; no attachment has it.
+    pub name: String,
 }
 
 /// One question.

@@ -27,7 +27,7 @@ pub mod vpn;
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,
-    Hardening, InstanceScope, InstanceSettings, Metadata, Question, QuestionMode, Topology,
+    Export, Hardening, InstanceScope, InstanceSettings, Metadata, Question, QuestionMode, Topology,
     UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};

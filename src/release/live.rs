@@ -108,6 +108,7 @@ pub(crate) mod tests {
                 instance: InstanceSettings::default(),
                 author: None,
                 release_at: None,
+                exports: vec![],
             },
             compose: None,
             attachments: vec![],

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
 };
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstanceId};
@@ -100,6 +100,16 @@ impl Engine for Metered {
         }
         failpoint::after(ROOM, "build");
         result
+    }
+
+    async fn image_file(
+        &self,
+        image: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        // It makes a container, and removes it.
+        self.change("image_file", self.inner.image_file(image, path, limit_bytes)).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

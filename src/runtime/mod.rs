@@ -11,6 +11,7 @@
 //! * Every call has a deadline and ends as [`EngineError::TimedOut`], never hangs.
 //! * No secret is put into a label, a name or an error.
 
+mod archive;
 pub mod docker;
 pub mod fake;
 mod labels;
@@ -39,6 +40,8 @@ use crate::model::{
 use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
+pub use archive::{ImageFile, NoFile};
+
 /// A container engine on one machine.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync {
@@ -58,6 +61,14 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Builds one image; each line of output goes to `log` as it appears. Cancel-safe: dropping
     /// the future ends the build.
     async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError>;
+    /// The regular file at `path` of an image, of at most `limit_bytes`; links are not followed at
+    /// its end, and nothing of the image runs.
+    async fn image_file(
+        &self,
+        image: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError>;
     /// Removes an image of ours that no container uses.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
 

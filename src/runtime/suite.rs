@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 
 use super::{
     BuildError, BuildNetwork, BuildRequest, ContainerState, Engine, EngineError, ExecOutcome,
-    ImageSeen,
+    ImageSeen, NoFile,
 };
 use crate::model::compose::{AnswerFiles, HealthTest, Limits, Restart, Transport};
 use crate::model::{BuildKey, EndpointKind, InstallationId, InstanceId, Provenance};
@@ -490,6 +490,11 @@ pub(crate) async fn builds(engine: &dyn Engine, good: BuildRequest, bad: BuildRe
     assert_eq!(engine.image(&built.id).await.unwrap().as_ref(), Some(&built));
     assert!(engine.images().await.unwrap().contains(&built));
     assert!(lines.recv().await.is_some(), "a build says something");
+    let file = |path: &'static str, limit| engine.image_file(&built.id, path, limit);
+    assert_eq!(&file("/a", 1).await.unwrap().unwrap().bytes[..], b"1");
+    assert_eq!(file("/a", 0).await.unwrap(), Err(NoFile::TooLarge));
+    assert_eq!(file("/b", 9).await.unwrap(), Err(NoFile::Missing));
+    assert_eq!(&file("/a", 1).await.unwrap().unwrap().bytes[..], b"1", "and nothing is left over");
     engine.remove_image(&tag).await.unwrap();
     engine.remove_image(&tag).await.unwrap();
     assert_eq!(engine.image(&tag).await.unwrap(), None);

@@ -47,6 +47,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../schema/sql/0010_provenance.sql"),
     },
     Migration { name: "0011_vpn", sql: include_str!("../../schema/sql/0011_vpn.sql") },
+    Migration { name: "0012_exports", sql: include_str!("../../schema/sql/0012_exports.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

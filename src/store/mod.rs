@@ -23,6 +23,7 @@ pub mod commit_statuses;
 pub mod conditions;
 pub mod datadir;
 pub mod error;
+mod exports;
 pub mod images;
 pub mod instances;
 pub mod live;
@@ -65,6 +66,7 @@ pub use commit_statuses::StatusRow;
 pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
 pub use error::StoreError;
+pub use exports::{ExportPlace, Exported};
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
     InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,

@@ -83,10 +83,9 @@ async fn two_teams_hold_their_own_answer_and_nothing_of_the_other() {
         let letter = json!({"name": "sub/letter.txt", "size": wanted.len()});
         assert!(listed["files"].as_array().expect("a list").contains(&letter), "{listed}");
     }
-    t08_nobody_gets_a_file_of_another_team(&daemon, (&red, &ours), (&blue, &theirs)).await;
-    t07_only_what_is_listed_is_handed_out(&daemon, &red, &ours).await;
-    t11_parts_are_parts(&daemon, &red, &ours).await;
-    t14_answers_are_where_they_belong_only(&daemon, &[&ours, &theirs], &flags).await;
+    nobody_gets_a_file_of_another_team(&daemon, (&red, &ours), (&blue, &theirs)).await;
+    only_what_is_listed_is_handed_out(&daemon, &red, &ours).await;
+    parts_are_parts(&daemon, &red, &ours).await;
     for (client, instance) in [(&red, &ours), (&blue, &theirs)] {
         client.stop(&instance.id).await;
     }
@@ -95,7 +94,7 @@ async fn two_teams_hold_their_own_answer_and_nothing_of_the_other() {
     assert_eq!(left.count(), 0, "files of instances that are over are gone");
 }
 
-async fn t08_nobody_gets_a_file_of_another_team(
+async fn nobody_gets_a_file_of_another_team(
     daemon: &Daemon,
     (red, ours): (&Client, &Ready),
     (blue, theirs): (&Client, &Ready),
@@ -116,7 +115,7 @@ async fn t08_nobody_gets_a_file_of_another_team(
     }
 }
 
-async fn t07_only_what_is_listed_is_handed_out(daemon: &Daemon, red: &Client, ours: &Ready) {
+async fn only_what_is_listed_is_handed_out(daemon: &Daemon, red: &Client, ours: &Ready) {
     let long = "a".repeat(5000);
     for name in [
         "sub/letter.txt.tpl",
@@ -157,7 +156,7 @@ async fn t07_only_what_is_listed_is_handed_out(daemon: &Daemon, red: &Client, ou
     assert!(listed.contains("sub/letter.txt") && !listed.contains(".tpl"), "{listed}");
 }
 
-async fn t11_parts_are_parts(daemon: &Daemon, red: &Client, ours: &Ready) {
+async fn parts_are_parts(daemon: &Daemon, red: &Client, ours: &Ready) {
     let path = format!("/instances/{}/attachments/sub/letter.txt", ours.id);
     let whole = ask(daemon, red, Method::GET, &path, &[]).await;
     let (size, tag) = (whole.body.len(), whole.header(ETAG));
@@ -182,12 +181,26 @@ async fn t11_parts_are_parts(daemon: &Daemon, red: &Client, ours: &Ready) {
     assert_eq!(ask(daemon, red, Method::GET, &path, &changed).await.body, whole.body);
 }
 
+#[tokio::test]
+async fn t14_answers_are_where_they_belong_only() {
+    let stage = Stage::with(&[challenge("WEB-734")]).await;
+    let daemon = stage.serve().await;
+    daemon.live("WEB-734").await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let (ours, theirs) = (red.play("WEB-734").await, blue.play("WEB-734").await);
+    let flags = [ours.flag("/flag").await, theirs.flag("/flag").await];
+    for (client, instance) in [(&red, &ours), (&blue, &theirs)] {
+        letter(&daemon, client, &instance.id).await;
+    }
+    grep_everything(&daemon, &[&ours, &theirs], &flags).await;
+    for (client, instance) in [(&red, &ours), (&blue, &theirs)] {
+        client.stop(&instance.id).await;
+    }
+    daemon.nothing_left().await;
+}
+
 /// Greps everything that we show, log or hand to the engine for the answers of two instances.
-async fn t14_answers_are_where_they_belong_only(
-    daemon: &Daemon,
-    instances: &[&Ready],
-    flags: &[String; 2],
-) {
+async fn grep_everything(daemon: &Daemon, instances: &[&Ready], flags: &[String; 2]) {
     let bodies: Vec<&str> = flags.iter().map(|flag| &flag[5..flag.len() - 1]).collect();
     let holds = |text: &str| bodies.iter().any(|body| text.contains(body));
     let admin = daemon.admin();
@@ -285,6 +298,54 @@ async fn a_kill_around_the_rendering_loses_and_doubles_nothing() {
         std::future::ready(if left { Err("they are there".to_owned()) } else { Ok(()) })
     })
     .await;
+    daemon.nothing_left().await;
+}
+
+/// A web challenge that hands out the file `path` of its image as `page.txt`.
+fn exporting(id: &str, path: &str) -> Challenge {
+    let web = Challenge::web(id, "one");
+    let exports = format!("exports:\n  - {{service: web, path: {path}, as: page.txt}}\n");
+    let metadata = format!("{}{exports}", web.files["metadata.yaml"]);
+    web.with("metadata.yaml", metadata)
+}
+
+#[tokio::test]
+async fn a_file_of_the_image_is_the_same_for_everybody_and_none_goes_live_without() {
+    let stage = Stage::with(&[exporting("WEB-733", "/www/nothing")]).await;
+    let daemon = stage.serve().await;
+    let admin = daemon.admin();
+    let why = "exports[0]: /www/nothing is not in the image of service web";
+    until("it is said what is missing", PATIENCE, || async {
+        let stated = admin.condition("challenge/WEB-733", "Released").await?;
+        if stated["reason"] == "ExportMissing" && stated["message"] == why {
+            Ok(())
+        } else {
+            Err(stated.to_string())
+        }
+    })
+    .await;
+    assert_eq!(admin.challenge("WEB-733").await.expect("it is known")["live"], Value::Null);
+    stage.remote.put(&exporting("WEB-733", "/www/version"));
+    stage.remote.push("the file that is there");
+    admin.reconcile().await;
+    daemon.live("WEB-733").await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let (ours, theirs) = (red.play("WEB-733").await, blue.play("WEB-733").await);
+    let (first, second) = (format!("/instances/{}", ours.id), format!("/instances/{}", theirs.id));
+    let mut tags = std::collections::BTreeSet::new();
+    for (client, base) in [(&red, "/challenges/WEB-733"), (&red, &first), (&blue, &second)] {
+        let path = format!("{base}/attachments/page.txt");
+        let raw = ask(&daemon, client, Method::GET, &path, &[]).await;
+        assert_eq!((raw.status.as_u16(), &raw.body[..]), (200, &b"one"[..]), "{path}");
+        tags.insert(raw.header(ETAG));
+        let listed = client.get(&format!("{base}/attachments")).await.body;
+        let file = json!({"name": "page.txt", "size": 3});
+        assert!(listed["files"].as_array().expect("a list").contains(&file), "{listed}");
+    }
+    assert_eq!(tags.len(), 3, "a tag is of one place");
+    for (client, instance) in [(&red, &ours), (&blue, &theirs)] {
+        client.stop(&instance.id).await;
+    }
     daemon.nothing_left().await;
 }
 

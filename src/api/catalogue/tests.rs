@@ -6,7 +6,13 @@ use crate::model::QuestionMode;
 
 fn snapshot<'a>(live: &'a LiveSet, solves: &[crate::model::Solve]) -> Snapshot<'a> {
     let now = Timestamp::from_millis(1_000_000);
-    Snapshot { live, tally: Tally::of(solves), launches: BTreeMap::new(), now }
+    Snapshot {
+        live,
+        tally: Tally::of(solves),
+        launches: BTreeMap::new(),
+        exported: BTreeMap::new(),
+        now,
+    }
 }
 
 fn locked() -> Challenge {

@@ -83,9 +83,8 @@ impl<'a> Sample<'a> {
         let named = |id: &str, name: &str| Named { id: id.to_owned(), name: name.to_owned() };
         let address = || Address { host: "ctf.example".to_owned(), port: 31337 };
         // Behind a gateway nothing else is published, so no other service has an address.
-        let is_published = |name: &str| {
-            subject.topology != Some(Topology::Engagement) || name == "openvpn"
-        };
+        let is_published =
+            |name: &str| subject.topology != Some(Topology::Engagement) || name == "openvpn";
         let with_ports = subject
             .services()
             .filter(|(entry, map)| is_published(&entry.key) && map.get("ports").is_some());

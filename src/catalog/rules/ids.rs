@@ -41,6 +41,8 @@ pub const META023: &str = "META023";
 pub const META024: &str = "META024";
 /// `choices` names a choice twice.
 pub const META025: &str = "META025";
+/// `exports` is malformed, or names what is not there.
+pub const META026: &str = "META026";
 
 /// The category needs `docker-compose.yml` and there is none.
 pub const STRUCT001: &str = "STRUCT001";

@@ -305,4 +305,25 @@ pub(super) const RULES: &[Rule] = &[
             "name: Ports\ndescription: Which port does SSH use?\ndifficulty: easy\ncategory: misc\ntags: [quiz]\nquestions:\n  - {id: port, prompt: \"Which port does SSH use?\", answer: \"22\", choices: [\"21\", \"22\", \"23\"]}\n",
         )]),
     },
+    Rule {
+        id: ids::META026,
+        weight: Weight::Refusal,
+        summary: "`exports` is malformed, or names what is not there",
+        why: "Each entry hands one file of a built image to players, so it has to say which service, where in its image, and under which name. Two files of one name cannot both be downloaded, and what `flag-rotator` or a VPN gateway holds is for no player.",
+        fix: "Write `{service: chal, path: /srv/guestbook, as: guestbook-bin}`: a service of `docker-compose.yml`, an absolute path without `..`, and a name that no file in `attachments/` has. At most 16 files.",
+        bad: Example {
+            base: Base::Pwn,
+            files: &[text(
+                "metadata.yaml",
+                "name: Guestbook\ndescription: Sign the guestbook.\ndifficulty: easy\ncategory: pwn\ntags: [pwn]\nexports:\n  - {service: chal, path: srv/guestbook, as: guestbook-bin}\n",
+            )],
+        },
+        good: Example {
+            base: Base::Pwn,
+            files: &[text(
+                "metadata.yaml",
+                "name: Guestbook\ndescription: Sign the guestbook.\ndifficulty: easy\ncategory: pwn\ntags: [pwn]\nexports:\n  - {service: chal, path: /srv/guestbook, as: guestbook-bin}\n",
+            )],
+        },
+    },
 ];

@@ -61,6 +61,11 @@ pub(super) struct Metadata {
     #[schemars(length(max = 200), regex(pattern = r"\S"), example = "Ada <ada@example.org>")]
     author: Option<String>,
 
+    /// Files of built images that players may download, the same for everybody; other readers of
+    /// this format ignore it.
+    #[schemars(length(max = 16))]
+    exports: Option<Vec<Export>>,
+
     /// Neither shown nor startable before this instant.
     #[schemars(schema_with = "optional_instant", example = "2027-03-01T12:00:00Z")]
     release_at: Option<String>,
@@ -157,6 +162,23 @@ struct Instance {
     /// Which container runtime carries it. A node that lacks it does not start the challenge.
     #[schemars(schema_with = "runtime", extend("default" = "default"))]
     runtime: Option<String>,
+}
+
+/// A file of a built image that players may download.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("required" = ["service", "path", "as"]))]
+struct Export {
+    /// The service whose image has it.
+    #[schemars(example = &"chal")]
+    service: String,
+
+    /// Where it is in the image: absolute, a regular file of at most 64 MiB.
+    #[schemars(length(max = 1024), regex(pattern = r"^/[^/]"), example = &"/srv/guestbook")]
+    path: String,
+
+    /// The name it is downloaded by; no file of `attachments/` has it.
+    #[schemars(rename = "as", length(max = 255), regex(pattern = r"^[^/]"), example = &"guestbook")]
+    name: String,
 }
 
 /// What a solve is worth. All keys are optional.

@@ -45,6 +45,7 @@ fn the_schema_has_the_keys_of_the_reader() {
     assert_eq!(keys_at(&schema, "/properties/questions/items"), set(keys::QUESTION));
     assert_eq!(keys_at(&schema, "/properties/instance"), set(keys::INSTANCE));
     assert_eq!(keys_at(&schema, "/properties/scoring"), set(keys::SCORING));
+    assert_eq!(keys_at(&schema, "/properties/exports/items"), set(crate::catalog::exports::KEYS));
 }
 
 #[test]

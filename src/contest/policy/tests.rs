@@ -53,6 +53,7 @@ fn challenge() -> Challenge {
             instance: InstanceSettings::default(),
             author: None,
             release_at: None,
+            exports: vec![],
         },
         compose: None,
         attachments: Vec::new(),

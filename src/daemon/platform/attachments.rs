@@ -13,9 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, Platform, PlatformError};
-use crate::daemon::{attachments, secrets, specs, versions};
+use crate::daemon::exports::{self, ExportedFile};
+use crate::daemon::{attachments, builds, secrets, specs, versions};
 use crate::model::id::hex;
-use crate::model::{Attachment, Caller, Challenge, ChallengeId, Instance, Revision, TeamId};
+use crate::model::{
+    Attachment, Caller, Challenge, ChallengeId, Instance, Revision, ServiceName, TeamId,
+};
+use crate::release::spec::InstanceSpec;
 
 /// Downloads of one team at a time.
 const MAX_DOWNLOADS: u32 = 8;
@@ -105,6 +109,19 @@ impl Platform {
         begun.ok_or(PlatformError::TooManyDownloads { limit })
     }
 
+    /// The files out of the images of a challenge that can be downloaded.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn exported(&self, challenge: &Challenge) -> Outcome<Vec<ListedFile>> {
+        if challenge.metadata.exports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let images = builds::images_of(&self.shared, challenge).await?;
+        let files = exports::files_of(&self.shared, challenge, &images).await?;
+        Ok(files.into_iter().map(ListedFile::from).collect())
+    }
+
     /// A file of a challenge by its public name; templates are never served.
     ///
     /// # Errors
@@ -112,6 +129,10 @@ impl Platform {
     pub async fn attachment(&self, challenge: &ChallengeId, name: &str) -> Outcome<Download> {
         let unknown = || PlatformError::ChallengeNotFound { id: challenge.to_string() };
         let live = self.live().get(challenge).cloned().ok_or_else(unknown)?;
+        if is_exported(&live.challenge, name) {
+            let images = builds::images_of(&self.shared, &live.challenge).await?;
+            return self.export(&live.challenge, &images, name, "").await;
+        }
         let bytes = self.file(&live.challenge, live.revision, name).await?;
         let tag = tag("", &Sha256::digest(&bytes));
         Ok(Download { content: Content::Bytes(bytes), tag })
@@ -125,9 +146,12 @@ impl Platform {
         let Some(challenge) = versions::of(&self.shared, instance).await else {
             return Ok(Vec::new());
         };
-        let rendered = match specs::of(&self.shared, instance).await? {
-            Some(stored) => attachments::rendered(&self.shared, instance, &stored.spec),
-            None => Vec::new(),
+        let (rendered, exported) = match specs::of(&self.shared, instance).await? {
+            Some(stored) => (
+                attachments::rendered(&self.shared, instance, &stored.spec),
+                exports::files_of(&self.shared, &challenge, &images_of(&stored.spec)).await?,
+            ),
+            None => (Vec::new(), Vec::new()),
         };
         let mut files = Vec::new();
         for attachment in &challenge.attachments {
@@ -139,6 +163,7 @@ impl Platform {
             let listed = |size_bytes| ListedFile { name: name.to_owned(), size_bytes };
             files.extend(size_bytes.map(listed));
         }
+        files.extend(exported.into_iter().map(ListedFile::from));
         Ok(files)
     }
 
@@ -150,7 +175,7 @@ impl Platform {
     pub async fn instance_attachment(&self, instance: &Instance, name: &str) -> Outcome<Download> {
         let stored = specs::of(&self.shared, instance).await?;
         let id = instance.id.to_string();
-        if let Some(stored) = stored
+        if let Some(stored) = &stored
             && let Some((file, open)) =
                 attachments::open(&self.shared, instance, &stored.spec, name)
         {
@@ -158,16 +183,37 @@ impl Platform {
             return Ok(Download { content: Content::File(open, file.size_bytes), tag });
         }
         let challenge = self.challenge_of(instance).await?;
+        if let Some(stored) = stored
+            && is_exported(&challenge, name)
+        {
+            return self.export(&challenge, &images_of(&stored.spec), name, &id).await;
+        }
         let bytes = self.file(&challenge, instance.revision, name).await?;
         let tag = tag(&id, &Sha256::digest(&bytes));
         Ok(Download { content: Content::Bytes(bytes), tag })
     }
 
+    /// The file `name` out of one of `images`.
+    async fn export(
+        &self,
+        challenge: &Challenge,
+        images: &BTreeMap<ServiceName, String>,
+        name: &str,
+        scope: &str,
+    ) -> Outcome<Download> {
+        let files = exports::files_of(&self.shared, challenge, images).await?;
+        let found = files.into_iter().find(|file| file.name == name);
+        let file = found.ok_or(PlatformError::AttachmentNotFound)?;
+        // Lost since: the next look at the images takes it out again.
+        let open =
+            exports::open(&self.shared, &file).map_err(|_| PlatformError::AttachmentNotFound)?;
+        let tag = tag(scope, file.sha256.as_bytes());
+        Ok(Download { content: Content::File(open, file.size_bytes), tag })
+    }
+
     async fn file(&self, challenge: &Challenge, at: Revision, name: &str) -> Outcome<Vec<u8>> {
-        let is_it = |file: &&Attachment| !file.is_template && file.public_name() == name;
-        let Some(attachment) = challenge.attachments.iter().find(is_it).cloned() else {
-            return Err(PlatformError::AttachmentNotFound);
-        };
+        let attachment = static_file(challenge, name).cloned();
+        let attachment = attachment.ok_or(PlatformError::AttachmentNotFound)?;
         let mirror = Arc::clone(&self.shared.mirror);
         let (path, identities) = (challenge.path.clone(), Arc::clone(&self.shared.identities));
         let read = move || secrets::read(&mirror.tree(at)?, &path, &attachment, &identities);
@@ -177,6 +223,26 @@ impl Platform {
             Err(error) => Err(PlatformError::Internal(Box::new(error))),
         }
     }
+}
+
+impl From<ExportedFile> for ListedFile {
+    fn from(file: ExportedFile) -> Self {
+        Self { name: file.name, size_bytes: file.size_bytes }
+    }
+}
+
+/// The file that is handed out as it is under exactly this name; never a template.
+pub(crate) fn static_file<'a>(challenge: &'a Challenge, name: &str) -> Option<&'a Attachment> {
+    challenge.attachments.iter().find(|file| !file.is_template && file.public_name() == name)
+}
+
+fn is_exported(challenge: &Challenge, name: &str) -> bool {
+    challenge.metadata.exports.iter().any(|export| export.name == name)
+}
+
+/// The images that the services of an instance run.
+fn images_of(spec: &InstanceSpec) -> BTreeMap<ServiceName, String> {
+    spec.services.iter().map(|service| (service.name.clone(), service.image.clone())).collect()
 }
 
 /// The tag of a content in a scope; the empty scope is everybody's.

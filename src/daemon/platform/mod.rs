@@ -43,6 +43,8 @@ pub use crate::contest::Answer;
 pub use crate::daemon::adoption::Unadoptable;
 pub use crate::daemon::doubts::Doubt;
 pub use crate::daemon::webhook::Headers;
+#[cfg(test)]
+pub(crate) use attachments::static_file;
 pub use attachments::{Content, Download, DownloadSlot, Downloads, ListedFile};
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
-use crate::daemon::{secrets, solver};
+use crate::daemon::{exports, secrets, solver};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::proof::Proof;
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
@@ -79,6 +79,7 @@ async fn plan(shared: &Arc<Shared>) -> Result<LiveChange, ReleaseError> {
     change.promote.retain(|id| !is_open(id));
     if let Some(revision) = head.revision {
         secrets::withhold(shared, revision, &mut change.promote).await;
+        exports::withhold(shared, revision, &mut change.promote).await;
     }
     Ok(change)
 }

@@ -138,6 +138,12 @@ impl Releases {
         self.policy.as_ref()
     }
 
+    /// Looks again at `at`, unless something is due before.
+    pub(crate) fn wake_by(&self, at: Timestamp) {
+        let mut known = self.known();
+        known.wake_at = Some(known.wake_at.map_or(at, |before| before.min(at)));
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use super::{
     verified,
 };
 use crate::daemon::shared::Shared;
-use crate::daemon::{builds, secrets, solver, source};
+use crate::daemon::{builds, exports, secrets, solver, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
 use crate::proof::{self, HeldBack};
 use crate::release::gate::{self, Fault, Question, Verdict};
@@ -178,6 +178,9 @@ pub(crate) async fn judge(
     let live = live_entries(shared);
     let proofs = solver::proofs_of(shared, &candidate.catalog).await?;
     let HeldBack { unproven, proving } = proof::held_back(&candidate.catalog, &proofs);
+    // Images may have been built since: then their files are there, or it is known why not.
+    let mut sealed = exports::sealed(shared, &candidate.catalog).await;
+    sealed.extend(candidate.sealed.iter().map(|(version, why)| (version.clone(), why.clone())));
     let question = Question {
         tag: Some(&tag),
         revision: candidate.revision,
@@ -185,7 +188,7 @@ pub(crate) async fn judge(
         builds: &builds,
         unproven: &unproven,
         proving: &proving,
-        sealed: &candidate.sealed,
+        sealed: &sealed,
         live: &live,
         quarantined: &quarantined,
         mode: shared.config.release.gate,

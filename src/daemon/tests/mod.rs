@@ -3,6 +3,7 @@
 mod attachments;
 mod budgets;
 mod drift;
+mod exports;
 mod faults;
 mod gc;
 mod history;

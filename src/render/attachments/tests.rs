@@ -117,7 +117,7 @@ fn an_error_names_its_place_and_no_value() {
 }
 
 #[test]
-fn hostile_templates_end_within_their_limits() {
+fn t01_hostile_templates_end_within_their_limits() {
     let chain = |part: &str, n: usize| format!("{{{{ 1{} }}}}", part.repeat(n));
     for source in [
         "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}".to_owned(),
@@ -175,6 +175,24 @@ fn hostile_templates_end_within_their_limits() {
 }
 
 #[test]
+fn t05_an_answer_is_data_whatever_it_holds() {
+    for answer in [
+        "{{ 7*7 }}{% raw %}{# x",
+        "\"'</script><!--\r\n\n",
+        "$(id) `id` ${IFS} %s\\",
+        "\0\u{feff}\u{202e}é",
+        &"a{{".repeat(21_845),
+    ] {
+        let mut facts = facts();
+        facts.answers.insert("flag".to_owned(), answer.to_owned());
+        let template =
+            Template { name: "x.tpl", source: "{% include 'part.txt' %}|{{ answer.flag }}" };
+        let text = render(template, &include, &facts, 1 << 20);
+        assert_eq!(text, Ok(format!("[{answer}]|{answer}")));
+    }
+}
+
+#[test]
 fn answers_are_not_shown_by_debug() {
     let shown = format!("{:?}", facts());
     assert!(shown.contains("user_txt") && !shown.contains("FLAG"), "{shown}");
@@ -182,7 +200,7 @@ fn answers_are_not_shown_by_debug() {
 
 proptest! {
     #[test]
-    fn any_answer_comes_out_byte_by_byte(answer in "(?s).{0,300}") {
+    fn t05_any_answer_comes_out_byte_by_byte(answer in "(?s).{0,300}") {
         let mut facts = facts();
         facts.answers.insert("flag".to_owned(), answer.clone());
         let source = "<{{ answer.flag }}>\n";

@@ -18,6 +18,7 @@ mod errors;
 mod events;
 mod exec;
 mod follow;
+mod image_file;
 mod images;
 mod names;
 mod networks;
@@ -41,7 +42,7 @@ use futures_util::stream::BoxStream;
 use self::connect::{Call, Connection};
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
 };
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstallationId, InstanceId};
@@ -150,6 +151,15 @@ impl Engine for Docker {
 
     async fn build(&self, request: BuildRequest, log: LogSink) -> Result<ImageSeen, BuildError> {
         self.build_image(request, log).await
+    }
+
+    async fn image_file(
+        &self,
+        image: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        self.file_of_image(image, path, limit_bytes).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -56,7 +56,7 @@ impl Docker {
         Ok(made.id)
     }
 
-    async fn remove_probe(&self, id: &str) -> Result<(), EngineError> {
+    pub(super) async fn remove_probe(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         let removed = self
             .connection

@@ -17,7 +17,7 @@ use crate::model::{Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageSeen, LogLine, LogSink, NetworkSeen, VolumeSeen,
+    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
 };
 
 /// Deadline of a hanging call that brings none.
@@ -142,6 +142,18 @@ impl Engine for FakeEngine {
             }
             other => other,
         }
+    }
+
+    async fn image_file(
+        &self,
+        image: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        self.pass(Verb::ImageFile, DEADLINE, |machine, _| {
+            machine.image_file(image, path, limit_bytes).map(quiet)
+        })
+        .await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

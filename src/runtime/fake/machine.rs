@@ -6,8 +6,10 @@
 mod containers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read as _;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use ipnet::Ipv4Net;
 use sha2::{Digest as _, Sha256};
 
@@ -18,7 +20,7 @@ use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
-    ImageSeen, LogSink, NetworkSeen, VolumeSeen,
+    ImageFile, ImageSeen, LogSink, NetworkSeen, NoFile, VolumeSeen,
 };
 
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(super) struct Machine {
     /// Names of what listings leave out.
     pub(super) hidden: BTreeSet<String>,
     images: BTreeMap<String, (Option<InstallationId>, ImageSeen)>,
+    /// What built images have, by image and path: what their Dockerfiles copy from their contexts.
+    image_files: BTreeMap<(String, String), Bytes>,
     /// Image ids by reference.
     tags: BTreeMap<String, String>,
     networks: BTreeMap<String, Network>,
@@ -180,9 +184,28 @@ impl Machine {
             health: None,
             volumes: Vec::new(),
         };
+        for (path, bytes) in copied(request) {
+            self.image_files.insert((id.clone(), path), bytes);
+        }
         self.tags.insert(request.tag.clone(), id.clone());
         self.images.insert(id, (Some(us.clone()), image.clone()));
         Ok(image)
+    }
+
+    pub(super) fn image_file(
+        &self,
+        image: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        let missing = || EngineError::NotFound { what: format!("image `{image}`") };
+        let id = self.image_id(image).ok_or_else(missing)?;
+        let found = self.image_files.get(&(id, path.to_owned())).cloned();
+        Ok(match found {
+            None => Err(NoFile::Missing),
+            Some(bytes) if bytes.len() as u64 > limit_bytes => Err(NoFile::TooLarge),
+            Some(bytes) => Ok(ImageFile { bytes, is_executable: true }),
+        })
     }
 
     /// The disk with everything on it.
@@ -210,6 +233,27 @@ impl Machine {
         self.tags.retain(|_, tagged| *tagged != id);
         Ok(())
     }
+}
+
+/// What each `COPY FILE /PATH` of the Dockerfile copies.
+fn copied(request: &BuildRequest) -> Vec<(String, Bytes)> {
+    let mut context = BTreeMap::new();
+    let mut archive = tar::Archive::new(&request.context[..]);
+    for mut entry in archive.entries().into_iter().flatten().flatten() {
+        let mut bytes = Vec::new();
+        if let (Ok(path), Ok(_)) =
+            (entry.path().map(|it| it.display().to_string()), entry.read_to_end(&mut bytes))
+        {
+            context.insert(path, bytes);
+        }
+    }
+    let dockerfile = context.get(&request.dockerfile).cloned().unwrap_or_default();
+    let copy = |line: &str| {
+        let mut words = line.strip_prefix("COPY ")?.split_whitespace();
+        let (from, to) = (words.next()?, words.next()?);
+        Some((to.to_owned(), context.get(from)?.clone().into()))
+    };
+    String::from_utf8_lossy(&dockerfile).lines().filter_map(copy).collect()
 }
 
 /// Networks and volumes.

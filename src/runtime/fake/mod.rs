@@ -36,6 +36,7 @@ pub enum Verb {
     Images,
     Pull,
     Build,
+    ImageFile,
     RemoveImage,
     Disk,
     DiskUse,

@@ -41,7 +41,7 @@ async fn it_passes_the_suite_of_every_engine() {
     suite::everything(&bench(&engine, &other)).await;
     assert_eq!(engine.object_names(), BTreeSet::new(), "the suite cleans up");
     let bad = suite::build_request("FROM scratch\n", &[]);
-    let good = suite::build_request("FROM scratch\n", &[]);
+    let good = suite::build_request("FROM scratch\nCOPY a /a\n", &[("a", b"1")]);
     let bad = crate::runtime::BuildRequest { service: "bad".parse().unwrap(), ..bad };
     engine.set_build_failure("bad", Some("`RUN exit 3` ended with exit code 3"));
     suite::builds(&engine, good, bad).await;

@@ -6,6 +6,7 @@ mod conditions;
 mod contest;
 mod crash;
 mod datadir;
+mod exports;
 mod hooks;
 mod images;
 mod instances;
