@@ -99,9 +99,8 @@ pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
     let store = Store::open(&data.database_path())?;
     let clock = Arc::new(SystemClock);
     let renderer = flagops::daemon::Renderer::of_this_process();
-    let engine_of_it = Arc::new(engine.clone());
-    let parts =
-        Parts { config, clock, store, data, engine: engine_of_it, mirror, loss: None, renderer };
+    let (of_it, wall, loss) = (Arc::new(engine.clone()), None, None);
+    let parts = Parts { config, clock, store, data, engine: of_it, wall, mirror, loss, renderer };
     Ok((Daemon::start(parts).await?, engine))
 }
 
