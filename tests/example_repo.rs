@@ -15,7 +15,10 @@ use flagops::render::attachments::{Address, Facts, Named};
 fn every_example_is_valid_and_without_a_finding() {
     let catalog = load();
     let ids: Vec<&str> = catalog.folders.keys().map(|id| id.as_str()).collect();
-    assert_eq!(ids, ["CRYPTO-001", "PWN-001", "QUIZ-001", "WEB-001", "WEB-002", "WEB-003"]);
+    assert_eq!(
+        ids,
+        ["CRYPTO-001", "LAB-001", "PWN-001", "QUIZ-001", "WEB-001", "WEB-002", "WEB-003"]
+    );
 
     let folders = catalog.folders.values();
     let findings: Vec<String> = (catalog.findings.iter())

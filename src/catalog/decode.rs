@@ -296,7 +296,7 @@ pub(crate) fn shown(text: &str) -> String {
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some((known, _)) => format!("did you mean `{known}`?"),
-        None if known.len() <= 12 => {
+        None if known.len() <= 16 => {
             let all: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
             format!("use one of {}", all.join(", "))
         }

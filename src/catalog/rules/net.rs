@@ -45,7 +45,10 @@ volumes:
         summary: "The gateway is not `ctfy/openvpn-base`",
         why: "What players connect to is the gateway of the platform, whatever the image is: nobody else's code gets the right to change a network. Another image shows that something else was expected of the service, and that will not be there. With a build the last stage counts, of any registry, with any tag or digest.",
         fix: "Write `image: ctfy/openvpn-base` at the service `openvpn`, and put what your network needs beside the gateway into services of their own.",
-        bad: engagement(&[text("docker-compose.yml", OTHER)]),
+        bad: engagement(&[
+            text("docker-compose.yml", BUILT),
+            text("services/openvpn/Dockerfile", "FROM alpine:3.20\nRUN apk add openvpn\n"),
+        ]),
         good: engagement(&[]),
     },
     Rule {
@@ -75,30 +78,6 @@ const TCP: &str = r#"services:
   openvpn:
     image: ctfy/openvpn-base:1
     ports: ["1194"]
-    healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
-    deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
-  intranet:
-    build: services/intranet
-    volumes: ["answers:/answers:ro"]
-    depends_on:
-      flag-rotator: {condition: service_completed_successfully}
-    healthcheck:
-      test: ["CMD", "wget", "-qO", "/dev/null", "http://127.0.0.1/"]
-    deploy: {resources: {limits: {cpus: "0.5", memory: 64M}}}
-  flag-rotator:
-    build: services/flag-rotator
-    environment: [ANSWER_FLAG]
-    volumes: ["answers:/out"]
-    healthcheck: {test: ["CMD", "test", "-s", "/out/flag"]}
-    deploy: {resources: {limits: {cpus: "0.25", memory: 32M}}}
-volumes:
-  answers:
-"#;
-
-const OTHER: &str = r#"services:
-  openvpn:
-    image: kylemanna/openvpn
-    ports: ["1194/udp"]
     healthcheck: {test: ["CMD", "test", "-s", "/etc/openvpn/client.ovpn"]}
     deploy: {resources: {limits: {cpus: "0.5", memory: 128M}}}
   intranet:
