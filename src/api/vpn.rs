@@ -19,7 +19,7 @@ use super::error::{Answer, Envelope};
 use super::extract::{Body, Path};
 use super::instances::nested;
 use crate::daemon::platform::{Platform, VpnSession, VpnStatus};
-use crate::model::VpnAccess;
+use crate::model::{Role, VpnAccess};
 use crate::store::VpnChange;
 
 /// Routes of this file but the limited one.
@@ -148,7 +148,7 @@ async fn nested_openvpn_config(
 }
 
 /// Makes the team's profile worthless; the next download is another one, which is valid. Sessions with
-/// the old one end within seconds.
+/// the old one end within seconds. Where an organizer revoked it, only an organizer gives another.
 #[utoipa::path(post, path = "/instances/{instance_id}/openvpn-config/rotate", tag = "instances",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     request_body = ChangeBody,
@@ -161,7 +161,11 @@ async fn rotate(
     Path(id): Path<String>,
     Body(body): Body<ChangeBody>,
 ) -> Answer<Json<ProfileState>> {
-    let access = platform.change_vpn(&caller, &id, VpnChange::Rotate, body.why()).await?;
+    let change = match caller.role {
+        Role::Admin => VpnChange::Restore,
+        Role::Player { .. } => VpnChange::Rotate,
+    };
+    let access = platform.change_vpn(&caller, &id, change, body.why()).await?;
     Ok(Json(ProfileState::of(&access)))
 }
 
@@ -181,7 +185,7 @@ async fn vpn(
 }
 
 /// Takes the team's profile back: nobody connects with it, and who is connected is thrown out within
-/// seconds. A rotation gives the team another one.
+/// seconds. Another one is an organizer's to give, by a rotation.
 #[utoipa::path(post, path = "/admin/instances/{instance_id}/vpn/revoke", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     request_body = ChangeBody,

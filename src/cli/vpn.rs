@@ -25,7 +25,7 @@ Examples:
   flagops vpn profile 3f2a --team blue --out blue.ovpn
   flagops vpn status 3f2a                 who is connected, since when
   flagops vpn rotate 3f2a --why posted    another profile; the old one is worth nothing
-  flagops vpn revoke 3f2a --why shared    no profile at all until the next rotation")]
+  flagops vpn revoke 3f2a --why shared    no profile until an organizer rotates")]
 pub(crate) struct VpnArgs {
     #[command(subcommand)]
     command: VpnCommand,

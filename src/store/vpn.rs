@@ -9,9 +9,12 @@ use crate::model::{InstanceId, Timestamp, VpnAccess};
 /// What is done to the profiles of a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VpnChange {
-    /// The profile there is is worth nothing any more, and the next one is valid.
+    /// The profile there is is worth nothing any more, and the next one is valid. Not where it was
+    /// revoked: that is for organizers to take back.
     Rotate,
-    /// None is valid until the next rotation.
+    /// The next one is valid, whatever was before.
+    Restore,
+    /// None is valid until it is restored.
     Revoke,
 }
 
@@ -46,7 +49,8 @@ impl Store {
         .await
     }
 
-    /// Changes what is valid for `holder`; how it stands then.
+    /// Changes what is valid for `holder`; how it stands then, or `None` when it is revoked and that
+    /// change does not take it back.
     ///
     /// # Errors
     /// When the database does not take it.
@@ -56,20 +60,23 @@ impl Store {
         holder: Uuid,
         change: VpnChange,
         now: Timestamp,
-    ) -> Result<VpnAccess, StoreError> {
+    ) -> Result<Option<VpnAccess>, StoreError> {
         self.write(move |db| {
             let keys = (instance.to_string(), holder.to_string());
-            let serial: Option<u32> = db
+            let (serial, was_revoked): (u32, bool) = db
                 .prepare_cached(
-                    "SELECT serial FROM vpn_access WHERE instance = ?1 AND holder = ?2",
+                    "SELECT serial, is_revoked FROM vpn_access WHERE instance = ?1 AND holder = ?2",
                 )?
-                .query_row((&keys.0, &keys.1), |row| row.get(0))
-                .optional()?;
-            let serial = serial.unwrap_or(1);
+                .query_row((&keys.0, &keys.1), |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?
+                .unwrap_or((1, false));
+            if was_revoked && change == VpnChange::Rotate {
+                return Ok(None);
+            }
             let access = VpnAccess {
                 instance,
                 holder,
-                serial: if change == VpnChange::Rotate { serial + 1 } else { serial },
+                serial: if change == VpnChange::Revoke { serial } else { serial + 1 },
                 is_revoked: change == VpnChange::Revoke,
                 is_applied: false,
                 changed_at: now,
@@ -86,7 +93,7 @@ impl Store {
                 access.is_revoked,
                 now.as_millis()
             ])?;
-            Ok(access)
+            Ok(Some(access))
         })
         .await
     }

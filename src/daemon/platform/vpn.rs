@@ -84,11 +84,12 @@ impl Platform {
         Ok((instance.id, text))
     }
 
-    /// Takes the profile of the instance's team back; with [`VpnChange::Rotate`] the next download is
-    /// another one that is valid. Sessions with the old one end within seconds.
+    /// Takes the profile of the instance's team back; unless it is revoked the next download is another
+    /// one that is valid. Sessions with the old one end within seconds.
     ///
     /// # Errors
-    /// When the instance is not there or not the caller's, has no VPN, or ends.
+    /// When the instance is not there or not the caller's, has no VPN, or ends; when a player asks for
+    /// another profile after an organizer revoked theirs.
     pub async fn change_vpn(
         &self,
         caller: &Caller,
@@ -107,9 +108,10 @@ impl Platform {
         }
         let holder = instance.team.as_uuid();
         let access = self.shared.store.change_vpn_access(instance.id, holder, change, now).await?;
+        let access = access.ok_or(PlatformError::VpnRevoked { id: instance.id })?;
         self.shared.vpn_due.notify_one();
         let what = match change {
-            VpnChange::Rotate => "rotate_vpn",
+            VpnChange::Rotate | VpnChange::Restore => "rotate_vpn",
             VpnChange::Revoke => "revoke_vpn",
         };
         let who = match caller.role {

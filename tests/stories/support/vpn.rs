@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::{Finished, until};
 
+/// How long one try of a client may take.
+const HAND_WINDOW_SECS: &str = "6";
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -103,6 +105,7 @@ impl Laptop {
         command.args(["openvpn", "--config"]).arg(&file);
         // A player's tunnel that fails is tried again soon.
         command.args(["--connect-retry", "1", "2", "--dev", "tun0"]);
+        command.args(["--hand-window", HAND_WINDOW_SECS]);
         let log_too = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
         self.openvpn = Some(child.expect("openvpn is installed"));
@@ -122,6 +125,21 @@ impl Laptop {
         until("the player is connected", CONNECT_PATIENCE, || {
             let n_now = self.n_connected();
             std::future::ready(if n_now >= n { Ok(()) } else { Err(self.log()) })
+        })
+        .await;
+    }
+
+    /// Waits until a try ended without a connection: refused, or never answered.
+    ///
+    /// # Panics
+    /// With the client's log, when it got in.
+    pub(crate) async fn refused(&self) {
+        until("the player is refused", CONNECT_PATIENCE, || {
+            let log = self.log();
+            assert_eq!(self.n_connected(), 0, "{log}");
+            let ends = ["AUTH_FAILED", "TLS key negotiation failed to occur"];
+            let is_over = ends.iter().any(|end| log.contains(end));
+            std::future::ready(if is_over { Ok(()) } else { Err(log) })
         })
         .await;
     }
