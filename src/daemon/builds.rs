@@ -11,17 +11,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
-use super::releases;
 use super::shared::Shared;
 use super::tasks::jittered;
+use super::{own_image, releases};
 use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
-use crate::model::compose::{BuildSpec, ImageSource};
-use crate::model::{
-    Build, BuildKey, BuildState, Challenge, MemoryTree, RetryClass, Revision, ServiceName,
-};
+use crate::model::compose::ImageSource;
+use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision, ServiceName};
 use crate::release::identity::{BuildUnit, build_units};
 use crate::render::vpn;
-use crate::secrets::Identities;
 use crate::store::{BuildOutcome, StoreError, VersionImages};
 use crate::telemetry::metrics;
 
@@ -195,23 +192,9 @@ async fn want_one(
 
 /// Our own VPN gateway, built like any other image, under one name for all challenges.
 fn gateway(shared: &Shared, key: BuildKey) -> ImageWish {
-    let spec = BuildSpec {
-        context: String::new(),
-        dockerfile: "Dockerfile".to_owned(),
-        target: None,
-        args: [].into(),
-    };
     ImageWish::Dockerfile {
-        context: {
-            let spec = spec.clone();
-            Arc::new(move || {
-                let tree = vpn::IMAGE
-                    .iter()
-                    .fold(MemoryTree::new(), |tree, (name, content)| tree.with(name, *content));
-                crate::builder::context_tar(&tree, "", &spec, &Identities::none())
-            })
-        },
-        spec,
+        context: Arc::new(|| own_image::context(vpn::IMAGE)),
+        spec: own_image::build_spec(),
         tag: format!("flagops/gateway:{}-{}", key.short(), shared.data.installation().short()),
     }
 }

@@ -3,13 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::shared::Shared;
 use super::steady::JUMP_MILLIS;
 use super::{pauses, queue};
 use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
 use crate::planner::lifecycle;
 use crate::store::StoreError;
+use crate::telemetry::Chain;
 
+/// How long the end of an instance of our own making is waited for.
+const END_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const END_POLL: Duration = Duration::from_millis(100);
 /// How often it is noted that we live, in looks.
 const NOTE_EVERY: u64 = 30;
 
@@ -98,4 +105,28 @@ pub(crate) async fn end(
         shared.store.clear_conditions(&Scope::Instance(id)).await?;
     }
     Ok(Some(instance))
+}
+
+/// Asks for the end of an instance of our own making, and waits until nothing of it is left. What
+/// cannot be asked for now ends with its lease, or at the next start.
+pub(crate) async fn retire(shared: &Arc<Shared>, id: InstanceId) {
+    let begin = Instant::now();
+    while begin.elapsed() < END_PATIENCE {
+        if let Err(error) = end(shared, id, StopReason::User).await {
+            tracing::warn!(
+                error = %Chain(&error), instance.id = %id,
+                "could not end an instance of our own, trying again"
+            );
+        }
+        match shared.store.instance(id).await {
+            Ok(Some(row)) if row.phase != InstancePhase::Stopped => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "could not look at an instance of our own");
+            }
+        }
+        if !shared.tasks.sleep(END_POLL).await {
+            return;
+        }
+    }
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::build_network;
 use super::shared::Shared;
 use crate::builder::{context_tar, image_tag};
+use crate::catalog::context::ContextError;
 use crate::model::compose::BuildSpec;
 use crate::model::{BuildKey, MemoryTree};
 use crate::runtime::BuildRequest;
@@ -43,19 +44,23 @@ impl OwnImage {
         }
         BuildKey::from_digest(digest.finalize().into())
     }
+}
 
-    fn context(&self) -> Result<Bytes, String> {
-        let spec = BuildSpec {
-            context: String::new(),
-            dockerfile: "Dockerfile".to_owned(),
-            target: None,
-            args: [].into(),
-        };
-        let empty = MemoryTree::new();
-        let tree = self.files.iter().fold(empty, |tree, (path, content)| tree.with(path, *content));
-        context_tar(&tree, "", &spec, &Identities::none())
-            .map_err(|error| Chain(&error).to_string())
+/// How the images of this binary are built.
+pub(super) fn build_spec() -> BuildSpec {
+    BuildSpec {
+        context: String::new(),
+        dockerfile: "Dockerfile".to_owned(),
+        target: None,
+        args: [].into(),
     }
+}
+
+/// The build context of `files`.
+pub(super) fn context(files: &[(&str, &str)]) -> Result<Bytes, ContextError> {
+    let tree =
+        files.iter().fold(MemoryTree::new(), |tree, (path, content)| tree.with(path, *content));
+    context_tar(&tree, "", &build_spec(), &Identities::none())
 }
 
 /// The engine's id of `image`; builds it when it is not there. One caller at a time for each image.
@@ -84,7 +89,7 @@ pub(crate) async fn ensure(shared: &Shared, image: &OwnImage) -> Result<String, 
         service,
         tree: None,
         tag,
-        context: image.context()?,
+        context: context(image.files).map_err(|error| Chain(&error).to_string())?,
         dockerfile: "Dockerfile".to_owned(),
         target: None,
         args: [].into(),

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::catalog::CAPABILITIES;
@@ -26,7 +25,7 @@ use crate::daemon::{leases, queue};
 use crate::model::compose::{AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Transport};
 use crate::model::{
     ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId,
-    ObjectId, Revision, ServiceName, StopReason, TeamId, TreeId,
+    ObjectId, Revision, ServiceName, TeamId, TreeId,
 };
 use crate::planner::isolation::{self, Ground, PORT, Row};
 use crate::release::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec};
@@ -50,8 +49,6 @@ const POLL: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How much longer than a start and the prober the lease of an instance is, in seconds.
 const SPARE_SECS: u32 = 120;
-/// How long the end of the instances is waited for.
-const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image of the prober.
 const IMAGE: OwnImage = OwnImage {
@@ -76,12 +73,12 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Result<Vec<Row>, String> {
     let second = match start(shared, spec(&image, &[PROBER])?).await {
         Ok(second) => second,
         Err(error) => {
-            retire(shared, first.id).await;
+            leases::retire(shared, first.id).await;
             return Err(error);
         }
     };
     let rows = probe(shared, &first, &second).await;
-    tokio::join!(retire(shared, first.id), retire(shared, second.id));
+    tokio::join!(leases::retire(shared, first.id), leases::retire(shared, second.id));
     rows
 }
 
@@ -278,25 +275,6 @@ async fn wait_ready(shared: &Arc<Shared>, id: InstanceId) -> Result<Instance, St
         }
         if !shared.tasks.sleep(POLL).await {
             return Err("the server stops".to_owned());
-        }
-    }
-}
-
-/// Asks for the end of an instance, and waits until nothing of it is left. What cannot be asked for
-/// now ends with its lease, or at the next start.
-async fn retire(shared: &Arc<Shared>, id: InstanceId) {
-    let begin = Instant::now();
-    while begin.elapsed() < END_PATIENCE {
-        if let Err(error) = leases::end(shared, id, StopReason::User).await {
-            tracing::warn!(error = %Chain(&error), instance.id = %id, "could not end a prober, trying again");
-        }
-        match shared.store.instance(id).await {
-            Ok(Some(row)) if row.phase != InstancePhase::Stopped => {}
-            Ok(_) => return,
-            Err(error) => tracing::debug!(error = %Chain(&error), "could not look at a prober"),
-        }
-        if !shared.tasks.sleep(POLL).await {
-            return;
         }
     }
 }

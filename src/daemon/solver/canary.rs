@@ -23,7 +23,7 @@ use crate::daemon::{builds, leases, queue};
 use crate::model::compose::HealthTest;
 use crate::model::{
     AnswerFormat, Challenge, Instance, InstanceId, InstancePhase, NodeId, QuestionId, Revision,
-    StopReason, TeamId,
+    TeamId,
 };
 use crate::proof::Attempt;
 use crate::proof::canary::{self, Canary};
@@ -42,8 +42,6 @@ pub(super) const COMPETITION: &str = "canary";
 const POLL: Duration = Duration::from_millis(100);
 /// How much longer than a start and an exploit its lease is, in seconds.
 const SPARE_SECS: u32 = 120;
-/// How long the end of a canary is waited for before the next one may begin.
-const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tries to prove one version.
 pub(super) async fn attempt(
@@ -58,7 +56,7 @@ pub(super) async fn attempt(
                 Err(attempt) => return attempt,
             };
             let attempt = attack(shared, challenge, row.id, &canary, files).await;
-            retire(shared, row.id).await;
+            leases::retire(shared, row.id).await;
             attempt.unwrap_or_else(|attempt| attempt)
         }
         Err(attempt) => attempt,
@@ -251,23 +249,4 @@ async fn still_ready(shared: &Shared, id: InstanceId) -> Result<(), Attempt> {
 async fn row(shared: &Shared, id: InstanceId) -> Result<Instance, Attempt> {
     let row = shared.store.instance(id).await.map_err(|error| cut_off(&error))?;
     row.ok_or_else(stopped)
-}
-
-/// Asks for the end of the canary, and waits until nothing of it is left. What cannot be asked for
-/// now ends with its lease, or at the next start.
-async fn retire(shared: &Arc<Shared>, id: InstanceId) {
-    let begin = Instant::now();
-    while begin.elapsed() < END_PATIENCE {
-        if let Err(error) = leases::end(shared, id, StopReason::User).await {
-            tracing::warn!(error = %Chain(&error), instance.id = %id, "could not end a canary, trying again");
-        }
-        match shared.store.instance(id).await {
-            Ok(Some(row)) if row.phase != InstancePhase::Stopped => {}
-            Ok(_) => return,
-            Err(error) => tracing::debug!(error = %Chain(&error), "could not look at a canary"),
-        }
-        if !shared.tasks.sleep(POLL).await {
-            return;
-        }
-    }
 }
