@@ -81,6 +81,7 @@ const BY_NAME: &[(&str, &str)] = &[
     ("R01", "a_container_has_no_power_over_the_machine"),
     ("R05", "no_write_reaches_the_disk_of_the_host_unbounded"),
     ("R04", "an_instance_over_its_budget_ends_and_its_owner_reads_why"),
+    ("V08", "a_repository_has_templates_of_its_own_and_none_that_is_refused_is_used"),
     ("V02", "two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthless"),
     ("V04", "a_player_reaches_the_networks_of_the_gateway_and_nothing_else"),
     ("V05", "a_player_reaches_the_networks_of_the_gateway_and_nothing_else"),
@@ -90,7 +91,6 @@ const BY_NAME: &[(&str, &str)] = &[
 const SKIPPED: &[(&str, &str)] = &[
     ("T10", "flagops never unpacks an archive that an author offers"),
     ("V01", "not measured under load here"),
-    ("V08", "our own gateway is the only one: what it pushes is rendered from typed facts"),
     ("V10", "a wrong clock of the host is not tried with a tunnel"),
     ("V11", "no transfer of ten minutes in a test run"),
     ("N07", "one port of the host is tried by every address; the rules know no ports"),

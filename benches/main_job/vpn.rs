@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 use flagops::model::{InstanceId, ObjectId, Revision, Timestamp};
 use flagops::render::answers::AnswerKey;
 use flagops::render::attachments::Named;
-use flagops::render::vpn::{Facts, Holder, Profile, gateway_tar, profile};
+use flagops::render::vpn::{Facts, Holder, Own, Profile, gateway_tar, profile};
 use uuid::Uuid;
 
 use crate::report::Report;
 
 /// Profiles and gateways, each with keys and certificates of its own.
 pub(crate) fn keys(report: &mut Report, runs: usize) -> Result<()> {
-    let key = AnswerKey::new([7; 32]);
+    let (key, own) = (AnswerKey::new([7; 32]), Own::default());
     let (mut profiles, mut gateways) = (Vec::new(), Vec::new());
     for n in 0..runs.max(20) {
         let holder = Holder { id: Uuid::from_u128(1), serial: 1 };
@@ -33,8 +33,8 @@ pub(crate) fn keys(report: &mut Report, runs: usize) -> Result<()> {
             port: 20_000,
             hosts: Vec::new(),
         };
-        profiles.push(timed(|| profile(&key, &facts, &wish).map(|text| text.len()))?);
-        gateways.push(timed(|| gateway_tar(&key, &facts).map(|tar| tar.len()))?);
+        profiles.push(timed(|| profile(&key, &facts, &wish, &own).map(|text| text.made.len()))?);
+        gateways.push(timed(|| gateway_tar(&key, &facts, &own).map(|tar| tar.made.len()))?);
     }
     report.time("vpn, profile", &profiles, "< 20 ms");
     report.time("vpn, keys and files of a gateway", &gateways, "");

@@ -31,6 +31,7 @@ mod files;
 pub mod finding;
 pub mod fix;
 mod folder;
+mod gateway;
 mod graph;
 mod metadata;
 mod names;
@@ -53,6 +54,7 @@ pub use competition::FOLDER as COMPETITIONS;
 pub use compose::process::CAPABILITIES;
 pub use finding::{Finding, Severity, Weight};
 pub use folder::Found;
+pub use gateway::gateway_templates;
 
 use crate::model::{Challenge, ChallengeId, Competition, CompetitionId, Tree, TreeError, TreeId};
 
@@ -251,6 +253,7 @@ impl Survey {
         report_collisions(&found, &mut catalog);
         repository::check_budgets(&mut catalog);
         competition::load(tree, previous, &mut catalog)?;
+        catalog.findings.extend(gateway::check(tree)?);
         catalog.findings.sort_by(|left, right| {
             (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column))
         });

@@ -401,8 +401,11 @@ fn fill_gateway(job: &Job, name: &ServiceName, container: String) -> Work {
     let spec = Arc::clone(&job.spec);
     Box::pin(async move {
         let facts = vpn::facts(&shared, &instance, &spec).await?;
-        let tar = render::vpn::gateway_tar(shared.data.answer_key(), &facts)
+        let own = vpn::own_templates(&shared, &instance).await;
+        let made = render::vpn::gateway_tar(shared.data.answer_key(), &facts, &own)
             .map_err(|error| Fault::Hopeless(Chain(&error).to_string()))?;
+        vpn::tell_refused(&instance, made.refused);
+        let tar = made.made;
         match shared.engine.upload(&container, GATEWAY_DIR, Bytes::from(tar)).await {
             Ok(()) => Ok(Effect::Service { name, container, state: ServiceState::Filled }),
             Err(EngineError::NotFound { .. }) => Err(Fault::Again),

@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::shared::{Head, Shared, Statement};
 use super::{builds, releases};
-use crate::catalog::{Catalog, Folder, Gate, Severity};
+use crate::catalog::{Catalog, Folder, Gate, Severity, rules};
 use crate::git::{BranchName, Change, FetchError, Fetched, Watch, hands};
 use crate::model::{
-    ConditionStatus, ConditionType, Disposition, Revision, Scope, Timestamp, TreeError,
+    Condition, ConditionStatus, ConditionType, Disposition, Revision, Scope, Timestamp, TreeError,
 };
 use crate::store::SourceRow;
 use crate::telemetry::metrics;
@@ -208,6 +208,7 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, revision: Revision, catalog: Cat
     let previous = shared.head.load();
     shared.head.store(Head { revision: Some(revision), catalog: Arc::new(catalog) });
     state_challenges(shared, &previous.catalog).await;
+    state_gateway_templates(shared).await;
     let head = shared.head.load();
     shared.verdicts.publish(shared.now(), revision, &previous.catalog, &head.catalog);
     builds::want(shared).await;
@@ -329,6 +330,30 @@ async fn state_challenges(shared: &Shared, previous: &Catalog) {
             tracing::warn!(error = %error, "could not clear the conditions of a challenge that is gone");
         }
     }
+}
+
+/// States when a template of the repository for gateways is refused, and when it is mended.
+async fn state_gateway_templates(shared: &Shared) {
+    let head = shared.head.load();
+    let first = head.catalog.findings.iter().find(|it| it.rule == rules::NET005);
+    let (status, reason, message) = match first {
+        Some(finding) => (
+            ConditionStatus::False,
+            "GatewayTemplateRefused",
+            format!("{finding}; gateways and profiles are made of the platform's own template"),
+        ),
+        // Nothing is said about most repositories, which have none.
+        None if !was_stated(shared).await => return,
+        None => (ConditionStatus::True, "Ok", "no template of the gateway is refused".to_owned()),
+    };
+    let (scope, kind, revision) = (Scope::Repo, ConditionType::Validated, head.revision);
+    shared.state(Statement { scope, kind, status, reason, message, revision }).await;
+}
+
+/// Whether something is said about rules of the repository as a whole.
+async fn was_stated(shared: &Shared) -> bool {
+    let is_it = |it: &Condition| it.scope == Scope::Repo && it.kind == ConditionType::Validated;
+    shared.store.conditions().await.is_ok_and(|all| all.iter().any(is_it))
 }
 
 /// Whether the newest version of a challenge may be used, and what is to be said about it.

@@ -11,12 +11,13 @@ use ipnet::Ipv4Net;
 
 use super::executor::Fault;
 use super::shared::Shared;
+use crate::catalog;
 use crate::model::compose::HealthTest;
 use crate::model::{Instance, InstanceId, VpnAccess};
 use crate::planner::container::container_name;
 use crate::release::gateway::EDGE_NETWORK;
 use crate::release::spec::{InstanceSpec, ServiceSpec};
-use crate::render::vpn::{self, Holder};
+use crate::render::vpn::{self, Holder, Own, RefusedAt};
 use crate::runtime::{ContainerState, EngineError};
 use crate::store::StoreError;
 
@@ -55,6 +56,35 @@ pub(super) async fn facts(
         clients: tunnel.ok_or(Fault::Again)?,
         admitted: admitted(shared, instance).await?,
     })
+}
+
+/// The templates that the repository has of its own at the commit of `instance`. Ours stand in for
+/// what cannot be read: a gateway of ours is as safe, and a player is not kept out.
+pub(super) async fn own_templates(shared: &Shared, instance: &Instance) -> Own {
+    let (mirror, revision) = (Arc::clone(&shared.mirror), instance.revision);
+    let read = move || catalog::gateway_templates(&mirror.tree(revision)?);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(own)) => own,
+        Ok(Err(error)) => {
+            tracing::warn!(
+                instance.id = %instance.id, error = %crate::telemetry::chain::Chain(&error),
+                "the commit of instance {} cannot be read: its gateway is made of the platform's own templates",
+                instance.id
+            );
+            Own::default()
+        }
+        // The daemon stops.
+        Err(_) => Own::default(),
+    }
+}
+
+/// Says that a template of the repository was not used for `instance`.
+pub(super) fn tell_refused(instance: &Instance, refused: Option<RefusedAt>) {
+    let Some(refused) = refused else { return };
+    tracing::warn!(
+        instance.id = %instance.id, revision = %instance.revision, refused = %refused,
+        "a template of the repository was refused, so the platform's own is used: {refused}; `flagops check` says why"
+    );
 }
 
 /// How its team, the only holder, stands with the VPN of `instance`.

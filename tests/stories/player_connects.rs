@@ -286,3 +286,86 @@ async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthle
     red.gone(&id).await;
     daemon.nothing_left().await;
 }
+
+/// Templates of ours with more lines, where a repository has its own.
+fn write_templates(stage: &Stage, server: &str, client: &str) {
+    for (name, more) in [("server.conf.j2", server), ("client.ovpn.j2", client)] {
+        let path = format!("templates/openvpn/{name}");
+        let ours = fs::read_to_string(repository_root().join(&path)).expect("it is there");
+        stage.remote.write(&path, format!("{more}\n{ours}"));
+    }
+}
+
+#[tokio::test]
+async fn a_repository_has_templates_of_its_own_and_none_that_is_refused_is_used() {
+    let stage = Stage::with(&[small("LAB-904")]).await;
+    write_templates(
+        &stage,
+        "push \"ping 7\"\nreneg-sec 1800\nconnect-freq 50 10",
+        "setenv FRIENDLY_NAME \"The finals\"\nconnect-timeout 20",
+    );
+    stage.remote.push("templates of our own");
+    let mut laptop = Laptop::new(&stage.path(""));
+    let settings = stage
+        .settings()
+        .text("network.wall", "auto")
+        .text("network.publish_address", "0.0.0.0")
+        .text("network.public_host", &laptop.host());
+    let daemon = Daemon::start(settings).await;
+    let admin = daemon.admin();
+    admin.reconcile().await;
+    daemon.live("LAB-904").await;
+    let before = admin.challenge("LAB-904").await.expect("it is there")["live"]["revision"].clone();
+    assert!(before.is_string(), "{before}");
+    let red = daemon.team("red").await;
+    let id = red.play("LAB-904").await.id;
+    let configured = |id: &str| {
+        let gateway = container(&daemon, id, "openvpn");
+        let read = daemon.engine().inside(&gateway, &["cat", "/gateway/server.conf"]);
+        read.expect("the gateway has a configuration")
+    };
+    assert!(
+        configured(&id).starts_with("push \"ping 7\"\nreneg-sec 1800\n"),
+        "{}",
+        configured(&id)
+    );
+    let own = profile(&red, &id).await;
+    assert!(own.starts_with("setenv FRIENDLY_NAME \"The finals\"\n"), "{own}");
+    laptop.connect(&own).await;
+    let chal = told(&own, "chal").expect("it is told").to_owned();
+    let line = format!("cat < /dev/tcp/{chal}/1337");
+    let flag = laptop.run(&["timeout", "-k", "1", "3", "bash", "-c", &line]).stdout;
+    assert!(flag.starts_with("FLAG{"), "{flag}");
+    red.stop(&id).await;
+    red.gone(&id).await;
+
+    // A bad one is told with its line, and gateways go on with the platform's own.
+    write_templates(&stage, "script-security 2\nup /gateway/evil.sh", "redirect-gateway def1");
+    stage.remote.put(&small("LAB-904").with("README.md", "another version"));
+    stage.remote.push("what nobody may");
+    admin.reconcile().await;
+    until("the next version is live", BUILD_PATIENCE, || async {
+        let row = admin.challenge("LAB-904").await?;
+        let is_next = row["live"]["revision"] != before && row["state"] == "live";
+        if is_next { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+    let stated = admin.stated("repo", "Validated", "False", "GatewayTemplateRefused").await;
+    let message = stated["message"].as_str().unwrap_or_default();
+    assert!(message.contains("templates/openvpn/client.ovpn.j2:1:1: error[NET005]"), "{message}");
+    let checked = daemon.cli(&["check", &stage.remote.file("").display().to_string()]);
+    assert!(checked.stdout.contains("NET005"), "{}{}", checked.stdout, checked.stderr);
+    let id = red.play("LAB-904").await.id;
+    assert!(!configured(&id).contains("evil"), "{}", configured(&id));
+    let ours = profile(&red, &id).await;
+    assert!(!ours.contains("redirect-gateway") && !ours.contains("FRIENDLY_NAME"), "{ours}");
+    laptop.connect(&ours).await;
+    assert!(daemon.log().contains("a template of the repository was refused"));
+    write_templates(&stage, "", "");
+    stage.remote.push("mended");
+    admin.reconcile().await;
+    admin.stated("repo", "Validated", "True", "Ok").await;
+    red.stop(&id).await;
+    red.gone(&id).await;
+    daemon.nothing_left().await;
+}

@@ -147,6 +147,8 @@ pub const NET002: &str = "NET002";
 pub const NET003: &str = "NET003";
 /// The gateway has a build, which is not used.
 pub const NET004: &str = "NET004";
+/// A template of the gateway that is refused.
+pub const NET005: &str = "NET005";
 
 /// `privileged`.
 pub const HARDEN001: &str = "HARDEN001";

@@ -72,7 +72,76 @@ volumes:
         ]),
         good: engagement(&[]),
     },
+    Rule {
+        id: ids::NET005,
+        weight: Weight::Error,
+        summary: "A template of the gateway that is refused",
+        why: "A repository may have `templates/openvpn/server.conf.j2` and `client.ovpn.j2` of its own. What they give configures a program with rights over a network, and programs on the machines of players, so only directives of a list pass: none that runs a program, loads code, reads another file, weakens the tunnel or leads elsewhere. A template that is refused is not used: gateways and profiles are made of the platform's own.",
+        fix: "Remove or mend the line that is named. Begin with the platform's own template, and change only numbers, comments and what is in the list of docs/vpn.md.",
+        bad: engagement(&[text("/templates/openvpn/server.conf.j2", BAD_SERVER)]),
+        good: engagement(&[text("/templates/openvpn/server.conf.j2", GOOD_SERVER)]),
+    },
 ];
+
+const GOOD_SERVER: &str = r#"port 1194
+proto udp
+dev tun0
+dev-type tun
+topology subnet
+server {{ clients.address }} {{ clients.mask }}
+max-clients 8
+ca ca.crt
+cert server.crt
+key server.key
+dh none
+tls-crypt-v2 tls-crypt-v2.key
+verify-client-cert require
+remote-cert-tls client
+client-config-dir clients
+ccd-exclusive
+tls-version-min 1.3
+data-ciphers AES-256-GCM
+disable-dco
+{% for network in networks -%}
+push "route {{ network.address }} {{ network.mask }}"
+{% endfor -%}
+keepalive 10 60
+persist-tun
+persist-key
+user nobody
+group nogroup
+management /run/gateway.sock unix
+"#;
+
+const BAD_SERVER: &str = r#"port 1194
+proto udp
+dev tun0
+dev-type tun
+topology subnet
+server {{ clients.address }} {{ clients.mask }}
+max-clients 8
+ca ca.crt
+cert server.crt
+key server.key
+dh none
+tls-crypt-v2 tls-crypt-v2.key
+verify-client-cert require
+remote-cert-tls client
+client-config-dir clients
+ccd-exclusive
+tls-version-min 1.3
+data-ciphers AES-256-GCM
+disable-dco
+push "redirect-gateway def1"
+keepalive 10 60
+persist-tun
+persist-key
+user nobody
+group nogroup
+script-security 2
+client-connect /gateway/notify.sh
+management /run/gateway.sock unix
+"#;
 
 const TCP: &str = r#"services:
   openvpn:

@@ -370,9 +370,9 @@ fn one_change_in_a_thousand_costs_one_parse() {
     let start = Instant::now();
     let after = load(&changed, Some(&before), &Policy::default()).unwrap();
     let elapsed = start.elapsed();
-    // The root, the bucket, the folder twice (once to find it), its one file, and a look for
-    // competitions.
-    assert_eq!(changed.n_calls.get(), 6);
+    // The root, the bucket, the folder twice (once to find it), its one file, and looks for
+    // competitions and for templates of the gateway.
+    assert_eq!(changed.n_calls.get(), 7);
     let n_shared = before
         .folders
         .iter()

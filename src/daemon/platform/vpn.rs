@@ -79,9 +79,11 @@ impl Platform {
             hosts,
         };
         let key = self.shared.data.answer_key();
-        let text = crate::render::vpn::profile(key, &facts, &profile)
+        let own = vpn::own_templates(&self.shared, &instance).await;
+        let made = crate::render::vpn::profile(key, &facts, &profile, &own)
             .map_err(|error| PlatformError::Internal(Box::new(error)))?;
-        Ok((instance.id, text))
+        vpn::tell_refused(&instance, made.refused);
+        Ok((instance.id, made.made))
     }
 
     /// Takes the profile of the instance's team back; unless it is revoked the next download is another

@@ -46,10 +46,10 @@ pub struct Uses {
     pub includes: Vec<(String, u32, u32)>,
 }
 
-/// Checks `template` and says what it looks at.
+/// Checks `template`, whose variables need `of_facts` bytes, and says what it looks at.
 pub(super) fn check(
     template: Template<'_>,
-    facts: &Facts,
+    of_facts: u64,
     role: Role,
 ) -> Result<Uses, RenderError> {
     let whole = |trouble| error_at(template, None, trouble);
@@ -60,7 +60,6 @@ pub(super) fn check(
     check_tokens(template)?;
     let tree = parse(template.source, template.name, syntax())
         .map_err(|error| from_engine(template, &BTreeMap::new(), &error))?;
-    let of_facts = context_bytes(facts);
     let limit = MAX_VALUE * 4 + of_facts * 4;
     // An included file sees the variables around its `include`, which may be as large as allowed.
     let unknown = match role {
@@ -99,7 +98,7 @@ fn check_tokens(template: Template<'_>) -> Result<(), RenderError> {
 }
 
 /// What all facts together need when they are printed as a map.
-fn context_bytes(facts: &Facts) -> u64 {
+pub(super) fn context_bytes(facts: &Facts) -> u64 {
     let named = [&facts.team, &facts.challenge, &facts.event];
     let lengths = named.iter().map(|it| it.id.len() + it.name.len());
     let answers = facts.answers.iter().map(|(id, answer)| id.len() + answer.len() * 4 + 8);

@@ -32,7 +32,7 @@ use thiserror::Error;
 
 pub use bounds::Uses;
 pub use filters::FILTERS;
-pub(super) use sandbox::syntax;
+pub(super) use sandbox::{Given, render as render_given, syntax};
 
 /// Largest source of a template, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
@@ -191,7 +191,7 @@ pub fn render(
     facts: &Facts,
     max_output_bytes: usize,
 ) -> Result<String, RenderError> {
-    sandbox::render(template, include, facts, max_output_bytes)
+    sandbox::render(template, include, &Given::of(facts), max_output_bytes)
 }
 
 /// What `template` looks at, without rendering it.
@@ -199,5 +199,5 @@ pub fn render(
 /// # Errors
 /// As [`render`], for what can be seen in the source alone.
 pub fn uses(template: Template<'_>, facts: &Facts) -> Result<Uses, RenderError> {
-    bounds::check(template, facts, bounds::Role::Main)
+    bounds::check(template, bounds::context_bytes(facts), bounds::Role::Main)
 }

@@ -18,14 +18,14 @@ const MAX_RECURSION: usize = 100;
 /// Most files that one template includes.
 const MAX_INCLUDES: usize = 16;
 
-/// Renders `template`; see [`super::render`].
-pub(super) fn render(
+/// Renders `template` with what is `given`; see [`super::render`].
+pub(in crate::render) fn render(
     template: Template<'_>,
     include: &dyn Fn(&str) -> Option<String>,
-    facts: &Facts,
+    given: &Given,
     max_output_bytes: usize,
 ) -> Result<String, RenderError> {
-    let uses = bounds::check(template, facts, Role::Main)?;
+    let uses = bounds::check(template, given.n_bytes, Role::Main)?;
     let mut sources = BTreeMap::from([(template.name.to_owned(), template.source.to_owned())]);
     for (name, line, column) in &uses.includes {
         let fail = |trouble| RenderError {
@@ -47,16 +47,30 @@ pub(super) fn render(
         let missing =
             || fail(Trouble::Missing { kind: "file in `attachments/`", name: name.clone() });
         let source = include(name).ok_or_else(missing)?;
-        bounds::check(Template { name, source: &source }, facts, Role::Included)?;
+        bounds::check(Template { name, source: &source }, given.n_bytes, Role::Included)?;
         sources.insert(name.clone(), source);
     }
-    run(template, sources, facts, max_output_bytes)
+    run(template, sources, given, max_output_bytes)
+}
+
+/// The variables of one rendering.
+pub(in crate::render) struct Given {
+    /// A mapping: what each name stands for.
+    pub(in crate::render) values: Value,
+    /// What all of it needs when it is printed.
+    pub(in crate::render) n_bytes: u64,
+}
+
+impl Given {
+    pub(super) fn of(facts: &Facts) -> Self {
+        Self { values: context(facts), n_bytes: bounds::context_bytes(facts) }
+    }
 }
 
 fn run(
     template: Template<'_>,
     sources: BTreeMap<String, String>,
-    facts: &Facts,
+    given: &Given,
     max_output_bytes: usize,
 ) -> Result<String, RenderError> {
     let mut env = Environment::empty();
@@ -74,7 +88,7 @@ fn run(
     }
     let compiled = env.get_template(template.name).map_err(|error| failed(&error))?;
     let mut output = Capped { bytes: Vec::new(), limit: max_output_bytes, is_full: false };
-    let rendered = compiled.render_captured_to(context(facts), &mut output).map(drop);
+    let rendered = compiled.render_captured_to(given.values.clone(), &mut output).map(drop);
     if output.is_full {
         let what = format!("the output has more than {max_output_bytes} bytes");
         return Err(error_at(template, None, Trouble::TooMuch { what }));

@@ -12,12 +12,18 @@
 //! * Each instance has an authority of its own: no profile of another instance gets in.
 //! * A holder's next serial has other keys, and the gateway admits only what it has a file for.
 //! * What people wrote (names) is data: it never begins a line of a configuration.
+//! * A repository's own template passes the tables of `allowed`, or ours stands in its place.
 //!
 //! # Not here
 //! Which holders are admitted (`store`), how the gateway is reached while it runs (`daemon::vpn`), its
 //! container (`runtime`), its image (`images/openvpn`).
 
+mod allowed;
+mod directives;
 mod keys;
+mod own;
+#[cfg(test)]
+mod own_tests;
 mod pki;
 mod templates;
 #[cfg(test)]
@@ -32,6 +38,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use self::keys::Keys;
+pub use self::own::{CLIENT_TEMPLATE, Fault, Own, Refusal, RefusedAt, SERVER_TEMPLATE, Written};
 use super::answers::AnswerKey;
 use super::attachments::Named;
 use crate::model::{InstanceId, Revision, Timestamp};
@@ -147,16 +154,26 @@ pub enum VpnError {
     },
 }
 
+/// What was made, and whether a template of the repository was refused on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made<T> {
+    /// It; of our own template where the repository's was refused.
+    pub made: T,
+    /// Where the repository's own template was refused.
+    pub refused: Option<RefusedAt>,
+}
+
 /// The files of the gateway, owned by root, as a tar: `server.conf`, `rules.nft`, its keys, and a
 /// file per admitted holder below `clients/`.
 ///
 /// # Errors
 /// When the tunnel has no room, or a certificate cannot be made.
-pub fn gateway_tar(key: &AnswerKey, facts: &Facts) -> Result<Vec<u8>, VpnError> {
+pub fn gateway_tar(key: &AnswerKey, facts: &Facts, own: &Own) -> Result<Made<Vec<u8>>, VpnError> {
     let keys = Keys::new(key, facts.instance);
     let pki = pki::Authority::new(&keys, facts.created_at)?;
     let mut files = Files::default();
-    files.add("server.conf", 0o644, templates::server(facts)?.as_bytes());
+    let (server, refused) = own.server(facts)?;
+    files.add("server.conf", 0o644, server.as_bytes());
     files.add("rules.nft", 0o644, templates::rules(facts)?.as_bytes());
     files.add("ca.crt", 0o644, pki.certificate().as_bytes());
     let server = pki.server(&keys)?;
@@ -167,14 +184,19 @@ pub fn gateway_tar(key: &AnswerKey, facts: &Facts) -> Result<Vec<u8>, VpnError> 
     for holder in &facts.admitted {
         files.add(&format!("clients/{holder}"), 0o644, b"");
     }
-    Ok(files.finish())
+    Ok(Made { made: files.finish(), refused: refused.map(|it| it.place()) })
 }
 
 /// The profile of one holder. It holds a private key: show it to nobody else.
 ///
 /// # Errors
 /// When the host is none, or a certificate cannot be made.
-pub fn profile(key: &AnswerKey, facts: &Facts, profile: &Profile) -> Result<String, VpnError> {
+pub fn profile(
+    key: &AnswerKey,
+    facts: &Facts,
+    profile: &Profile,
+    own: &Own,
+) -> Result<Made<String>, VpnError> {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".:-_".contains(c);
     if profile.host.is_empty() || !profile.host.chars().all(is_host) {
         return Err(VpnError::Host { host: plain(&profile.host) });
@@ -187,7 +209,8 @@ pub fn profile(key: &AnswerKey, facts: &Facts, profile: &Profile) -> Result<Stri
         client: &client,
         tls_crypt: &tls_crypt::client(&keys, profile.holder),
     };
-    templates::client(facts, profile, &secrets)
+    let (made, refused) = own.client(facts, profile, &secrets)?;
+    Ok(Made { made, refused: refused.map(|it| it.place()) })
 }
 
 /// How many can be connected at once: every address of the tunnel but its own, the gateway's and
@@ -197,10 +220,13 @@ fn max_clients(clients: Ipv4Net) -> u32 {
     n_addresses.saturating_sub(3)
 }
 
-/// Text of people on one line: nothing that ends a line anywhere, at most 100 characters.
+/// Text of people on one line: nothing that ends a line anywhere, at most 80 bytes, because OpenVPN
+/// reads no line of more than 255.
 fn plain(text: &str) -> String {
     let is_odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    text.chars().map(|c| if is_odd(c) { ' ' } else { c }).take(100).collect()
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 80;
+    let plain = text.char_indices().take_while(fits);
+    plain.map(|(_, c)| if is_odd(c) { ' ' } else { c }).collect()
 }
 
 /// A tar in the making.

@@ -3,17 +3,18 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use minijinja::value::Serde;
+use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use super::keys::Keys;
 use super::pki::Identity;
 use super::{Facts, MTU, Profile, VpnError, max_clients, plain};
+use crate::render::attachments::{Given, RenderError, Template, render_given, syntax};
 
-const SERVER: &str = include_str!("../../../templates/openvpn/server.conf.j2");
+pub(super) const SERVER_SOURCE: &str = include_str!("../../../templates/openvpn/server.conf.j2");
 const RULES: &str = include_str!("../../../templates/openvpn/rules.nft.j2");
-const CLIENT: &str = include_str!("../../../templates/openvpn/client.ovpn.j2");
+pub(super) const CLIENT_SOURCE: &str = include_str!("../../../templates/openvpn/client.ovpn.j2");
 
 /// What only the bearer of a profile may have.
 pub(super) struct Secrets<'a> {
@@ -97,7 +98,7 @@ struct Host {
 }
 
 pub(super) fn server(facts: &Facts) -> Result<String, VpnError> {
-    render("server.conf.j2", SERVER, &Grounds::new(facts)?)
+    render("server.conf.j2", SERVER_SOURCE, &Grounds::new(facts)?)
 }
 
 pub(super) fn rules(facts: &Facts) -> Result<String, VpnError> {
@@ -109,8 +110,12 @@ pub(super) fn client(
     profile: &Profile,
     secrets: &Secrets<'_>,
 ) -> Result<String, VpnError> {
+    render("client.ovpn.j2", CLIENT_SOURCE, &sheet(facts, profile, secrets))
+}
+
+fn sheet<'a>(facts: &Facts, profile: &'a Profile, secrets: &Secrets<'a>) -> Sheet<'a> {
     let hosts = profile.hosts.iter();
-    let sheet = Sheet {
+    Sheet {
         challenge: Named { id: plain(&profile.challenge.id), name: plain(&profile.challenge.name) },
         instance: facts.instance.to_string(),
         revision: profile.revision.to_string(),
@@ -123,15 +128,50 @@ pub(super) fn client(
         cert: &secrets.client.certificate,
         key: &secrets.client.key,
         tls_crypt: secrets.tls_crypt,
-    };
-    render("client.ovpn.j2", CLIENT, &sheet)
+    }
+}
+
+/// What a template of a repository can print.
+pub(super) struct Values {
+    values: Value,
+    /// The names at the top, sorted.
+    pub(super) names: Vec<String>,
+}
+
+impl Values {
+    fn of(values: &impl Serialize) -> Self {
+        let values = Value::from(Serde(values));
+        let names = values.try_iter().into_iter().flatten();
+        let mut names: Vec<String> = names.map(|name| name.to_string()).collect();
+        names.sort();
+        Self { values, names }
+    }
+
+    /// Renders `template` as those of attachments are.
+    pub(super) fn render(
+        self,
+        template: Template<'_>,
+        max_output_bytes: usize,
+    ) -> Result<String, RenderError> {
+        let n_bytes = self.values.to_string().len() as u64 + 1024;
+        let given = Given { values: self.values, n_bytes };
+        render_given(template, &|_| None, &given, max_output_bytes)
+    }
+}
+
+pub(super) fn server_values(facts: &Facts) -> Result<Values, VpnError> {
+    Ok(Values::of(&Grounds::new(facts)?))
+}
+
+pub(super) fn client_values(facts: &Facts, profile: &Profile, secrets: &Secrets<'_>) -> Values {
+    Values::of(&sheet(facts, profile, secrets))
 }
 
 fn render(name: &'static str, source: &str, values: &impl Serialize) -> Result<String, VpnError> {
     let failed = |source| VpnError::Template { name, source };
     let mut env = Environment::empty();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_syntax(crate::render::attachments::syntax());
+    env.set_syntax(syntax());
     env.add_template(name, source).map_err(failed)?;
     env.get_template(name).and_then(|it| it.render(Serde(values))).map_err(failed)
 }

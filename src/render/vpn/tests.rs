@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn key() -> AnswerKey {
+pub(super) fn key() -> AnswerKey {
     AnswerKey::new([7; 32])
 }
 
-fn facts(instance: u128) -> Facts {
+pub(super) fn facts(instance: u128) -> Facts {
     Facts {
         instance: InstanceId::new(Uuid::from_u128(instance)),
         created_at: Timestamp::from_millis(1_795_942_800_123),
@@ -26,7 +26,7 @@ fn holder(serial: u32) -> Holder {
     Holder { id: Uuid::from_u128(0xb1), serial }
 }
 
-fn sheet(serial: u32) -> Profile {
+pub(super) fn sheet(serial: u32) -> Profile {
     Profile {
         holder: holder(serial),
         holder_name: "blue".to_owned(),
@@ -39,8 +39,12 @@ fn sheet(serial: u32) -> Profile {
 }
 
 fn files(facts: &Facts) -> BTreeMap<String, (u32, String)> {
-    let bytes = gateway_tar(&key(), facts).unwrap();
-    let mut archive = tar::Archive::new(&bytes[..]);
+    files_of(&gateway_tar(&key(), facts, &Own::default()).unwrap().made)
+}
+
+/// Mode and content of each file of an archive.
+pub(super) fn files_of(bytes: &[u8]) -> BTreeMap<String, (u32, String)> {
+    let mut archive = tar::Archive::new(bytes);
     let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
         let mut entry = entry.unwrap();
         let mut content = String::new();
@@ -52,7 +56,7 @@ fn files(facts: &Facts) -> BTreeMap<String, (u32, String)> {
 }
 
 /// What stands in `<tag>` of a profile.
-fn block<'p>(profile: &'p str, tag: &str) -> &'p str {
+pub(super) fn block<'p>(profile: &'p str, tag: &str) -> &'p str {
     let (_, rest) = profile.split_once(&format!("<{tag}>\n")).unwrap();
     rest.split_once(&format!("</{tag}>")).unwrap().0
 }
@@ -91,13 +95,15 @@ fn the_gateway_gets_keys_that_only_root_reads_and_a_file_per_holder() {
 
 #[test]
 fn a_profile_reads_like_this() {
-    let profile = profile(&key(), &facts(1), &sheet(1)).unwrap();
+    let profile = profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made;
     insta::assert_snapshot!(outline(&profile));
 }
 
 #[test]
 fn the_same_facts_give_the_same_bytes_and_others_share_no_key() {
-    let made = |instance, serial| profile(&key(), &facts(instance), &sheet(serial)).unwrap();
+    let made = |instance, serial| {
+        profile(&key(), &facts(instance), &sheet(serial), &Own::default()).unwrap().made
+    };
     let (one, next, other) = (made(1, 1), made(1, 2), made(2, 1));
     assert_eq!(one, made(1, 1));
     for tag in ["cert", "key", "tls-crypt-v2"] {
@@ -106,7 +112,8 @@ fn the_same_facts_give_the_same_bytes_and_others_share_no_key() {
     }
     assert_eq!(block(&one, "ca"), block(&next, "ca"));
     assert_ne!(block(&one, "ca"), block(&other, "ca"));
-    assert_eq!(gateway_tar(&key(), &facts(1)).unwrap(), gateway_tar(&key(), &facts(1)).unwrap());
+    let tar = || gateway_tar(&key(), &facts(1), &Own::default()).unwrap();
+    assert_eq!(tar(), tar());
 }
 
 #[test]
@@ -117,7 +124,7 @@ fn openssl_agrees_about_every_certificate() {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let profile = profile(&key(), &facts(1), &sheet(1)).unwrap();
+    let profile = profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made;
     let files = files(&facts(1));
     let ca = write("ca", block(&profile, "ca"));
     let openssl = |arguments: &[&str]| {
@@ -136,7 +143,7 @@ fn openssl_agrees_about_every_certificate() {
         let public = openssl(&["x509", "-in", &path, "-noout", "-pubkey"]).1;
         assert_eq!(public, openssl(&["pkey", "-in", &private, "-pubout"]).1, "{name}");
     }
-    let other = super::profile(&key(), &facts(2), &sheet(1)).unwrap();
+    let other = super::profile(&key(), &facts(2), &sheet(1), &Own::default()).unwrap().made;
     let foreign = write("foreign", block(&other, "cert"));
     assert!(!openssl(&["verify", "-CAfile", &ca, &foreign]).0, "another instance's player");
 }
@@ -169,10 +176,11 @@ fn a_holder_has_one_spelling() {
 fn a_tunnel_without_room_and_a_host_that_is_none_are_said() {
     let mut tight = facts(1);
     tight.clients = "10.82.0.0/31".parse().unwrap();
-    let error = gateway_tar(&key(), &tight).unwrap_err();
+    let error = gateway_tar(&key(), &tight, &Own::default()).unwrap_err();
     assert_eq!(error.to_string(), "the tunnel's network 10.82.0.0/31 has no room for players");
     for host in ["", "a b", "a\nup /bin/sh", "<ca>"] {
-        let error = profile(&key(), &facts(1), &Profile { host: host.to_owned(), ..sheet(1) });
+        let odd = Profile { host: host.to_owned(), ..sheet(1) };
+        let error = profile(&key(), &facts(1), &odd, &Own::default());
         assert!(matches!(error, Err(VpnError::Host { .. })), "{host:?}");
     }
 }
@@ -187,7 +195,10 @@ fn the_wrapped_key_opens_with_the_servers_and_says_whose_it_is() {
         base64::engine::general_purpose::STANDARD.decode(lines).unwrap()
     };
     let server = decoded(&files(&facts(1))["tls-crypt-v2.key"].1);
-    let client = decoded(block(&profile(&key(), &facts(1), &sheet(1)).unwrap(), "tls-crypt-v2"));
+    let client = decoded(block(
+        &profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made,
+        "tls-crypt-v2",
+    ));
     let (plain, wrapped) = client.split_at(256);
     let length = usize::from(u16::from_be_bytes(wrapped[wrapped.len() - 2..].try_into().unwrap()));
     assert_eq!((server.len(), wrapped.len()), (128, length));
@@ -208,14 +219,14 @@ proptest! {
     fn v07_names_begin_no_line(
         team in any::<String>(), name in any::<String>(), id in any::<String>(), host in any::<String>(),
     ) {
-        let tame = profile(&key(), &facts(1), &sheet(1)).unwrap();
+        let tame = profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made;
         let wild = Profile {
             holder_name: format!("{team}\nup /bin/sh\r\n</ca>\u{2028}script-security 2"),
             challenge: Named { id, name: format!("\u{feff}{name}\rplugin x") },
             hosts: vec![(format!("{host}\ndown x"), Ipv4Addr::LOCALHOST)],
             ..sheet(1)
         };
-        let wild = profile(&key(), &facts(1), &wild).unwrap();
+        let wild = profile(&key(), &facts(1), &wild, &Own::default()).unwrap().made;
         let commands = |text: &str| -> Vec<String> {
             // As strict as any parser of profiles: every character that some take for a line's end.
             text.split(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
