@@ -28,6 +28,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("dockerfile_inline", "the Dockerfile must be a file that can be reviewed"),
     ("platforms", "the image is built for the node"),
     ("no_cache_filter", "the cache is ours"),
+    (
+        "per_team",
+        "the cache of an engine does not tell builds apart by their secrets, so one team would get what was built for another",
+    ),
 ];
 
 /// Reads `build`.
@@ -66,7 +70,13 @@ fn check_keys(map: &Map, report: &mut Report) {
         let key = entry.key.as_str();
         if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
             let message = format!("`build.{key}` is not allowed: {why}");
-            report.refuse(rules::HARDEN014, entry.key_span, message, "remove it");
+            let hint = match key {
+                "per_team" => {
+                    "remove it, and read the answers below `/answers/` when the service starts"
+                }
+                _ => "remove it",
+            };
+            report.refuse(rules::HARDEN014, entry.key_span, message, hint);
         } else if IGNORED.contains(&key) {
             let message = format!("`build.{key}` has no effect");
             report.warning(rules::HARDEN022, entry.key_span, message, "remove it");

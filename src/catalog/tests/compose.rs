@@ -168,6 +168,7 @@ fn builds_stay_inside_the_challenge() {
         ("build: ../..", "HARDEN014@4"),
         ("build: /etc", "HARDEN014@4"),
         ("build: https://github.com/x/y.git", "HARDEN014@4 STRUCT004@4"),
+        ("build: {context: services/web, per_team: true}", "HARDEN014@4"),
         ("build: git@github.com:x/y", "HARDEN014@4 STRUCT004@4"),
         ("build: services/none", "STRUCT004@4"),
         ("build: {context: services/web, dockerfile: ../x}", "HARDEN014@4"),
