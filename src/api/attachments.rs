@@ -59,6 +59,16 @@ pub(crate) async fn exported(
     Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
 }
 
+/// The files out of the images that an instance runs.
+pub(crate) async fn exports_of(
+    platform: &Platform,
+    instance: &Instance,
+    challenge: &Challenge,
+) -> Answer<Vec<AttachmentInfo>> {
+    let files = platform.instance_exports(instance, challenge).await?.into_iter();
+    Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
+}
+
 /// The files of an instance that can be downloaded now.
 pub(crate) async fn of(platform: &Platform, instance: &Instance) -> Answer<Vec<AttachmentInfo>> {
     let files = platform.instance_attachments(instance).await?.into_iter();

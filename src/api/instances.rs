@@ -198,6 +198,9 @@ async fn view(
     };
     let cap_of = |mode: &str| platform.attempt_cap(mode);
     let mut info = instance_view::info(instance, challenge.as_deref(), &standing, cap_of);
+    if let Some(challenge) = &challenge {
+        info.attachments.extend(attachments::exports_of(platform, instance, challenge).await?);
+    }
     if caller.role == Role::Admin {
         let images = platform.images_of_instance(instance).await?;
         info.provenance = Some(InstanceProvenance::of(instance, images));

@@ -341,6 +341,8 @@ async fn a_file_of_the_image_is_the_same_for_everybody_and_none_goes_live_withou
         let listed = client.get(&format!("{base}/attachments")).await.body;
         let file = json!({"name": "page.txt", "size": 3});
         assert!(listed["files"].as_array().expect("a list").contains(&file), "{listed}");
+        let shown = client.get(base).await.body;
+        assert!(shown["attachments"].as_array().expect("a list").contains(&file), "{shown}");
     }
     assert_eq!(tags.len(), 3, "a tag is of one place");
     for (client, instance) in [(&red, &ours), (&blue, &theirs)] {

@@ -122,6 +122,23 @@ impl Platform {
         Ok(files.into_iter().map(ListedFile::from).collect())
     }
 
+    /// The files out of the very images that an instance of `challenge` runs.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn instance_exports(
+        &self,
+        instance: &Instance,
+        challenge: &Challenge,
+    ) -> Outcome<Vec<ListedFile>> {
+        if challenge.metadata.exports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(stored) = specs::of(&self.shared, instance).await? else { return Ok(Vec::new()) };
+        let files = exports::files_of(&self.shared, challenge, &images_of(&stored.spec)).await?;
+        Ok(files.into_iter().map(ListedFile::from).collect())
+    }
+
     /// A file of a challenge by its public name; templates are never served.
     ///
     /// # Errors
