@@ -9,6 +9,7 @@
 mod catalogue;
 mod check;
 mod converged;
+mod engagement;
 mod floor;
 mod planner;
 mod platform;
@@ -67,6 +68,9 @@ fn main() -> Result<()> {
     }
     if wants("start") || wants("stop") || wants("parallel") {
         runtime.block_on(starts(&mut report, runs))?;
+    }
+    if wants("engagement start") {
+        runtime.block_on(engagement::run(&mut report, runs))?;
     }
     report.print();
     Ok(())

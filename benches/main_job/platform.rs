@@ -36,10 +36,27 @@ pub(crate) struct Started {
 impl Platform {
     /// Serves challenges of `(id, number of services)` and waits until all are live.
     pub(crate) async fn start(challenges: &[(&str, usize)]) -> Result<Self> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir()?;
         let remote = dir.path().join("remote.git");
         commit(&remote, dir.path(), challenges)?;
+        Self::serve(dir, remote, challenges.len()).await
+    }
+
+    /// Serves one engagement: a gateway, and one service behind it.
+    pub(crate) async fn start_engagement(id: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let remote = dir.path().join("remote.git");
+        let folder = dir.path().join("work").join("NET").join(id);
+        std::fs::create_dir_all(&folder)?;
+        let metadata = format!("{METADATA}network_topology: engagement\n");
+        std::fs::write(folder.join("metadata.yaml"), metadata)?;
+        std::fs::write(folder.join("docker-compose.yml"), compose(1) + GATEWAY)?;
+        push(&dir.path().join("work"), &remote)?;
+        Self::serve(dir, remote, 1).await
+    }
+
+    async fn serve(dir: tempfile::TempDir, remote: PathBuf, n_challenges: usize) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let data = dir.path().join("data");
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = serve(&remote, &data, port)?;
@@ -54,7 +71,7 @@ impl Platform {
             client: reqwest::Client::new(),
             token: String::new(),
         };
-        platform.wait_until_live(challenges.len()).await?;
+        platform.wait_until_live(n_challenges).await?;
         platform.token = platform.team_token().await?;
         Ok(platform)
     }
@@ -138,8 +155,10 @@ impl Platform {
             let status = self.get(&format!("/api/v1/instances/{id}/status")).await?;
             match status["status"].as_str() {
                 Some("ready") => {
-                    let port = status["attack_surface"]["services"][0]["port"].as_u64();
-                    super::floor::answer(u16::try_from(port.context("no port")?)?).await?;
+                    // Behind a gateway nothing is published: our probe has asked it.
+                    if let Some(port) = status["attack_surface"]["services"][0]["port"].as_u64() {
+                        super::floor::answer(u16::try_from(port)?).await?;
+                    }
                     return Ok(Started { id, took: begin.elapsed() });
                 }
                 // Ten clients that ask all the time would take the cores from the engine.
@@ -245,6 +264,15 @@ fn commit(remote: &Path, dir: &Path, challenges: &[(&str, usize)]) -> Result<()>
 
 /// What every challenge of the benchmark says of itself.
 pub(crate) const METADATA: &str = "name: Bench\ndescription: Answers as fast as it can.\ndifficulty: easy\ntags: [bench]\ncategory: web\n";
+
+/// The gateway of an engagement.
+const GATEWAY: &str = "  openvpn:
+    image: ctfy/openvpn-base:1
+    ports: [1194/udp]
+    healthcheck: {test: [CMD, 'true']}
+    mem_limit: 128m
+    cpus: 0.5
+";
 
 /// Services as the floor runs them. The health interval is what authors write: 10 s.
 fn compose(n_services: usize) -> String {
