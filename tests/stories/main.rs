@@ -34,7 +34,9 @@ mod player_downloads;
 mod player_limits;
 mod sdk;
 mod source_faults;
+mod stranger_knocks;
 mod support;
+mod teams_side_by_side;
 
 #[test]
 fn every_file_of_this_folder_is_listed() {

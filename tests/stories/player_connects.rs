@@ -152,30 +152,10 @@ fn first_address_of_network(address: &str) -> String {
     format!("{network}.{}", (last & 0xf0) + 1)
 }
 
-/// A network with one service, which tells its flag to whoever connects.
-fn small(id: &str) -> Challenge {
-    let open = Challenge::tcp(id);
-    let metadata = format!("{}network_topology: engagement\n", open.files["metadata.yaml"]);
-    let compose = "services:
-  openvpn:
-    image: ctfy/openvpn-base:1
-    ports: [\"1194/udp\"]
-    healthcheck: {test: [\"CMD\", \"true\"]}
-    deploy: {resources: {limits: {cpus: \"0.5\", memory: 128M}}}
-  chal:
-    build: services/chal
-    ports: [\"1337\"]
-    labels: {ctfy.service.protocol: tcp}
-    x-answers: [flag]
-    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
-";
-    open.with("metadata.yaml", metadata).with("docker-compose.yml", compose)
-}
-
 #[tokio::test]
 async fn twenty_engagements_run_side_by_side_and_none_leads_into_another() {
     const N: usize = 20;
-    let stage = Stage::with(&[small("LAB-902")]).await;
+    let stage = Stage::with(&[Challenge::engagement("LAB-902")]).await;
     let (mut first, mut last) = (Laptop::new(&stage.path("")), Laptop::new(&stage.path("")));
     let settings = stage
         .settings()
@@ -298,7 +278,7 @@ fn write_templates(stage: &Stage, server: &str, client: &str) {
 
 #[tokio::test]
 async fn a_repository_has_templates_of_its_own_and_none_that_is_refused_is_used() {
-    let stage = Stage::with(&[small("LAB-904")]).await;
+    let stage = Stage::with(&[Challenge::engagement("LAB-904")]).await;
     write_templates(
         &stage,
         "push \"ping 7\"\nreneg-sec 1800\nconnect-freq 50 10",
@@ -341,7 +321,7 @@ async fn a_repository_has_templates_of_its_own_and_none_that_is_refused_is_used(
 
     // A bad one is told with its line, and gateways go on with the platform's own.
     write_templates(&stage, "script-security 2\nup /gateway/evil.sh", "redirect-gateway def1");
-    stage.remote.put(&small("LAB-904").with("README.md", "another version"));
+    stage.remote.put(&Challenge::engagement("LAB-904").with("README.md", "another version"));
     stage.remote.push("what nobody may");
     admin.reconcile().await;
     until("the next version is live", BUILD_PATIENCE, || async {

@@ -227,3 +227,42 @@ async fn a_pool_that_idle_internal_networks_have_filled_serves_others() {
     assert!(failed.error.unwrap().contains("network.pool"));
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn r14_a_storm_of_starts_becomes_ready_a_few_at_a_time() {
+    const N: usize = 200;
+    let mut rig = full_rig();
+    rig.config.limits.instances_per_team = 1000;
+    let slots = rig.config.limits.n_start_slots as usize;
+    let (daemon, platform, red) = playing(&rig).await;
+    rig.engine.set_latency(Verb::Start, Duration::from_millis(1));
+    let (n_now, n_most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, most) = (Arc::clone(&n_now), Arc::clone(&n_most));
+    rig.engine.set_hook(Arc::new(move |verb, when| {
+        match (verb, when) {
+            (Verb::Start, When::Before) => {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            }
+            (Verb::Start, When::After) => drop(now.fetch_sub(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        Fate::GoOn
+    }));
+    let starts = (0..N).map(|_| platform.start(&red, start_request("WEB-001")));
+    let started: Vec<_> = join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    let deadline = Duration::from_secs(300);
+    let all = join_all(started.iter().map(|row| async {
+        while super::row(&daemon, row.id).await.status() == InstanceStatus::Starting {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        super::row(&daemon, row.id).await
+    }));
+    let rows = tokio::time::timeout(deadline, all).await.expect("no start waits for ever");
+    for row in rows {
+        assert_eq!((row.status(), row.error, row.n_restarts), (InstanceStatus::Ready, None, 0));
+    }
+    let n_most = n_most.load(Ordering::SeqCst);
+    assert!((1..=slots).contains(&n_most), "{n_most} starts at a time, {slots} are allowed");
+    rig.engine.revive();
+    daemon.stop().await;
+}

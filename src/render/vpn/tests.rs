@@ -148,6 +148,31 @@ fn openssl_agrees_about_every_certificate() {
     assert!(!openssl(&["verify", "-CAfile", &ca, &foreign]).0, "another instance's player");
 }
 
+/// V10: the clock of a gateway, or of a player, may be years off.
+#[test]
+fn v10_certificates_hold_under_a_clock_that_is_two_years_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let profile = profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made;
+    let ca = write("ca", block(&profile, "ca"));
+    let client = write("client", block(&profile, "cert"));
+    let server = write("server", &files(&facts(1))["server.crt"].1);
+    let made_at = facts(1).created_at.as_millis() / 1000;
+    let holds = |certificate: &str, years: i64| {
+        let at = (made_at + years * 31_557_600).to_string();
+        let arguments = ["verify", "-attime", &at, "-CAfile", &ca, certificate];
+        Command::new("openssl").args(arguments).output().unwrap().status.success()
+    };
+    for years in [-2, 0, 2] {
+        assert!(holds(&client, years) && holds(&server, years), "{years} years");
+    }
+    assert!(!holds(&client, -50) && !holds(&server, 200), "a certificate is not for ever");
+}
+
 #[test]
 fn who_is_admitted_is_a_file_and_nobody_else_is() {
     let mut closed = facts(1);

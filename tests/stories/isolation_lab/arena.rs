@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::matrix::{Expected, From, MATRIX, Node, Row, To};
 use crate::support::{
-    Challenge, Client, Daemon, Disk, Engine, OwnEngine, PATIENCE, Ready, Stage, until,
+    Challenge, Client, Daemon, Disk, Engine, OwnEngine, PATIENCE, Ready, Stage, python, until,
 };
 
 /// The node's address on the LAN, and those of the LAN.
@@ -37,6 +37,53 @@ for pool in $POOLS; do ip -n "$LAN" route add "$pool" via 198.51.100.254; done
 ip -n "$LAN" address flush dev lo
 ip netns exec "$LAN" sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet'
 ip -n "$LAN" route add 127.0.0.1/32 via 198.51.100.254
+"#;
+
+/// What the LAN hears for name servers, whatever becomes of it.
+const QUESTIONS: &str = "add table inet questions; \
+    add chain inet questions heard { type filter hook prerouting priority -300; }; \
+    add rule inet questions heard iifname eth0 meta l4proto { tcp, udp } th dport { 53, 443, 853 } counter";
+
+/// Knocks at every TCP port of an address, many at a time, and prints `address:port` of each that
+/// answers within a second, also with a refusal.
+const SWEEP: &str = r#"
+import errno, resource, select, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
+address = sys.argv[1]
+for first in range(1, 65536, 8192):
+    poll, knocks = select.epoll(), {}
+    for port in range(first, min(first + 8192, 65536)):
+        knock = socket.socket()
+        knock.setblocking(False)
+        if knock.connect_ex((address, port)) not in (0, errno.EINPROGRESS):
+            continue
+        knocks[knock.fileno()] = (port, knock)
+        poll.register(knock, select.EPOLLOUT)
+    end = time.monotonic() + 1
+    while knocks and time.monotonic() < end:
+        for fd, _ in poll.poll(0.1):
+            port, knock = knocks.pop(fd)
+            poll.unregister(fd)
+            print(f"{address}:{port}")
+            knock.close()
+    for _, knock in knocks.values():
+        knock.close()
+    poll.close()
+"#;
+
+/// Knocks at every address of the own network, and at four thousand of private ones.
+const SCAN: &str = r#"
+import ipaddress, random, socket, sys
+own = int(ipaddress.ip_address(sys.argv[1])) & ~15
+far = [random.randrange(10 << 24, 11 << 24) for _ in range(2000)]
+far += [random.randrange(2886729728, 2887778304) for _ in range(2000)]
+for address in list(range(own, own + 16)) + far:
+    knock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        knock.sendto(b"x", (str(ipaddress.ip_address(address)), 4000))
+    except OSError:
+        pass
+    knock.close()
 "#;
 
 /// The lab.
@@ -70,7 +117,18 @@ struct Actor {
 impl Arena {
     /// An engine of its own, a LAN, and services on both.
     pub(super) async fn set() -> Self {
-        let stage = Stage::with(&[Challenge::web_and_db(CHALLENGE, "one")]).await;
+        Self::with(&Challenge::web_and_db(CHALLENGE, "one")).await
+    }
+
+    /// The same with a challenge that asks for a way out to the internet.
+    pub(super) async fn with_way_out() -> Self {
+        let closed = Challenge::web_and_db(CHALLENGE, "one");
+        let metadata = format!("{}instance: {{egress: internet}}\n", closed.files["metadata.yaml"]);
+        Self::with(&closed.with("metadata.yaml", metadata)).await
+    }
+
+    async fn with(challenge: &Challenge) -> Self {
+        let stage = Stage::with(std::slice::from_ref(challenge)).await;
         let engine = OwnEngine::start(&stage.path(""), Disk::Ample).await;
         let lan = format!("{}l", engine.namespace());
         // The networks of our own pool, and those that an engine takes by itself.
@@ -188,6 +246,8 @@ impl Arena {
             .text("engine.endpoint", &format!("unix://{}", self.engine.socket().display()))
             .text("network.publish_address", "0.0.0.0")
             .text("network.wall", "required")
+            // The LAN has public addresses: where there is a way out, it is closed by name.
+            .text("network.egress_deny", "198.51.100.0/24")
             .number("network.check_secs", 0);
         let daemon = Daemon::start(settings).await;
         daemon.live(CHALLENGE).await;
@@ -203,6 +263,78 @@ impl Arena {
                 MATRIX.iter().map(|row| scope.spawn(|| self.answers(cast, row))).collect();
             asked.into_iter().map(|it| it.join().expect("asking does not panic")).collect()
         })
+    }
+
+    /// Every TCP port of every address of the node that says anything to the web server of the first
+    /// instance, be it no: `address:port`.
+    pub(super) fn ports(&self, cast: &Cast) -> Vec<String> {
+        let namespace = format!("--net=/proc/{}/ns/net", cast.web.pid);
+        let gateways = [cast.web.gateway.as_str(), cast.other_web.gateway.as_str(), NODE];
+        let swept: Vec<_> = gateways
+            .iter()
+            .map(|address| {
+                let mut sweep = Command::new("nsenter");
+                sweep.arg(&namespace).arg(python()).args(["-c", SWEEP, address]);
+                sweep.stdout(Stdio::piped()).spawn().expect("there is nsenter")
+            })
+            .collect();
+        let outputs = swept.into_iter().map(|it| it.wait_with_output().expect("it ends"));
+        let mut ports = Vec::new();
+        for output in outputs {
+            assert!(output.status.success(), "the sweep did not end by itself");
+            ports.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+        }
+        ports
+    }
+
+    /// The web server of the first instance knocks at thousands of addresses, near and far; how many
+    /// neighbours the node and the instance know then.
+    pub(super) fn neighbours_after_a_scan(&self, cast: &Cast) -> (usize, usize) {
+        let instance = format!("--net=/proc/{}/ns/net", cast.web.pid);
+        let mut scan = Command::new("nsenter");
+        let output =
+            scan.arg(&instance).arg(python()).args(["-c", SCAN, &cast.web.address]).output();
+        let output = output.expect("there is nsenter");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let n_known = |namespace: &str| {
+            let output = Command::new("nsenter").args([namespace, "ip", "neigh"]).output();
+            output.expect("there is ip").stdout.split(|byte| *byte == b'\n').count() - 1
+        };
+        (n_known(&format!("--net=/run/netns/{}", self.engine.namespace())), n_known(&instance))
+    }
+
+    /// Counts what comes to the LAN for name servers, from now on.
+    pub(super) fn count_questions(&self) {
+        let mut nft = Command::new("ip");
+        nft.args(["netns", "exec", &self.lan, "nft", QUESTIONS]);
+        let output = nft.output().expect("there is nft");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// How many packets did.
+    pub(super) fn n_questions(&self) -> u64 {
+        let words = ["netns", "exec", &self.lan, "nft", "list", "table", "inet", "questions"];
+        let output = Command::new("ip").args(words).output().expect("there is nft");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let packets = text.split("packets ").nth(1).and_then(|it| it.split(' ').next());
+        packets.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("no counter: {text}"))
+    }
+
+    /// Asks everybody whom a player could ask for a name outside, from `container`.
+    pub(super) fn ask_for_names(&self, container: &str, cast: &Cast) {
+        let engine = self.engine.engine();
+        std::thread::scope(|scope| {
+            let servers = ["127.0.0.11", &cast.web.gateway, INTERNET, LAN, NODE];
+            for (nth, server) in servers.into_iter().enumerate() {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let name = format!("stolen-{nth}-x7f3.example.com");
+                    // No answer is what should come.
+                    let _ = engine.inside(container, &["timeout", "4", "nslookup", &name, server]);
+                    let _ = engine.inside(container, &["timeout", "2", "nc", server, "853"]);
+                });
+            }
+        });
     }
 
     /// Whether somebody answers. Whatever they say: each server here says something.
@@ -331,6 +463,12 @@ pub(super) struct Play {
 }
 
 impl Play {
+    /// A container of the first instance.
+    pub(super) fn container(&self, arena: &Arena, service: &str) -> String {
+        let names = arena.engine.engine().containers_of(&self.of_red.id);
+        names.into_iter().find(|name| name.ends_with(service)).expect("it runs")
+    }
+
     /// The cast, once both instances are ready.
     pub(super) async fn cast(&self, arena: &Arena) -> Cast {
         self.red.ready(&self.of_red.id).await;

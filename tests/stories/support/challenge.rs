@@ -125,6 +125,26 @@ CMD [\"nc\", \"-ll\", \"-p\", \"1337\", \"-e\", \"cat\", \"/answers/flag\"]
             )
     }
 
+    /// A network behind a VPN gateway, with the service of [`Challenge::tcp`].
+    pub(crate) fn engagement(id: &str) -> Self {
+        let open = Self::tcp(id);
+        let metadata = format!("{}network_topology: engagement\n", open.files["metadata.yaml"]);
+        let compose = "services:
+  openvpn:
+    image: ctfy/openvpn-base:1
+    ports: [\"1194/udp\"]
+    healthcheck: {test: [\"CMD\", \"true\"]}
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 128M}}}
+  chal:
+    build: services/chal
+    ports: [\"1337\"]
+    labels: {ctfy.service.protocol: tcp}
+    x-answers: [flag]
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
+";
+        open.with("metadata.yaml", metadata).with("docker-compose.yml", compose)
+    }
+
     /// The conventional delivery: a `flag-rotator` writes the flag into a volume that the web
     /// server mounts by `volume.subpath`.
     pub(crate) fn rotated(id: &str) -> Self {

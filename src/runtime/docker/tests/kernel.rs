@@ -234,3 +234,98 @@ async fn r05_files_of_the_host_that_a_container_writes_are_counted_and_bounded()
     let same = rig.engine.disk_use(1 << 30).await.unwrap().unwrap()[&spec.instance];
     assert!(same < used + (1 << 20), "memory is not disk: {same}");
 }
+
+/// Perl that makes kernel objects by system call `$ARGV[0]` until none is given, and prints how many.
+const MAKE: &str = r#"
+my ($number, @arguments) = @ARGV;
+my $pair = pack('i2', 0, 0);
+my $n = 0;
+while ($n < 100000) {
+    my @words = map { $_ eq 'pair' ? $pair : 0 + $_ } @arguments;
+    last if syscall($number, @words) < 0;
+    $n++;
+}
+print $n;
+"#;
+
+#[tokio::test]
+async fn r07_kernel_objects_end_at_the_containers_own_limit() {
+    // x86-64, and everything that took the generic table (64-bit ARM).
+    let of = |x86: &'static str, generic: &'static str| match std::env::consts::ARCH {
+        "x86_64" => x86,
+        _ => generic,
+    };
+    let rig = Rig::new().await;
+    let mut spec = prober(&rig).await;
+    // Fewer than the host has of the scarcest, so that nobody beside this test notices.
+    spec.service.limits.nofile = (64, 64);
+    let id = rig.started(&spec).await;
+    let neighbour = rig.started(&prober(&rig).await).await;
+    for (what, number, arguments) in [
+        ("inotify", of("294", "26"), &["0"][..]),
+        ("epoll", of("291", "20"), &["0"]),
+        ("eventfd", of("290", "19"), &["0", "0"]),
+        ("timerfd", of("283", "85"), &["1", "0"]),
+        ("pipe", of("293", "59"), &["pair", "0"]),
+    ] {
+        let words = ["perl", "-e", MAKE, number].into_iter().chain(arguments.iter().copied());
+        let command = HealthTest::Exec(words.map(str::to_owned).collect());
+        let made = rig.engine.exec(&id, &command, Duration::from_secs(20)).await.unwrap();
+        let n: u32 = made.output.trim().parse().unwrap_or_else(|_| panic!("{what}: {made:?}"));
+        assert!((20..=64).contains(&n), "{what}: {n}");
+        let other = rig.engine.exec(&neighbour, &command, Duration::from_secs(20));
+        let _ = other.await.unwrap();
+    }
+    // Terminals are those of the container: its own instance of `devpts`.
+    let terminals = rig.say(&id, "stat -f -c %T /dev/pts; ls /dev/pts | grep -c '^[0-9]'").await;
+    assert!(terminals.output.contains("devpts") && terminals.output.contains("0"), "{terminals:?}");
+    // The host still gets what containers asked for.
+    let watch = notify::recommended_watcher(|_: notify::Result<notify::Event>| {});
+    assert!(watch.is_ok(), "{:?}", watch.err());
+}
+
+#[tokio::test]
+async fn r13_storms_of_writes_and_entropy_stall_no_neighbour() {
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let mut spec = rig.bench().web(&network);
+    spec.service.is_read_only = false;
+    let id = rig.started(&spec).await;
+    let neighbour = rig.started(&rig.bench().web(&network)).await;
+    let quiet = began(&rig, &neighbour).await;
+    let storm = "dd if=/dev/random of=/dev/null bs=1M count=64 & \
+        for i in $(seq 40); do dd if=/dev/zero of=/x bs=64k count=4 conv=fsync; sync; done; wait";
+    let storm = HealthTest::Shell(storm.to_owned());
+    let deadline = Duration::from_secs(90);
+    let (stormed, busy) = tokio::join!(rig.engine.exec(&id, &storm, deadline), async {
+        let mut worst = Duration::ZERO;
+        for _ in 0..5 {
+            worst = worst.max(began(&rig, &neighbour).await);
+        }
+        worst
+    });
+    assert_eq!(stormed.unwrap().code, 0);
+    assert!(
+        busy < quiet * 10 + Duration::from_secs(2),
+        "the neighbour waited {busy:?}, not {quiet:?}"
+    );
+    let other_time = rig.say(&id, "unshare -T true || unshare --time true").await;
+    assert_ne!(other_time.code, 0, "a time of its own: {other_time:?}");
+}
+
+#[tokio::test]
+async fn n13_a_command_that_prints_without_end_is_cut_and_ends_at_its_deadline() {
+    let rig = Rig::new().await;
+    let (_, network) = rig.bench().network().await;
+    let id = rig.started(&rig.bench().web(&network)).await;
+    let much = rig.say(&id, "head -c 200000000 /dev/zero | tr '\\0' x").await;
+    assert_eq!(much.code, 0);
+    assert!(much.output.len() <= 1 << 20, "{} bytes are kept", much.output.len());
+    let endless = HealthTest::Exec(vec!["yes".to_owned(), "x".repeat(1000)]);
+    let begin = std::time::Instant::now();
+    let cut = rig.engine.exec(&id, &endless, Duration::from_secs(2)).await;
+    assert!(matches!(cut, Err(EngineError::TimedOut { .. })), "{:?}", cut.map(|it| it.code));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    let left = rig.say(&id, "ps | grep -c '[y]es x'").await;
+    assert_eq!(left.output.trim(), "0", "what was cut off does not go on: {left:?}");
+}
