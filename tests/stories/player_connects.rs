@@ -255,7 +255,13 @@ async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthle
     red.post(&rotate, json!({})).await.expect_refusal(403, "openvpn_config_revoked");
     let rotated = admin.post(&rotate, json!({"why": "it was a mistake"})).await;
     assert_eq!(rotated.body["serial"], 2, "{}", rotated.body);
-    let second = profile(&red, &id).await;
+    // Not before the gateway lets it in: a client that is refused once gives up.
+    let second = until("there is another profile", REVOKED_WITHIN, || async {
+        let reply = red.get(&format!("/instances/{id}/openvpn-config")).await;
+        let text = reply.body.as_str().filter(|_| reply.status == 200).map(str::to_owned);
+        text.ok_or_else(|| reply.body.to_string())
+    })
+    .await;
     one.connect(&second).await;
     assert!(one.get(&intranet, 8080, "/").is_some(), "the second profile leads in");
     two.dial(&at_two(&first, &one, &two));

@@ -44,8 +44,8 @@ impl Platform {
     /// The OpenVPN profile of the caller's team. It holds a private key.
     ///
     /// # Errors
-    /// When the instance is not there or not the caller's, has no VPN, is not ready, or the profile
-    /// was revoked.
+    /// When the instance is not there or not the caller's, has no VPN, is not ready, its gateway was
+    /// not told of the last rotation yet, or the profile was revoked.
     pub async fn vpn_profile(&self, caller: &Caller, id: &str) -> Outcome<(InstanceId, String)> {
         let instance = self.instance(caller, id).await?;
         let unavailable = || PlatformError::NoVpnProfile { id: instance.id };
@@ -60,6 +60,10 @@ impl Platform {
         let access = vpn::access(&self.shared, &instance).await?;
         if access.is_revoked {
             return Err(PlatformError::VpnRevoked { id: instance.id });
+        }
+        if !access.is_applied {
+            // Its gateway does not know it yet, and a client that is refused once gives up.
+            return Err(unavailable());
         }
         // Its networks are there while it is ready; a gateway in repair has none for a moment.
         let facts = vpn::facts(&self.shared, &instance, &stored.spec).await;
