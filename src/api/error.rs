@@ -164,6 +164,16 @@ impl From<PlatformError> for ApiError {
             PlatformError::Drained { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_outdated", message)
             }
+            PlatformError::NodeNotFound { .. } => {
+                Self::plain(StatusCode::NOT_FOUND, &message)
+            }
+            PlatformError::NodeRefused { .. } => Self::plain(StatusCode::FORBIDDEN, &message),
+            PlatformError::NodeUnavailable { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "node_unavailable", message)
+            }
+            PlatformError::BadNode { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_node", message)
+            }
             PlatformError::TagNotFound { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "tag_not_found", message)
             }

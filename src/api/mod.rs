@@ -31,6 +31,8 @@ mod instances;
 mod isolation;
 mod limits;
 mod me;
+mod node;
+mod nodes;
 mod openapi;
 mod page;
 mod request;
@@ -52,7 +54,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use serve::serve;
+pub use node::node_router;
+pub use serve::{serve, serve_node};
 
 use self::limits::Limiter;
 use crate::daemon::platform::Platform;
@@ -92,6 +95,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(limited(submissions::submit_routes()))
         .merge(limited(submissions::verify_routes()))
         .merge(vpn::routes())
+        .merge(nodes::routes())
         .merge(limited(vpn::rotate_routes()))
         .merge(admin::routes())
         .merge(builds::routes())

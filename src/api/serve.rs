@@ -56,7 +56,22 @@ pub async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let app = router(platform);
+    serve_app(router(platform), listener, stop).await
+}
+
+/// Serves the API of a node on `listener` until `stop`, then finishes what is under way.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_node(
+    app: Router,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve_app(app, listener, stop).await
+}
+
+async fn serve_app(app: Router, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

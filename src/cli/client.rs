@@ -310,6 +310,18 @@ impl Client {
         self.json(Method::POST, request, body).await
     }
 
+    /// Changes something.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn patch(
+        &self,
+        request: Request<'_>,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        self.json(Method::PATCH, request, Some(body)).await
+    }
+
     /// Removes something.
     ///
     /// # Errors

@@ -12,10 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api;
-use crate::config::Config;
-use crate::daemon::{Daemon, Parts, Renderer, StartError, tag_wish};
+use crate::config::{Config, Secret};
+use crate::daemon::{Bond, Daemon, Parts, Renderer, StartError, tag_wish};
 use crate::git::{Credentials, Mirror, MirrorError, Opened, Remote, RemoteError};
-use crate::model::Clock;
+use crate::model::{Clock, NodeUrl};
+use crate::node::NodeError;
+use crate::node::client::{Connector, HttpPlatform};
+use crate::node::identity::{Identity, IdentityFileError, fingerprint};
+use crate::node::wire::RegisterOrder;
 use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
 use crate::runtime::metered::Metered;
@@ -66,6 +70,25 @@ pub(super) enum RunError {
     /// A room could not be opened.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// There is neither an identity nor an invitation.
+    #[error(
+        "this node has not joined that platform yet: make an invite there with `flagops nodes invite`, and give it with `--invite` or `--invite-file`"
+    )]
+    NotInvited,
+    /// The platform does not want it.
+    #[error("{platform} does not take this node on ({error})")]
+    NotTaken {
+        /// The platform.
+        platform: String,
+        /// Its words.
+        error: NodeError,
+    },
+    /// What this node is cannot be read or kept.
+    #[error(transparent)]
+    Identity(#[from] IdentityFileError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up ({0})")]
+    Tls(String),
     /// The API ended by itself.
     #[error("the API stopped serving")]
     Serve(#[source] std::io::Error),
@@ -88,6 +111,25 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
             "made the data directory; the administrator's token is in this file"
         );
     }
+    let (daemon, metrics) = open(config, remote, data, None).await?;
+    info!(%address, "listening on http://{address}");
+    notify::ready("following the repository");
+    let pulse = daemon.tasks();
+    pulse.spawn("pulse", beat(metrics, pulse.stopping().clone()));
+    let served = api::serve(daemon.platform(), listener, stop).await.map_err(RunError::Serve);
+    notify::stopping("finishing engine calls; instances keep running");
+    daemon.stop().await;
+    info!("stopped; instances keep running and are adopted at the next start");
+    served
+}
+
+/// Opens every room and starts the daemon.
+async fn open(
+    config: Config,
+    remote: Remote,
+    data: DataDir,
+    bond: Option<Bond>,
+) -> Result<(Daemon, Metrics), RunError> {
     let metrics = Metrics::install();
     let path = data.database_path();
     let clock = clock::of_this_process();
@@ -99,17 +141,122 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     let mirror = open_mirror(&config, remote, data.path().join("mirror")).await?;
     let wall = raise_wall(&config, &data).await;
     let renderer = Renderer::of_this_process();
-    let parts = Parts { config, clock, data, store, engine, wall, mirror, loss, renderer };
+    let parts = Parts { config, clock, data, store, engine, wall, mirror, loss, renderer, bond };
     let daemon = Daemon::start(parts).await.map_err(|error| unusable(&path, error))?;
+    Ok((daemon, metrics))
+}
+
+/// Runs a node until `stop`; instances keep running afterwards.
+///
+/// # Errors
+/// As [`run`]; and when the platform does not take this node on.
+pub(super) async fn run_node(
+    mut config: Config,
+    join: Join,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    check_pool(&config)?;
+    let data = DataDir::open(&config.data_dir).map_err(StartError::from)?;
+    let address = config.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let connector = Connector::new().map_err(RunError::Tls)?;
+    let platform = connector.platform(join.platform.clone());
+    let identity = identity(&config, &data, &platform, &join, &stop).await?;
+    follow_offer(&mut config, &identity);
+    let remote = Remote::parse(&config.source.repo, Path::new("."))?;
+    let token = identity.token.clone();
+    info!(node.id = %identity.node, "node {} of {}", identity.node, identity.platform);
+    let bond = Some(Bond { platform, identity });
+    let (daemon, metrics) = open(config, remote, data, bond).await?;
     info!(%address, "listening on http://{address}");
-    notify::ready("following the repository");
+    notify::ready("following the platform");
     let pulse = daemon.tasks();
     pulse.spawn("pulse", beat(metrics, pulse.stopping().clone()));
-    let served = api::serve(daemon.platform(), listener, stop).await.map_err(RunError::Serve);
+    let app = api::node_router(Arc::new(daemon.node()), Some(token));
+    let served = api::serve_node(app, listener, stop).await.map_err(RunError::Serve);
     notify::stopping("finishing engine calls; instances keep running");
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// What a node needs to know before it can join.
+pub(super) struct Join {
+    /// The platform.
+    pub(super) platform: NodeUrl,
+    /// Where it reaches this node.
+    pub(super) public_url: NodeUrl,
+    /// The invitation; needed once.
+    pub(super) invite: Option<Secret<String>>,
+}
+
+/// Tries to join before a person has to look.
+const JOIN_ATTEMPTS: u32 = 6;
+
+/// Who this node is: as it was kept, or as the platform says when it joins with an invitation.
+async fn identity(
+    config: &Config,
+    data: &DataDir,
+    platform: &HttpPlatform,
+    join: &Join,
+    stop: &CancellationToken,
+) -> Result<Identity, RunError> {
+    let kept = Identity::load(data.path())?.filter(|it| it.platform == join.platform.to_string());
+    let Some(invite) = &join.invite else { return kept.ok_or(RunError::NotInvited) };
+    if let Some(kept) = kept.filter(|it| it.invite == Some(fingerprint(invite.reveal()))) {
+        // The invitation that it joined with is still in the arguments: it is used up, and not needed.
+        return Ok(kept);
+    }
+    let order = RegisterOrder {
+        url: join.public_url.to_string(),
+        display_name: config.node.name.clone().unwrap_or_default(),
+        capacity: match config.node.capacity {
+            0 => 1, // The first heartbeat says how many, once the engine was asked.
+            capacity => capacity,
+        },
+        labels: config.node.labels.clone().unwrap_or_default().0,
+    };
+    let mut attempt = 0;
+    let reply = loop {
+        attempt += 1;
+        match platform.register(invite.reveal(), &order).await {
+            Ok(reply) => break reply,
+            Err(error @ NodeError::Unreachable(_)) if attempt < JOIN_ATTEMPTS => {
+                warn!("could not join {} ({error}), trying again", join.platform);
+                let pause = Duration::from_secs(1 << attempt);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return Err(RunError::NotInvited),
+                }
+            }
+            Err(error) => {
+                let platform = join.platform.to_string();
+                return Err(RunError::NotTaken { platform, error });
+            }
+        }
+    };
+    let identity = Identity {
+        platform: join.platform.to_string(),
+        node: reply.id.parse().map_err(|_| RunError::NotInvited)?,
+        token: reply.node_token,
+        source: reply.source,
+        invite: Some(fingerprint(invite.reveal())),
+    };
+    identity.save(data.path())?;
+    Ok(identity)
+}
+
+/// What a node follows where its own configuration names nothing.
+fn follow_offer(config: &mut Config, identity: &Identity) {
+    let Some(offer) = &identity.source else { return };
+    if config.source.repo.is_empty() {
+        config.source.repo.clone_from(&offer.repo);
+        config.source.branch = config.source.branch.take().or_else(|| offer.branch.clone());
+    }
+    if config.release.pattern.is_none() {
+        config.release.pattern.clone_from(&offer.pattern);
+    }
 }
 
 /// Refuses a pool that overlaps what this machine reaches already. Routes that cannot be read, and those
@@ -179,6 +326,7 @@ pub(super) async fn start_private(
         mirror,
         loss: None,
         renderer,
+        bond: None,
     };
     Ok(Private { daemon: Daemon::start(parts).await?, engine })
 }

@@ -26,6 +26,8 @@ mod gc;
 mod import;
 mod instances;
 mod new;
+mod node;
+mod nodes;
 mod notices;
 mod output;
 mod pauses;
@@ -81,6 +83,7 @@ enum Command {
     New(new::NewArgs),
     Import(import::ImportArgs),
     Serve(serve::ServeArgs),
+    Node(node::NodeArgs),
     Check(check::CheckArgs),
     Play(play::PlayArgs),
     Status(status::StatusArgs),
@@ -92,6 +95,7 @@ enum Command {
     Solve(solve::SolveArgs),
     Instances(instances::InstancesArgs),
     Vpn(vpn::VpnArgs),
+    Nodes(nodes::NodesArgs),
     Token(token::TokenArgs),
     Releases(releases::ReleasesArgs),
     Rollback(releases::RollbackArgs),
@@ -171,6 +175,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::New(args) => new::run(&global, &args),
         Command::Import(args) => import::run(&global, &args),
         Command::Serve(args) => serve::run(&global, args).await,
+        Command::Node(args) => node::run(&global, args).await,
         Command::Check(args) => check::run(&global, &args),
         Command::Play(args) => play::run(&global, args).await,
         Command::Status(args) => status::run(&global, &args).await,
@@ -182,6 +187,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Solve(args) => solve::run(&global, &args).await,
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Vpn(args) => vpn::run(&global, args).await,
+        Command::Nodes(args) => nodes::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,
         Command::Rollback(args) => releases::rollback(&global, &args).await,

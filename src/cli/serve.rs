@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::{Need, Overrides};
 use crate::telemetry::{self, Chain};
 
+use super::daemon::{Join, RunError};
 use super::failure::{Ending, Failure};
 use super::settings::Global;
 
@@ -55,6 +56,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ENDPOINT")]
     engine: Option<String>,
 
+    /// Run no instances on this machine: nodes do (`flagops nodes invite`)
+    #[arg(long)]
+    no_local_node: bool,
+
     /// Host address that ports of instances are published on [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     publish_address: Option<IpAddr>,
@@ -81,6 +86,7 @@ impl ServeArgs {
             .with("source.ssh_key", "--ssh-key", self.ssh_key.map(|p| p.display().to_string()))
             .with("listen", "--listen", self.listen)
             .with("engine.endpoint", "--engine", self.engine)
+            .with("nodes.local", "--no-local-node", self.no_local_node.then_some("false"))
             .with("network.publish_address", "--publish-address", self.publish_address)
             .with("network.public_host", "--public-host", self.public_host)
             .with("log.format", "--log-format", self.log_format)
@@ -100,9 +106,28 @@ pub(crate) async fn run(global: &Global, args: ServeArgs) -> Result<Ending, Fail
     supervise(config, signals).await
 }
 
-async fn supervise(config: Config, mut signals: Signals) -> Result<Ending, Failure> {
+async fn supervise(config: Config, signals: Signals) -> Result<Ending, Failure> {
     let stop = CancellationToken::new();
-    let mut daemon = std::pin::pin!(super::daemon::run(config, stop.clone()));
+    watch_over(super::daemon::run(config, stop.clone()), stop, signals).await
+}
+
+/// Runs a node until a signal or a failure.
+pub(super) async fn supervise_node(
+    config: Config,
+    join: Join,
+    signals: Signals,
+) -> Result<Ending, Failure> {
+    let stop = CancellationToken::new();
+    watch_over(super::daemon::run_node(config, join, stop.clone()), stop, signals).await
+}
+
+/// Runs `daemon` until it ends by itself, or a signal cancels `stop`.
+async fn watch_over(
+    daemon: impl Future<Output = Result<(), RunError>>,
+    stop: CancellationToken,
+    mut signals: Signals,
+) -> Result<Ending, Failure> {
+    let mut daemon = std::pin::pin!(daemon);
     let ended = tokio::select! {
         // Kept across the select: neither arm loses anything when the other is first.
         ended = &mut daemon => Some(ended),

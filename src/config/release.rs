@@ -55,6 +55,10 @@ pub struct ReleaseConfig {
     /// What goes live when something of a release is not good (default `all`: nothing then).
     #[schemars(with = "String", extend("enum" = GateMode::WORDS))]
     pub gate: GateMode,
+    /// On how many nodes the images of a release must be before it goes live; 0 is on every node that is
+    /// heard of and on duty (default 0). Nodes without an image get no instance of it until they have it.
+    #[schemars(range(min = 0, max = 1000))]
+    pub canary: u32,
     /// When people are told that a release still waits for its images, in seconds (default 1800).
     #[schemars(range(min = 1, max = 86_400))]
     pub gate_deadline_secs: u32,
@@ -85,6 +89,7 @@ impl Default for ReleaseConfig {
             on_moved: OnMoved::Hold,
             on_deleted: OnDeleted::Keep,
             gate: GateMode::All,
+            canary: 0,
             gate_deadline_secs: 1800,
             freeze: Vec::new(),
             auto_revert: true,
@@ -203,6 +208,7 @@ pub(super) fn take(layers: &mut Layers) -> ReleaseConfig {
         on_moved: layers.take("release.on_moved", default.on_moved),
         on_deleted: layers.take("release.on_deleted", default.on_deleted),
         gate: layers.take("release.gate", default.gate),
+        canary: layers.take_in("release.canary", default.canary, 0..=1000),
         gate_deadline_secs: layers.take_in(
             "release.gate_deadline_secs",
             default.gate_deadline_secs,
@@ -255,6 +261,7 @@ pub(super) fn defaults(release: &ReleaseConfig) -> Value {
         on_moved,
         on_deleted,
         gate,
+        canary,
         gate_deadline_secs,
         freeze,
         auto_revert,
@@ -274,6 +281,7 @@ pub(super) fn defaults(release: &ReleaseConfig) -> Value {
         "on_moved": on_moved,
         "on_deleted": on_deleted,
         "gate": gate,
+        "canary": canary,
         "gate_deadline_secs": gate_deadline_secs,
         "freeze": freeze,
         "auto_revert": auto_revert,

@@ -64,6 +64,8 @@ fn defaults(config: &Config) -> Value {
         release,
         limits,
         solver,
+        nodes,
+        node,
         notify,
         statuses,
         log,
@@ -98,6 +100,9 @@ fn defaults(config: &Config) -> Value {
     all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
     all.insert("solver".to_owned(), solver_defaults(solver));
+    let (nodes, node) = super::nodes::defaults(nodes, node);
+    all.insert("nodes".to_owned(), nodes);
+    all.insert("node".to_owned(), node);
     let notify = json!({ "url_file": url_file, "format": notice_format.as_str() });
     all.insert("notify".to_owned(), notify);
     all.insert("statuses".to_owned(), statuses_defaults(statuses));

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 
 use super::forge::{self, StatusesConfig, WebhookConfig};
 use super::layers::{Layers, Setting};
+use super::nodes::{self, NodeConfig, NodesConfig};
 use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
 use crate::catalog::{Gate, Policy};
@@ -44,6 +45,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Whether challenges are proven by their own exploits.
     pub solver: SolverConfig,
+    /// How a platform deals with its nodes.
+    pub nodes: NodesConfig,
+    /// This machine as a node of a platform.
+    pub node: NodeConfig,
     /// Who is told when something is wrong.
     pub notify: NotifyConfig,
     /// What the forge shows beside a commit.
@@ -532,6 +537,8 @@ impl Default for Config {
                 skip: None,
                 image: None,
             },
+            nodes: NodesConfig::default(),
+            node: NodeConfig::default(),
             notify: NotifyConfig { url_file: None, format: NoticeFormat::Json },
             statuses: StatusesConfig::OFF,
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
@@ -565,6 +572,8 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
         solver: take_solver(layers, &default.solver),
+        nodes: nodes::take_nodes(layers, &default.nodes),
+        node: nodes::take_node(layers, &default.node),
         notify: NotifyConfig {
             url_file: layers.take_optional("notify.url_file"),
             format: layers.take("notify.format", default.notify.format),

@@ -124,6 +124,9 @@ pub(crate) async fn want_of(
     challenges: Vec<Arc<Challenge>>,
     priority: i32,
 ) {
+    if !shared.config.nodes.local {
+        return;
+    }
     // An image that is being taken away would be found, and be gone a moment later.
     let _turn = shared.image_turn.acquire().await;
     let states = match shared.store.build_states().await {

@@ -21,6 +21,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::attachments;
 use super::executor::{self, Effect, Fault, Job};
+use super::nodes::remote::{self, Pass, RemoteError};
 use super::observe;
 use super::queue::Signal;
 use super::repairs::{self, Turn};
@@ -29,7 +30,7 @@ use super::specs;
 use super::tasks::jittered;
 use super::watch;
 use crate::model::{
-    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, RetryClass, Scope,
+    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, NodeId, RetryClass, Scope,
     ServiceName, Timestamp,
 };
 use crate::planner::drift::{self, DriftClass};
@@ -82,6 +83,8 @@ enum PassError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Fault(#[from] Fault),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 struct Worker {
@@ -147,9 +150,12 @@ impl Worker {
         let words = match error {
             PassError::Fault(Fault::Attachments(_)) => "its files cannot be written now",
             PassError::Fault(_) | PassError::Store(_) => "waiting for the container engine",
+            PassError::Remote(_) => "waiting for its node",
         };
         self.shared.set_obstacle(self.id, Some(words));
-        self.shared.engine_doubt.notify_one();
+        if !matches!(error, PassError::Remote(_)) {
+            self.shared.engine_doubt.notify_one();
+        }
         jittered(RetryClass::Engine.backoff_millis(n_errors))
     }
 
@@ -160,6 +166,13 @@ impl Worker {
         };
         if !instance.phase.is_live() || watch::is_suspended(&self.shared, &instance) {
             return Ok(Next::Rest);
+        }
+        if instance.node != NodeId::local() {
+            return Ok(match remote::pass(&self.shared, instance, &self.signal).await? {
+                Pass::Done => Next::Rest,
+                Pass::Again => Next::Again,
+                Pass::Later(pause) => Next::WakeIn(pause),
+            });
         }
         let Some(stored) = specs::of(&self.shared, &instance).await? else {
             return Ok(Next::Rest);

@@ -24,6 +24,7 @@ mod instances;
 pub mod isolation;
 mod leases;
 mod leftovers;
+mod nodes;
 mod observe;
 mod own_image;
 mod pauses;
@@ -50,6 +51,7 @@ mod versions;
 mod vpn;
 mod watch;
 mod webhook;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +78,8 @@ use shared::Shared;
 use steady::Steady;
 use webhook::Webhook;
 pub use webhook::WebhookError;
+pub use worker::LocalNode;
+pub use worker::link::Bond;
 
 /// How long a stop waits for engine calls that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -128,6 +132,8 @@ pub struct Parts {
     pub loss: Option<Loss>,
     /// What renders the files of instances.
     pub renderer: Renderer,
+    /// The platform that this machine is a node of; `None` where this is the platform.
+    pub bond: Option<Bond>,
 }
 
 impl Daemon {
@@ -137,8 +143,13 @@ impl Daemon {
     /// # Errors
     /// When the database or the age identities cannot be read, or the webhook has no secret.
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
-        let loss = parts.loss.take();
+        let (loss, bond) = (parts.loss.take(), parts.bond.take());
         let (shared, Inbox { looks, reports }) = prepare(parts)?;
+        if bond.is_some() {
+            shared.worker.follow();
+        }
+        worker::restore(&shared).await?;
+        nodes::refresh(&shared).await?;
         leases::after_downtime(&shared).await?;
         recovery::begin(&shared, loss).await?;
         pauses::restore(&shared).await?;
@@ -172,6 +183,11 @@ impl Daemon {
         tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
+        tasks.spawn("nodes", nodes::keep(Arc::clone(&shared)));
+        if let Some(bond) = bond {
+            tasks.spawn("link", worker::link::keep(Arc::clone(&shared), bond));
+            tasks.spawn("fence", worker::link::fence(Arc::clone(&shared)));
+        }
         if let Some(receiver) = &shared.receiver {
             let pump = Pump::new(
                 shared.store.clone(),
@@ -193,6 +209,11 @@ impl Daemon {
         Platform::new(Arc::clone(&self.shared))
     }
 
+    /// This machine as a node.
+    pub fn node(&self) -> LocalNode {
+        LocalNode::new(Arc::clone(&self.shared))
+    }
+
     /// The table of tasks, for what the wiring adds.
     pub fn tasks(&self) -> tasks::Tasks {
         self.shared.tasks.clone()
@@ -212,7 +233,7 @@ struct Inbox {
 
 /// Puts the parts together; nothing runs yet.
 fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
-    let Parts { config, clock, data, store, engine, wall, mirror, loss: _, renderer } = parts;
+    let Parts { config, clock, data, store, engine, wall, mirror, loss: _, renderer, bond: _ } = parts;
     let webhook = Webhook::open(&config.source.webhook)?;
     let file = config.secrets.identity_file.as_deref();
     let identities = identities::load(file, mirror.remote().is_local())?;

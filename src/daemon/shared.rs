@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use super::attachments::{Folder, Renderer};
 use super::doubts::Doubts;
 use super::isolation::Isolation;
+use super::nodes::Nodes;
 use super::platform::{Downloads, LiveSet};
 use super::queue::Queue;
 use super::releases::Releases;
@@ -19,6 +20,7 @@ use super::steady::Steady;
 use super::tasks::Tasks;
 use super::verdicts::Verdicts;
 use super::webhook::Webhook;
+use super::worker::Worker;
 use crate::builder::Builder;
 use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
@@ -44,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) wall: Option<Arc<Wall>>,
     /// Whether it does, as far as anybody has looked.
     pub(crate) isolation: Isolation,
+    /// Other machines that run instances for this one.
+    pub(crate) nodes: Nodes,
+    /// What this machine is to a platform.
+    pub(crate) worker: Worker,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) builder: Builder,
     /// What opens encrypted files of the repository.
@@ -282,6 +288,8 @@ impl Shared {
             engine,
             wall,
             isolation: Isolation::new(),
+            nodes: Nodes::new(),
+            worker: Worker::new(),
             mirror: Arc::new(mirror),
             builder,
             identities: Arc::new(identities),

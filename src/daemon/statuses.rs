@@ -94,7 +94,7 @@ async fn facts(shared: &Shared) -> Result<Facts, StoreError> {
         revision: manifest.revision,
         generation: generation.number,
     });
-    let builds = shared.store.build_states().await?;
+    let builds = super::nodes::images::states(shared).await?;
     let head = shared.head.load();
     let live = shared.live.load();
     let proofs = solver::proofs_of(shared, &head.catalog).await?;

@@ -149,6 +149,7 @@ impl Rig {
             wall: self.wall.clone(),
             mirror,
             renderer: Renderer::here(),
+            bond: None,
         }
     }
 

@@ -206,7 +206,9 @@ async fn pass(shared: &Arc<Shared>) -> Result<(), Fault> {
     let idle_networks = stock::sweep(shared, &networks, looked_at).await?;
     let rows = shared.store.networks().await?;
     let live = InstanceFilter { team: None, challenge: None, which: Which::Live };
-    let live = shared.store.instances(live).await?;
+    let mut live = shared.store.instances(live).await?;
+    // What is elsewhere is compared with what its node says.
+    live.retain(|instance| instance.node == NodeId::local());
     let ids: BTreeSet<InstanceId> = live.iter().map(|instance| instance.id).collect();
     shared.specs.keep_only(&ids);
     let view = View::new(&containers, &networks, &volumes, &rows);

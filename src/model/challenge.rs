@@ -253,6 +253,10 @@ pub struct InstanceSettings {
     pub update: UpdatePolicy,
     /// What it asks of the node beside room.
     pub demands: Demands,
+    /// What becomes of an instance whose node was lost.
+    pub on_node_loss: OnNodeLoss,
+    /// Labels that its node must have.
+    pub node: BTreeMap<String, String>,
 }
 
 /// What a challenge asks of the node beside room. Whatever it does not ask for is not in a specification,
@@ -357,9 +361,24 @@ impl Default for InstanceSettings {
             max_ttl_secs: None,
             update: UpdatePolicy::OnNextStart,
             demands: Demands::default(),
+            on_node_loss: OnNodeLoss::Fail,
+            node: BTreeMap::new(),
         }
     }
 }
+
+word_enum!(
+    /// What becomes of an instance whose node was lost, or is being emptied.
+    OnNodeLoss {
+        /// It fails, and its owner reads why. While its node only does not reach the platform, it goes on
+        /// serving.
+        Fail = "fail",
+        /// It is made anew on another node with the same answers; what was changed in it is gone. Its
+        /// node takes it down when the platform was not heard of for a while, so that there are never
+        /// two.
+        Move = "move",
+    }
+);
 
 /// A file below `attachments/`.
 #[derive(Debug, Clone, PartialEq, Eq)]

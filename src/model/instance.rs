@@ -234,6 +234,8 @@ word_enum!(
         HealthCheckFailed = "health_check_failed",
         /// It wrote more to the node's disk than it may.
         DiskQuota = "disk_quota",
+        /// Its node was lost.
+        NodeUnhealthy = "node_unhealthy",
     }
 );
 

@@ -16,6 +16,8 @@ pub mod disk;
 pub mod disposition;
 pub mod id;
 pub mod instance;
+pub mod node;
+pub mod node_url;
 pub mod notice;
 pub mod pause;
 pub mod proof;
@@ -27,7 +29,8 @@ pub mod vpn;
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,
-    Export, Hardening, InstanceScope, InstanceSettings, Metadata, Question, QuestionMode, Topology,
+    Export, Hardening, InstanceScope, InstanceSettings, Metadata, OnNodeLoss, Question, QuestionMode,
+    Topology,
     UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};
@@ -44,6 +47,10 @@ pub use id::{
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
 };
+pub use node::{
+    Duty, LOST_AFTER_SECS, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample,
+};
+pub use node_url::{NodeUrl, NodeUrlError, Plain};
 pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};
 pub use proof::{ProofOutcome, ProofRecord};

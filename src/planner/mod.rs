@@ -28,7 +28,9 @@ pub mod gc;
 mod invariants;
 pub mod isolation;
 pub mod lifecycle;
+pub mod placement;
 pub mod prune;
+pub mod remote;
 pub mod report;
 #[cfg(test)]
 mod simulation;

@@ -15,4 +15,5 @@ pub mod provenance;
 pub mod revert;
 pub mod rollback;
 pub mod spec;
+pub mod spread;
 pub mod tag;

@@ -229,6 +229,17 @@ impl InstanceSpec {
     pub fn gateway(&self) -> Option<&ServiceSpec> {
         self.services.iter().find(|service| service.profile == Profile::Gateway)
     }
+
+    /// The memory that its services may use together.
+    pub fn memory_bytes(&self) -> u64 {
+        let limits = self.services.iter().map(|service| service.limits.memory_bytes);
+        limits.fold(0, u64::saturating_add)
+    }
+
+    /// The processors that its services may use together, in thousandths.
+    pub fn cpu_millis(&self) -> u64 {
+        self.services.iter().map(|service| u64::from(service.limits.cpu_millis)).sum()
+    }
 }
 
 impl ServiceSpec {

@@ -95,6 +95,26 @@ impl Store {
         .await
     }
 
+    /// The digest of everything that was taken out of images of `node`, by image key and path.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn exports_by_key(
+        &self,
+        node: &NodeId,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let node = node.to_string();
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT key || ' ' || path AS place, sha256 FROM exports
+                 WHERE node = ?1 AND sha256 NOT NULL",
+            )?
+            .query_map([node], |row| Ok((row.get("place")?, row.get("sha256")?)))?
+            .collect()
+        })
+        .await
+    }
+
     /// The digests of every file that some image still has.
     ///
     /// # Errors

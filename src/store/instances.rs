@@ -150,6 +150,27 @@ impl Store {
         .await
     }
 
+    /// Writes the row of an instance that another node has: nothing of this machine belongs to it. `None`
+    /// when there is a row of that id.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn insert_remote(
+        &self,
+        instance: Instance,
+        spec: InstanceSpec,
+    ) -> Result<Option<Instance>, StoreError> {
+        self.write(move |db| {
+            if one(db, instance.id)?.is_some() {
+                return Ok(None);
+            }
+            insert(db, &instance, &spec)?;
+            update(db, &instance)?;
+            Ok(Some(instance))
+        })
+        .await
+    }
+
     /// One instance, over or not.
     ///
     /// # Errors
@@ -234,6 +255,55 @@ impl Store {
                 ports::free(db, id)?;
             }
             Ok(Some((after, value)))
+        })
+        .await
+    }
+
+    /// Gives a live instance another node, as another incarnation without places. `None` when it is over
+    /// or not on `from` any more; the row is as before then.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn move_instance(
+        &self,
+        id: InstanceId,
+        from: &NodeId,
+        to: &NodeId,
+    ) -> Result<Option<Instance>, StoreError> {
+        let (from, to) = (from.clone(), to.clone());
+        self.write(move |db| {
+            let found = one(db, id)?.filter(|row| row.phase.is_live() && row.node == from);
+            let Some(mut row) = found.filter(|row| row.phase != InstancePhase::Removing) else {
+                return Ok(None);
+            };
+            row.n_resets += 1;
+            row.phase = InstancePhase::Queued;
+            row.surface = Vec::new();
+            row.last_death = None;
+            row.node = to;
+            update(db, &row)?;
+            db.prepare_cached("UPDATE instances SET node = ?2 WHERE id = ?1")?
+                .execute(params![id.to_string(), row.node.as_str()])?;
+            Ok(Some(row))
+        })
+        .await
+    }
+
+    /// Forgets an instance that is over, so that its id can be used again: a node keeps no archive, its
+    /// platform does. Whether there was one.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn forget_instance(&self, id: InstanceId) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            let id = id.to_string();
+            db.prepare_cached("DELETE FROM given_answers WHERE instance = ?1")?.execute([&id])?;
+            let n = db
+                .prepare_cached(
+                    "DELETE FROM instances WHERE id = ?1 AND phase IN ('stopped', 'failed')",
+                )?
+                .execute([&id])?;
+            Ok(n > 0)
         })
         .await
     }
@@ -435,8 +505,9 @@ pub(super) fn insert(
 ) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO instances (id, challenge, team, competition, node, revision, tree, phase,
-                surface, created_at, started_at, ttl_secs, expires_at, n_restarts, spec)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '[]', ?9, 0, 0, 0, 0, ?10)",
+                surface, created_at, started_at, ttl_secs, expires_at, n_restarts, spec,
+                memory_bytes, cpu_millis)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '[]', ?9, 0, 0, 0, 0, ?10, ?11, ?12)",
     )?
     .execute(params![
         instance.id.to_string(),
@@ -449,6 +520,8 @@ pub(super) fn insert(
         instance.phase.as_str(),
         instance.created_at.as_millis(),
         row::to_json(spec)?,
+        i64::try_from(spec.memory_bytes()).unwrap_or(i64::MAX),
+        i64::try_from(spec.cpu_millis()).unwrap_or(i64::MAX),
     ])?;
     Ok(())
 }

@@ -48,6 +48,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
     Migration { name: "0011_vpn", sql: include_str!("../../schema/sql/0011_vpn.sql") },
     Migration { name: "0012_exports", sql: include_str!("../../schema/sql/0012_exports.sql") },
+    Migration { name: "0013_nodes", sql: include_str!("../../schema/sql/0013_nodes.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -24,11 +24,13 @@ pub mod conditions;
 pub mod datadir;
 pub mod error;
 mod exports;
+mod given;
 pub mod images;
 pub mod instances;
 pub mod live;
 mod migrate;
 pub mod networks;
+pub mod nodes;
 pub mod outbox;
 pub mod pauses;
 mod ports;
@@ -67,12 +69,14 @@ pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
 pub use error::StoreError;
 pub use exports::{ExportPlace, Exported};
+pub use given::Given;
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
     InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
 };
 pub use live::LiveRow;
 pub use networks::{NetworkKind, NetworkRow, NetworkState};
+pub use nodes::{Beat, Beaten, JoinError, NodeChange, Usage, Voucher};
 pub use outbox::{Decision, OutboxCounts, OutboxRow};
 pub use releases::{AuditRow, Flip, NewGeneration, QuarantinedVersion};
 pub use source::SourceRow;

@@ -13,6 +13,7 @@
 pub mod chain;
 pub mod clock;
 pub mod failpoint;
+pub mod load;
 pub mod metrics;
 pub mod notify;
 

@@ -3,17 +3,24 @@
 //! Every key is checked. What this version does not act on yet is said as a warning, so that no
 //! author relies on a setting that has no effect.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::Policy;
 use crate::catalog::decode::{Report, shown};
 use crate::catalog::quantity::{bytes, duration_millis};
 use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
+use crate::model::node::{MAX_LABELS, is_label};
 use crate::model::{
-    ContainerRuntime, Egress, Hardening, InstanceScope, InstanceSettings, Timestamp, UpdatePolicy,
+    ContainerRuntime, Egress, Hardening, InstanceScope, InstanceSettings, OnNodeLoss, Timestamp,
+    UpdatePolicy,
 };
 
 pub(crate) const INSTANCE_KEYS: &[&str] =
-    &["scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "disk", "profile", "runtime"];
+    &[
+        "scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "disk", "profile", "runtime",
+        "on_node_loss", "node",
+    ];
 pub(crate) const SCORING_KEYS: &[&str] = &["value", "minimum", "decay", "function"];
 const MIN_TTL_SECS: u32 = 60;
 const MAX_WARM: i64 = 20;
@@ -85,6 +92,13 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
                 let runtime = report.word(rules::META020, "instance.runtime", value, words, parse);
                 settings.demands.runtime = runtime.unwrap_or_default();
             }
+            "on_node_loss" => {
+                let (words, parse) = (OnNodeLoss::WORDS, OnNodeLoss::from_word);
+                let what = "instance.on_node_loss";
+                let wish = report.word(rules::META020, what, value, words, parse);
+                settings.on_node_loss = wish.unwrap_or(settings.on_node_loss);
+            }
+            "node" => settings.node = labels(value, report),
             "warm" => {
                 let number = bounded(entry, "instance.warm", MAX_WARM, rules::META020, report);
                 if number.is_some_and(|number| number > 0) {
@@ -145,6 +159,26 @@ fn disk(entry: &Entry, report: &mut Report) -> Option<u32> {
         report.refuse(rules::META020, entry.value.span, message, hint);
     }
     Some(u32::try_from(mib?).unwrap_or(u32::MAX))
+}
+
+/// Labels that its node must have.
+fn labels(node: &Node, report: &mut Report) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let Some(map) = report.map(rules::META020, "instance.node", node) else { return labels };
+    for entry in &map.entries {
+        let what = format!("instance.node.{}", entry.key);
+        let Some(value) = report.loose_text(rules::META020, &what, &entry.value) else { continue };
+        if is_label(&entry.key) && is_label(&value) && labels.len() < MAX_LABELS {
+            labels.insert(entry.key.clone(), value);
+            continue;
+        }
+        let message = format!("`{}` is no label of a node", shown(&what));
+        let hint = format!(
+            "write at most {MAX_LABELS} pairs of 1 to 63 letters, digits, `.`, `_`, `-` or `/`, e.g. `zone: a`"
+        );
+        report.refuse(rules::META020, entry.value.span, message, hint);
+    }
+    labels
 }
 
 /// A word that this version checks and does not act on.

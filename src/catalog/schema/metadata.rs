@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "only the shape of these types is used, never a value")]
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{Empty, optional_instant, points, scoring_function, whole_number, words};
@@ -162,6 +164,15 @@ struct Instance {
     /// Which container runtime carries it. A node that lacks it does not start the challenge.
     #[schemars(schema_with = "runtime", extend("default" = "default"))]
     runtime: Option<String>,
+
+    /// What becomes of an instance whose node was lost. `move`: it is made anew on another node with the
+    /// same answers.
+    #[schemars(schema_with = "on_node_loss", extend("default" = "fail"))]
+    on_node_loss: Option<String>,
+
+    /// Labels that its node must have.
+    #[schemars(schema_with = "node_labels", example = BTreeMap::from([("zone", "a")]))]
+    node: Option<BTreeMap<String, String>>,
 }
 
 /// A file of a built image that players may download.
@@ -258,6 +269,19 @@ fn size_text(_: &mut SchemaGenerator) -> Schema {
 
 fn runtime(_: &mut SchemaGenerator) -> Schema {
     words(&["default", "runsc"], Empty::Allowed)
+}
+
+fn on_node_loss(_: &mut SchemaGenerator) -> Schema {
+    words(&["fail", "move"], Empty::Allowed)
+}
+
+fn node_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"],
+        "maxProperties": 32,
+        "propertyNames": { "pattern": "^[A-Za-z0-9._/-]{1,63}$" },
+        "additionalProperties": { "type": ["string", "number"], "pattern": "^[A-Za-z0-9._/-]{1,63}$" },
+    })
 }
 
 fn warm(_: &mut SchemaGenerator) -> Schema {

@@ -137,11 +137,12 @@ async fn facts(
 ) -> Result<Facts, StoreError> {
     let team = shared.store.team(row.team).await?;
     let named = |id: String, name: String| Named { id, name };
+    let given = || shared.worker.given(row.id).map(|given| given.team).unwrap_or_default();
     let (event, title) = (row.competition.clone(), super::platform::COMPETITION_TITLE.to_owned());
     Ok(Facts {
         answers: answers_of(shared, row, spec),
         instance_id: row.id.to_string(),
-        team: named(row.team.to_string(), team.map(|team| team.name).unwrap_or_default()),
+        team: named(row.team.to_string(), team.map_or_else(given, |team| team.name)),
         challenge: named(row.challenge.to_string(), challenge_name.to_owned()),
         event: named(event, title),
         services: addresses(row),

@@ -72,7 +72,7 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-fn random<const N: usize>() -> Outcome<[u8; N]> {
+pub(super) fn random<const N: usize>() -> Outcome<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| PlatformError::Internal(Box::new(error)))?;
     Ok(bytes)

@@ -14,11 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::{Outcome, Platform, PlatformError};
 use crate::daemon::exports::{self, ExportedFile};
-use crate::daemon::{attachments, builds, secrets, specs, versions};
+use crate::daemon::{attachments, builds, nodes, secrets, specs, versions};
 use crate::model::id::hex;
 use crate::model::{
-    Attachment, Caller, Challenge, ChallengeId, Instance, Revision, ServiceName, TeamId,
+    Attachment, Caller, Challenge, ChallengeId, Instance, NodeId, Revision, ServiceName, TeamId,
 };
+use crate::node::NodeError;
 use crate::release::spec::InstanceSpec;
 
 /// Downloads of one team at a time.
@@ -160,6 +161,9 @@ impl Platform {
     /// # Errors
     /// When the store fails. A version that cannot be read any more has no files.
     pub async fn instance_attachments(&self, instance: &Instance) -> Outcome<Vec<ListedFile>> {
+        if instance.node != NodeId::local() {
+            return Ok(nodes::files::of(&self.shared, instance).await);
+        }
         let Some(challenge) = versions::of(&self.shared, instance).await else {
             return Ok(Vec::new());
         };
@@ -190,6 +194,15 @@ impl Platform {
     /// # Errors
     /// When there is no such file.
     pub async fn instance_attachment(&self, instance: &Instance, name: &str) -> Outcome<Download> {
+        if let Some(link) = self.link_of(instance) {
+            let file = link.file(instance.id, name).await.map_err(|error| match error {
+                NodeError::NotFound(_) => PlatformError::AttachmentNotFound,
+                other => unavailable(&other),
+            })?;
+            // The tag of its node would do; ours cannot be another instance's, whatever a node says.
+            let tag = tag(&instance.id.to_string(), &Sha256::digest(&file.content));
+            return Ok(Download { content: Content::Bytes(file.content.to_vec()), tag });
+        }
         let stored = specs::of(&self.shared, instance).await?;
         let id = instance.id.to_string();
         if let Some(stored) = &stored
@@ -240,6 +253,11 @@ impl Platform {
             Err(error) => Err(PlatformError::Internal(Box::new(error))),
         }
     }
+}
+
+/// A node that could not be asked.
+pub(super) fn unavailable(error: &NodeError) -> PlatformError {
+    PlatformError::NodeUnavailable { reason: error.to_string() }
 }
 
 impl From<ExportedFile> for ListedFile {

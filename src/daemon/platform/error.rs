@@ -66,6 +66,30 @@ pub enum PlatformError {
         /// The instance.
         id: InstanceId,
     },
+    /// No such node.
+    #[error("there is no node `{id}`: `flagops nodes ls` lists them")]
+    NodeNotFound {
+        /// As sent.
+        id: String,
+    },
+    /// Nobody vouches for whoever says to be a node.
+    #[error("{reason}")]
+    NodeRefused {
+        /// Why.
+        reason: String,
+    },
+    /// What is said of a node cannot be.
+    #[error("{reason}")]
+    BadNode {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The node of an instance could not be asked.
+    #[error("the node of the instance cannot be asked now, try again in a moment")]
+    NodeUnavailable {
+        /// Why, for the log.
+        reason: String,
+    },
     /// No such release tag.
     #[error("there is no release tag `{tag}`: `flagops releases` lists those that were seen")]
     TagNotFound {

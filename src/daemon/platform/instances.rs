@@ -10,13 +10,14 @@ use crate::builder::JobState;
 use crate::contest::{LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, isolation, leases, queue, repairs, versions};
+use crate::daemon::{builds, leases, nodes, queue, repairs, versions};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
     ContainerRuntime, Death, Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope,
-    ServiceName, StopReason, UpdatePolicy,
+    ServiceName, StopReason, TeamId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
+use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
 
@@ -49,12 +50,16 @@ impl Platform {
             let what = format!("Challenge {id}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
-        if let Some(reason) = isolation::refusal(&self.shared) {
-            return Err(PlatformError::NotIsolated { reason });
-        }
         let challenge = live.challenge;
-        let spec = self.spec_of(&challenge).await?;
-        self.check_runtime(&spec).await?;
+        let node = self.place(&challenge, team).await?;
+        let is_local = node == NodeId::local();
+        let spec = if is_local {
+            let spec = self.spec_of(&challenge).await?;
+            self.check_runtime(&spec).await?;
+            spec
+        } else {
+            remote_spec(&challenge).ok_or_else(unknown)?
+        };
         let limits = &self.shared.config.limits;
         let bounds = self.lease_bounds();
         let ttl = lease::grant(request.ttl_secs, &challenge.metadata.instance, bounds);
@@ -64,13 +69,14 @@ impl Platform {
             challenge: id,
             team,
             competition: competition.to_owned(),
-            node: NodeId::local(),
+            node: node.clone(),
             revision: live.revision,
             tree: challenge.tree,
             phase: InstancePhase::Queued,
             error: None,
             stop_reason: None,
-            surface: self.surface(&spec),
+            // Elsewhere its node gives it ports.
+            surface: if is_local { self.surface(&spec) } else { Vec::new() },
             created_at: now,
             started_at: now,
             stopped_at: None,
@@ -87,7 +93,7 @@ impl Platform {
             spec,
             limits: InstanceLimits {
                 per_team: limits.instances_per_team,
-                per_node: limits.instances_per_node,
+                per_node: self.capacity_of(&node),
             },
             ports: PortRange { first: network.first_port, last: network.last_port },
         };
@@ -96,8 +102,39 @@ impl Platform {
         Ok(instance)
     }
 
+    /// The node that an instance of `challenge` goes to.
+    async fn place(&self, challenge: &Challenge, team: TeamId) -> Outcome<NodeId> {
+        let shared = &self.shared;
+        if shared.config.nodes.local && shared.nodes.roster().is_empty() {
+            return match nodes::place::closed(shared) {
+                Some(reason) => Err(PlatformError::NotIsolated { reason }),
+                None => Ok(NodeId::local()),
+            };
+        }
+        let placement = nodes::place::choose(shared, challenge, team, None).await?;
+        let waits_for_room = placement.waits_for_room();
+        let why = placement.why_not();
+        placement.node.ok_or_else(|| {
+            tracing::warn!(challenge.id = %challenge.id, "no node takes an instance of {}: {why}", challenge.id);
+            let message = if waits_for_room {
+                "Node at capacity".to_owned()
+            } else {
+                "No healthy node available. Organizers see why; try again in a moment".to_owned()
+            };
+            PlatformError::Capacity { message }
+        })
+    }
+
+    /// Instances that a node takes on.
+    fn capacity_of(&self, node: &NodeId) -> u32 {
+        match self.shared.nodes.known(node) {
+            Some(known) => known.node.capacity,
+            None => self.shared.config.limits.instances_per_node,
+        }
+    }
+
     /// Refuses what wants a container runtime that the engine of the node does not have.
-    async fn check_runtime(&self, spec: &InstanceSpec) -> Outcome<()> {
+    pub(in crate::daemon) async fn check_runtime(&self, spec: &InstanceSpec) -> Outcome<()> {
         let runtime = spec.demands.runtime;
         if runtime == ContainerRuntime::Default {
             return Ok(());
@@ -114,7 +151,7 @@ impl Platform {
     }
 
     /// What an instance of `challenge` consists of, with the images that are on the node.
-    async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
+    pub(in crate::daemon) async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
         let images = self.images_of(challenge).await?;
         instance_spec(challenge, &images).map_err(|error| match error {
             SpecError::MissingImage { .. } | SpecError::NoGateway { .. } => {
@@ -132,7 +169,7 @@ impl Platform {
     }
 
     /// Every endpoint in the order of services and ports; the store fills in the host ports.
-    pub(super) fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
+    pub(in crate::daemon) fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
         let host = &self.shared.config.network.public_host;
         let endpoints = spec.services.iter().flat_map(|service| {
             service.ports.iter().filter(|port| !port.is_hidden).map(|port| Endpoint {
@@ -303,6 +340,10 @@ impl Platform {
     /// When it is not there, or the engine does not answer.
     pub async fn logs(&self, caller: &Caller, id: &str, n_lines: u32) -> Outcome<String> {
         let instance = self.instance(caller, id).await?;
+        if let Some(link) = self.link_of(&instance) {
+            let logs = link.logs(instance.id).await;
+            return logs.map_err(|error| super::attachments::unavailable(&error));
+        }
         let unavailable = |_| PlatformError::EngineUnavailable;
         let containers =
             self.shared.engine.containers(Some(instance.id)).await.map_err(unavailable)?;
@@ -354,6 +395,14 @@ impl Platform {
         }
         Ok(builds)
     }
+}
+
+/// What an instance of `challenge` consists of where its node has the images: they are named by what
+/// determines them. `None` where it has none that could run.
+pub(in crate::daemon) fn remote_spec(challenge: &Challenge) -> Option<InstanceSpec> {
+    let units = build_units(challenge).into_iter();
+    let images = units.map(|unit| (unit.service, format!("build-key:{}", unit.key))).collect();
+    instance_spec(challenge, &images).ok()
 }
 
 fn refuse(error: InsertError) -> PlatformError {

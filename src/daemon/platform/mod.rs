@@ -17,6 +17,7 @@ mod gc;
 mod hooks;
 mod instances;
 mod isolation;
+mod nodes;
 mod pauses;
 mod preview;
 mod provenance;
@@ -51,6 +52,8 @@ pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use hooks::Called;
 pub use instances::COMPETITION_TITLE;
+pub(in crate::daemon) use instances::remote_spec;
+pub use nodes::NodeState;
 pub use pauses::PauseRequest;
 pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};
@@ -88,6 +91,11 @@ impl Platform {
         }
         let due = live.iter().filter(|(_, live)| is_due(live));
         Arc::new(due.map(|(id, live)| (id.clone(), live.clone())).collect())
+    }
+
+    /// Whether this machine runs instances too.
+    pub fn has_local_node(&self) -> bool {
+        self.shared.config.nodes.local
     }
 
     /// Whether the engine answered its last real create.

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::{LiveChallenge, LiveSet, Outcome, Platform, PlatformError};
+use crate::daemon::nodes;
 use crate::daemon::releases::{Candidate, flip, tags};
 use crate::daemon::source;
 use crate::git::{GitTree, Mirror};
@@ -146,7 +147,7 @@ impl Platform {
             .await
             .map_err(|error| PlatformError::Internal(Box::new(error)))?
             .map_err(|error| PlatformError::Internal(Box::new(error)))?;
-        let states = self.shared.store.build_states().await?;
+        let states = nodes::images::states(&self.shared).await?;
         let filter = InstanceFilter { team: None, challenge: None, which: Which::Live };
         let instances = self.shared.store.instances(filter).await?;
         let told = found.into_iter().map(|change| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Outcome, Platform, PlatformError};
+use crate::daemon::nodes;
 use crate::daemon::builds;
 use crate::daemon::releases::{self, Missing, ReleaseError, flip, tags};
 use crate::model::{BuildState, ChallengeId, ObjectId, Pause, Revision, Scope, TagName, Timestamp};
@@ -335,7 +336,7 @@ impl Platform {
 
     /// Refuses while an image of `next` is not there, and has it built.
     async fn want_images(&self, next: &super::LiveSet) -> Outcome<()> {
-        let states = self.shared.store.build_states().await?;
+        let states = nodes::images::states(&self.shared).await?;
         let is_built = |challenge: &crate::model::Challenge| {
             let mut units = crate::release::identity::build_units(challenge).into_iter();
             units.all(|unit| states.get(&unit.key) == Some(&BuildState::Built))

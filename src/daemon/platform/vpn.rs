@@ -8,6 +8,7 @@ use crate::daemon::{executor::Fault, vpn};
 use crate::model::{
     Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp, VpnAccess,
 };
+use crate::node::NodeError;
 use crate::render::attachments::Named;
 use crate::render::vpn::{Holder, Profile};
 use crate::store::VpnChange;
@@ -52,6 +53,13 @@ impl Platform {
         if instance.status() != InstanceStatus::Ready {
             return Err(unavailable());
         }
+        if let Some(link) = self.link_of(&instance) {
+            let profile = link.openvpn_config(instance.id).await.map_err(|error| match error {
+                NodeError::NotFound(_) => unavailable(),
+                other => super::attachments::unavailable(&other),
+            })?;
+            return Ok((instance.id, String::from_utf8_lossy(&profile).into_owned()));
+        }
         let stored = crate::daemon::specs::of(&self.shared, &instance).await?;
         let stored = stored.ok_or_else(unavailable)?;
         let gateway = stored.spec.gateway().ok_or_else(unavailable)?;
@@ -72,7 +80,7 @@ impl Platform {
         let challenge = self.challenge_of(&instance).await.ok();
         let profile = Profile {
             holder: Holder { id: access.holder, serial: access.serial },
-            holder_name: self.team_name(instance.team).await?,
+            holder_name: self.team_name(&instance).await?,
             challenge: Named {
                 id: instance.challenge.to_string(),
                 name: challenge.map(|it| it.metadata.name.clone()).unwrap_or_default(),
@@ -173,8 +181,10 @@ impl Platform {
         Ok(endpoints)
     }
 
-    async fn team_name(&self, team: crate::model::TeamId) -> Outcome<String> {
-        Ok(self.shared.store.team(team).await?.map(|team| team.name).unwrap_or_default())
+    async fn team_name(&self, instance: &Instance) -> Outcome<String> {
+        let given = || self.shared.worker.given(instance.id).map(|given| given.team);
+        let team = self.shared.store.team(instance.team).await?;
+        Ok(team.map(|team| team.name).or_else(given).unwrap_or_default())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
-use crate::daemon::{exports, secrets, solver};
+use crate::daemon::{nodes, exports, secrets, solver};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::proof::Proof;
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
@@ -58,7 +58,7 @@ pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
 
 async fn plan(shared: &Arc<Shared>) -> Result<LiveChange, ReleaseError> {
     let head = shared.head.load();
-    let builds = shared.store.build_states().await?;
+    let builds = nodes::images::states(shared).await?;
     let out = quarantined(shared).await?;
     let live = shared.live.load();
     let version = |live: &LiveChallenge| LiveVersion {

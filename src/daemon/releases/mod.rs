@@ -44,7 +44,7 @@ pub(crate) use replace::force;
 #[cfg(test)]
 pub(crate) use revert::check as check_reverts;
 use signed::Verdicts;
-pub(crate) use signed::{follow, signature};
+pub(crate) use signed::{check_trust, follow, signature};
 
 /// Who does what nobody asked for.
 const FLAGOPS: &str = "flagops";
@@ -177,6 +177,9 @@ pub(crate) enum ReleaseError {
 
 /// Works out what should be live now, and makes it so.
 pub(crate) async fn advance(shared: &Arc<Shared>) {
+    if shared.worker.follows() {
+        return;
+    }
     // Two at once would both begin with what is live now, and the later one would win.
     let _turn = shared.release_turn.acquire().await;
     let result = match shared.releases.policy() {

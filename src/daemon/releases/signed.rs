@@ -15,7 +15,8 @@ use crate::model::{
     TreeError,
 };
 use crate::release::chain::Signature;
-use crate::release::tag::{Distrust, TagRecord};
+use crate::release::manifest::Manifest;
+use crate::release::tag::{Distrust, TagFacts, TagRecord, TagTarget};
 use crate::store::StoreError;
 use crate::trust::{self, Chain, Keyring, Link, Sighting, Subject, Verdict};
 
@@ -110,6 +111,59 @@ pub(crate) async fn signature(
         Ok(verdict) => Signature::Bad(verdict.to_string()),
         Err(error) => Signature::Bad(error),
     })
+}
+
+/// Whether this node's own trust file lets a release of its platform go live; else why not.
+///
+/// # Errors
+/// In words for the operator of the node.
+pub(crate) async fn check_trust(shared: &Arc<Shared>, manifest: &Manifest) -> Result<(), String> {
+    let config = &shared.config.release;
+    if config.require_signed {
+        let Some((name, object)) = &manifest.tag else {
+            return Err(
+                "this node wants signed releases (`release.require_signed`), and this is none of a tag"
+                    .to_owned(),
+            );
+        };
+        let (facts, _) = shared.releases.tags();
+        let names = |facts: &TagFacts| match &facts.target {
+            TagTarget::Commit { revision, .. } => *revision == manifest.revision,
+            TagTarget::Other(_) | TagTarget::Unreadable => false,
+        };
+        if !facts.iter().any(|it| it.record.name == *name && names(it)) {
+            return Err(format!(
+                "tag `{name}` does not name {} in this node's own mirror",
+                manifest.revision.short()
+            ));
+        }
+        match signature(shared, name, *object).await {
+            Ok(Signature::Good(_)) => {}
+            Ok(Signature::Bad(why)) => return Err(format!("tag `{name}`: {why}")),
+            Ok(Signature::NotAsked) => {
+                return Err("`release.require_signed` wants `release.trust`".to_owned());
+            }
+            Err(error) => return Err(crate::telemetry::chain::Chain(&error).to_string()),
+        }
+    }
+    if config.require_signed_commits {
+        let keyring = keyring(shared).await?;
+        let (mirror, now) = (Arc::clone(&shared.mirror), shared.now());
+        let repository = shared.config.source.repo.clone();
+        let revision = manifest.revision;
+        let judge = move || {
+            let sighting = Sighting { repository: &repository, first_seen: now, now };
+            let raw = mirror.raw_object(revision.0).map_err(|error| error.to_string())?;
+            let verdict = trust::verify_commit(&raw, &keyring, &sighting);
+            if verdict.is_good() {
+                Ok(())
+            } else {
+                Err(format!("commit {}: {verdict}", revision.short()))
+            }
+        };
+        tokio::task::spawn_blocking(judge).await.map_err(|error| error.to_string())??;
+    }
+    Ok(())
 }
 
 /// The verdict on the `object` that the tag of `record` names, or named. Blocks.

@@ -7,7 +7,7 @@ use super::{
     verified,
 };
 use crate::daemon::shared::Shared;
-use crate::daemon::{builds, exports, secrets, solver, source};
+use crate::daemon::{nodes, builds, exports, secrets, solver, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
 use crate::proof::{self, HeldBack};
 use crate::release::gate::{self, Fault, Question, Verdict};
@@ -173,7 +173,7 @@ pub(crate) async fn judge(
     candidate: &Candidate,
 ) -> Result<Verdict, StoreError> {
     let tag = (candidate.name.clone(), candidate.object);
-    let builds = shared.store.build_states().await?;
+    let builds = nodes::images::states(shared).await?;
     let quarantined = quarantined(shared).await?;
     let live = live_entries(shared);
     let proofs = solver::proofs_of(shared, &candidate.catalog).await?;

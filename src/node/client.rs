@@ -1,0 +1,344 @@
+//! A node on another machine, over HTTP.
+//!
+//! # Invariants
+//! * Every call has a deadline, follows no redirect and reads a bounded answer.
+//! * An answer about another instance than the one that was asked for is no answer.
+//! * The token travels in a header only and is never logged.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::wire::{
+    AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, Done, FileEntry, FileList,
+    Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs, RegisterOrder,
+    RegisterReply, RenewOrder, RescanReply, ResetOrder, StartOrder, Stopped,
+};
+use super::{Node, NodeError, NodeFile, Outcome};
+use crate::model::{ChallengeId, InstanceId, NodeUrl};
+use crate::telemetry::Chain;
+
+/// How long a question may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a start or a stop may take: the node has deadlines of its own, which are shorter.
+const LONG: Duration = Duration::from_secs(400);
+/// Largest answer in JSON, in bytes.
+const MAX_JSON: usize = 8 << 20;
+/// Largest file, profile or capture, in bytes.
+const MAX_BODY: usize = 256 << 20;
+/// How much of a refusal's words is kept, in characters.
+const MAX_WORDS: usize = 500;
+
+/// A node on another machine.
+#[derive(Clone)]
+pub struct HttpNode {
+    http: reqwest::Client,
+    url: NodeUrl,
+    token: String,
+}
+
+impl std::fmt::Debug for HttpNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpNode").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Makes clients of nodes and platforms, which share their connections: no redirects, no proxy of the
+/// environment.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    http: reqwest::Client,
+}
+
+impl Connector {
+    /// One for plain http and, with the roots of the system, https.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, with the library's words.
+    pub fn new() -> Result<Self, String> {
+        // Idempotent: whoever was first has installed the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(DEADLINE)
+            .build()
+            .map_err(|error| Chain(&error.without_url()).to_string())?;
+        Ok(Self { http })
+    }
+
+    /// The node at `url`, which knows us by `token`.
+    pub fn node(&self, url: NodeUrl, token: String) -> HttpNode {
+        HttpNode { http: self.http.clone(), url, token }
+    }
+
+    /// The platform at `url`.
+    pub fn platform(&self, url: NodeUrl) -> HttpPlatform {
+        HttpPlatform { http: self.http.clone(), url }
+    }
+}
+
+/// The platform, as a node sees it.
+#[derive(Debug, Clone)]
+pub struct HttpPlatform {
+    http: reqwest::Client,
+    url: NodeUrl,
+}
+
+impl HttpPlatform {
+    /// Asks to join.
+    ///
+    /// # Errors
+    /// As [`NodeError`]: `Unauthorized` when the invitation is not good.
+    pub async fn register(&self, invite: &str, order: &RegisterOrder) -> Outcome<RegisterReply> {
+        self.post(&["nodes", "register"], invite, order).await
+    }
+
+    /// Says how this node stands.
+    ///
+    /// # Errors
+    /// As [`NodeError`]: `Unauthorized` or `NotFound` when the platform does not know this node.
+    pub async fn heartbeat(&self, token: &str, beat: &Heartbeat) -> Outcome<HeartbeatReply> {
+        self.post(&["nodes", "heartbeat"], token, beat).await
+    }
+
+    /// What is live.
+    ///
+    /// # Errors
+    /// As [`NodeError`].
+    pub async fn live(&self, token: &str) -> Outcome<LiveReply> {
+        let url = self.url.route(&["nodes", "live"]);
+        json(send(self.http.get(url).bearer_auth(token)).await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        token: &str,
+        body: &impl Serialize,
+    ) -> Outcome<T> {
+        let request = self.http.post(self.url.route(segments)).bearer_auth(token).json(body);
+        json(send(request).await?).await
+    }
+}
+
+impl HttpNode {
+
+    fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.url.route(segments)).bearer_auth(&self.token)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Outcome<T> {
+        json(send(self.request(Method::GET, segments)).await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        body: &impl Serialize,
+    ) -> Outcome<T> {
+        json(send(self.request(Method::POST, segments).timeout(LONG).json(body)).await?).await
+    }
+
+    fn of(id: InstanceId, state: InstanceState) -> Outcome<InstanceState> {
+        if state.instance_id == id.to_string() {
+            return Ok(state);
+        }
+        Err(strange("it spoke of another instance"))
+    }
+}
+
+#[async_trait]
+impl Node for HttpNode {
+    async fn health(&self) -> Outcome<Health> {
+        self.get(&["health"]).await
+    }
+
+    async fn start(&self, order: StartOrder) -> Outcome<InstanceState> {
+        let id: InstanceId = order
+            .instance_id
+            .parse()
+            .map_err(|error: crate::model::IdError| NodeError::Invalid(error.to_string()))?;
+        let state: InstanceState = self.post(&["instances"], &order).await?;
+        Self::of(id, state)
+    }
+
+    async fn status(&self, id: InstanceId) -> Outcome<InstanceState> {
+        let state = self.get(&["instances", &id.to_string(), "status"]).await?;
+        Self::of(id, state)
+    }
+
+    async fn instances(&self) -> Outcome<Vec<InstanceState>> {
+        self.get(&["instances"]).await
+    }
+
+    async fn stop(&self, id: InstanceId) -> Outcome<()> {
+        let request = self.request(Method::DELETE, &["instances", &id.to_string()]).timeout(LONG);
+        let stopped: Stopped = json(send(request).await?).await?;
+        if stopped.instance_id == id.to_string() { Ok(()) } else { Err(strange("it stopped another")) }
+    }
+
+    async fn renew(&self, id: InstanceId, ttl_secs: u32) -> Outcome<InstanceState> {
+        let order = RenewOrder { ttl: ttl_secs };
+        let state = self.post(&["instances", &id.to_string(), "renew"], &order).await?;
+        Self::of(id, state)
+    }
+
+    async fn reset(&self, id: InstanceId, order: ResetOrder) -> Outcome<InstanceState> {
+        let state = self.post(&["instances", &id.to_string(), "reset"], &order).await?;
+        Self::of(id, state)
+    }
+
+    async fn is_healthy(&self, id: InstanceId) -> Outcome<bool> {
+        let health: InstanceHealth = self.get(&["instances", &id.to_string(), "health"]).await?;
+        Ok(health.is_healthy)
+    }
+
+    async fn agent_runtime(&self, id: InstanceId) -> Outcome<AgentRuntime> {
+        self.get(&["instances", &id.to_string(), "agent-runtime"]).await
+    }
+
+    async fn logs(&self, id: InstanceId) -> Outcome<String> {
+        let logs: Logs = self.get(&["instances", &id.to_string(), "container-logs"]).await?;
+        Ok(logs.logs)
+    }
+
+    async fn traffic(&self, id: InstanceId) -> Outcome<Vec<serde_json::Value>> {
+        self.get(&["instances", &id.to_string(), "traffic"]).await
+    }
+
+    async fn pcap(&self, id: InstanceId) -> Outcome<Bytes> {
+        let request = self.request(Method::GET, &["instances", &id.to_string(), "pcap"]);
+        bytes(send(request.timeout(LONG)).await?, MAX_BODY).await
+    }
+
+    async fn containers(&self, id: InstanceId) -> Outcome<Vec<Container>> {
+        self.get(&["instances", &id.to_string(), "containers"]).await
+    }
+
+    async fn files(&self, id: InstanceId) -> Outcome<Vec<FileEntry>> {
+        let list: FileList = self.get(&["instances", &id.to_string(), "attachments"]).await?;
+        Ok(list.files)
+    }
+
+    async fn file(&self, id: InstanceId, name: &str) -> Outcome<NodeFile> {
+        let id = id.to_string();
+        let segments: Vec<&str> =
+            ["instances", &id, "attachments"].into_iter().chain(name.split('/')).collect();
+        let response = send(self.request(Method::GET, &segments).timeout(LONG)).await?;
+        let tag = response.headers().get(header::ETAG).and_then(|it| it.to_str().ok());
+        let tag = tag.unwrap_or_default().trim_matches('"').chars().take(80).collect();
+        Ok(NodeFile { content: bytes(response, MAX_BODY).await?, tag })
+    }
+
+    async fn openvpn_config(&self, id: InstanceId) -> Outcome<Bytes> {
+        let request = self.request(Method::GET, &["instances", &id.to_string(), "openvpn-config"]);
+        bytes(send(request).await?, MAX_JSON).await
+    }
+
+    async fn stop_all(&self) -> Outcome<()> {
+        let _: Done = self.post(&["admin", "stop-all"], &serde_json::json!({})).await?;
+        Ok(())
+    }
+
+    async fn rescan(&self) -> Outcome<RescanReply> {
+        self.post(&["admin", "rescan-challenges"], &serde_json::json!({})).await
+    }
+
+    async fn build(&self, id: ChallengeId) -> Outcome<BuildReply> {
+        let segments = ["admin", "challenges", id.as_str(), "build"];
+        self.post(&segments, &serde_json::json!({})).await
+    }
+
+    async fn build_all(&self) -> Outcome<BuildAllReply> {
+        self.post(&["admin", "challenges", "build-all"], &serde_json::json!({})).await
+    }
+
+    async fn build_states(&self) -> Outcome<BuildStates> {
+        self.get(&["admin", "challenges", "build-state"]).await
+    }
+}
+
+/// Sends `request`; what is no success is an error with the other side's words.
+///
+/// # Errors
+/// As [`NodeError`].
+async fn send(request: RequestBuilder) -> Outcome<Response> {
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = bytes(response, MAX_JSON).await.unwrap_or_default();
+    let words = words(&text, status);
+    Err(match status {
+        StatusCode::NOT_FOUND => NodeError::NotFound(words),
+        StatusCode::CONFLICT => NodeError::Conflict(words),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NodeError::Unauthorized(words),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => NodeError::Invalid(words),
+        status if status.is_redirection() => strange("it answers with a redirect"),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            NodeError::Unreachable(words)
+        }
+        _ => NodeError::Failed(words),
+    })
+}
+
+/// The body as `T`.
+///
+/// # Errors
+/// [`NodeError::Unreachable`]: who does not speak like a node is none.
+async fn json<T: DeserializeOwned>(response: Response) -> Outcome<T> {
+    let body = bytes(response, MAX_JSON).await?;
+    serde_json::from_slice(&body).map_err(|_| strange("its answer is of no known shape"))
+}
+
+async fn bytes(mut response: Response, limit: usize) -> Outcome<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > limit {
+            return Err(strange("its answer is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn unreachable(error: reqwest::Error) -> NodeError {
+    NodeError::Unreachable(Chain(&error.without_url()).to_string())
+}
+
+fn strange(what: &str) -> NodeError {
+    NodeError::Unreachable(format!("who answers there does not speak like a flagops node: {what}"))
+}
+
+/// What is wrong, in the other side's words: `detail` as text or with a `message`; hostile, on one line.
+fn words(body: &[u8], status: StatusCode) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let detail = &value["detail"];
+    let text = detail.as_str().or_else(|| detail["message"].as_str());
+    let text = text.map_or_else(|| format!("HTTP {status}"), str::to_owned);
+    text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_words_and_nothing_that_breaks_a_line() {
+        let status = StatusCode::CONFLICT;
+        assert_eq!(words(br#"{"detail":"no\nway"}"#, status), "no way");
+        assert_eq!(words(br#"{"detail":{"message":"why"}}"#, status), "why");
+        assert_eq!(words(b"<html>", status), "HTTP 409 Conflict");
+        assert_eq!(words(&[b'a'; 9], status), "HTTP 409 Conflict");
+    }
+}
