@@ -7,9 +7,10 @@
 //!   two tokens differ.
 //! * Refusals are bare, `{"detail": …}`, as the contract wants them on nodes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +30,7 @@ use crate::node::wire::{
     Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, StartOrder, Stopped,
 };
 use crate::node::{Node, NodeError};
+use crate::telemetry::metrics::Metrics;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -65,6 +67,9 @@ pub fn node_router(node: Arc<dyn Node>, token: Option<String>) -> Router {
     let under_v1 = guarded.route("/health", get(health));
     Router::new()
         .nest("/api/v1", under_v1)
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -131,6 +136,30 @@ fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Response> {
 
 async fn health(State(served): State<Served>) -> Answer<Response> {
     Ok(Json(served.node.health().await?).into_response())
+}
+
+/// For supervisors: this process answers.
+async fn alive() -> Response {
+    Json(json!({"status": "alive"})).into_response()
+}
+
+/// For supervisors: this node could take an instance.
+async fn ready(State(served): State<Served>) -> Response {
+    match served.node.readiness().await {
+        Ok(()) => Json(json!({"status": "ready", "reason": ""})).into_response(),
+        Err(why) => {
+            let body = json!({"status": "unready", "reason": why.to_string()});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+/// Prometheus text, for this machine only.
+async fn metrics(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if !peer.ip().is_loopback() {
+        return request::not_found().await;
+    }
+    Metrics::install().render().into_response()
 }
 
 async fn start(State(served): State<Served>, bytes: Bytes) -> Answer<Response> {

@@ -162,6 +162,10 @@ impl Node for HttpNode {
         self.get(&["health"]).await
     }
 
+    async fn readiness(&self) -> Outcome<()> {
+        self.health().await.map(|_| ())
+    }
+
     async fn start(&self, order: StartOrder) -> Outcome<InstanceState> {
         let id: InstanceId = order
             .instance_id

@@ -80,6 +80,9 @@ pub trait Node: Send + Sync {
     /// Whether it answers, and how much it runs.
     async fn health(&self) -> Outcome<Health>;
 
+    /// Whether it could take an instance now; else why not.
+    async fn readiness(&self) -> Outcome<()>;
+
     /// Makes sure that the instance runs; returns when it is usable or has failed. The same order again
     /// gives how it stands.
     async fn start(&self, order: StartOrder) -> Outcome<InstanceState>;

@@ -23,6 +23,7 @@ mod examples;
 mod forge_tells;
 mod git_matrix;
 mod isolation_lab;
+mod node_serves;
 mod operator;
 mod operator_frees_disk;
 mod operator_sees_walls;

@@ -257,6 +257,16 @@ impl Node for LocalNode {
         })
     }
 
+    async fn readiness(&self) -> Outcome<()> {
+        if !self.shared.is_engine_ready() {
+            return Err(NodeError::Failed("its container engine does not answer".to_owned()));
+        }
+        match super::isolation::refusal(&self.shared) {
+            Some(why) => Err(NodeError::Failed(format!("its walls are being repaired ({why})"))),
+            None => Ok(()),
+        }
+    }
+
     async fn start(&self, order: StartOrder) -> Outcome<InstanceState> {
         let row = start::start(&self.shared, &self.platform, order).await?;
         if row.phase == InstancePhase::Failed {

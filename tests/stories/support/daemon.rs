@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     runner: Vec<String>,
     engine: Engine,
     address: String,
+    /// What it is: `serve` or `node`.
+    role: &'static str,
 }
 
 impl Settings {
@@ -42,6 +44,7 @@ impl Settings {
             runner: Vec::new(),
             engine: Engine::shared(),
             address: listen.clone(),
+            role: "serve",
         };
         settings
             .text("source.repo", repo)
@@ -106,6 +109,23 @@ impl Settings {
             .text("network.public_host", address)
     }
 
+    /// A node that joins `platform` with `invite`.
+    pub(crate) fn node_of(mut self, platform: &str, invite: &str) -> Self {
+        self.role = "node";
+        let own = format!("http://{}", self.address);
+        self.variable("FLAGOPS_INVITE", invite)
+            .text("node.platform", platform)
+            .text("node.public_url", &own)
+            .number("node.heartbeat_secs", 1)
+            .number("node.capacity", 20)
+    }
+
+    /// Sets a key to no.
+    pub(crate) fn no(mut self, key: &str) -> Self {
+        self.keys.insert(key.to_owned(), "false".to_owned());
+        self
+    }
+
     /// Where the daemon will listen.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -118,7 +138,7 @@ impl Settings {
         let lines: Vec<_> = self.keys.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
         fs::write(&file, lines.concat()).expect("the settings can be written");
         let mut command = command(&self.runner);
-        command.arg("serve").arg("--config").arg(file).arg("--data-dir").arg(&self.data_dir);
+        command.arg(self.role).arg("--config").arg(file).arg("--data-dir").arg(&self.data_dir);
         command.envs(&self.environment);
         command
     }
@@ -305,6 +325,12 @@ impl Daemon {
     /// The database's rows.
     pub(crate) fn rows(&self) -> Rows {
         Rows::of(&self.settings.data_dir)
+    }
+
+    /// Takes every instance out of the database of a daemon that does not run, as an old copy has it.
+    pub(crate) fn forget_instances(&self) {
+        assert!(self.child.is_none(), "it runs");
+        Rows::forget_instances(&self.settings.data_dir);
     }
 
     /// What bears its label in the engine.

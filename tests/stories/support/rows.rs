@@ -21,6 +21,12 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// Removes the instances.
+    pub(crate) fn forget_instances(data_dir: &Path) {
+        let database = Connection::open(data_dir.join("flagops.db")).expect("it can be opened");
+        database.execute("DELETE FROM instances", []).expect("nothing holds them");
+    }
+
     /// Reads them out of a data directory, of a daemon that runs or not.
     pub(crate) fn of(data_dir: &Path) -> Self {
         let database = Connection::open_with_flags(
