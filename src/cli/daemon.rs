@@ -236,10 +236,15 @@ async fn identity(
             }
         }
     };
+    let nobody = || RunError::NotTaken {
+        platform: join.platform.to_string(),
+        error: NodeError::Unreachable("its answer names no node".to_owned()),
+    };
+    let (node, token) = reply.identity().ok_or_else(nobody)?;
     let identity = Identity {
         platform: join.platform.to_string(),
-        node: reply.id.parse().map_err(|_| RunError::NotInvited)?,
-        token: reply.node_token,
+        node: node.parse().map_err(|_| nobody())?,
+        token: token.to_owned(),
         source: reply.source,
         invite: Some(fingerprint(invite.reveal())),
     };

@@ -373,18 +373,27 @@ fn default_capacity() -> u32 {
     50
 }
 
-/// The answer to a node that joined. Both spellings, for nodes of either age.
-#[derive(Clone, Serialize, Deserialize)]
+/// The answer to a node that joined, from a platform of either age: each spells two names its own way,
+/// and ours has both.
+#[derive(Clone, Deserialize)]
 pub struct RegisterReply {
-    /// Its id.
-    #[serde(alias = "node_id")]
-    pub id: String,
-    /// What both sides show each other from now on. Secret.
-    #[serde(alias = "token")]
-    pub node_token: String,
+    id: Option<String>,
+    node_id: Option<String>,
+    node_token: Option<String>,
+    token: Option<String>,
     /// What it follows, from a platform of ours.
     #[serde(default)]
     pub source: Option<SourceOffer>,
+}
+
+impl RegisterReply {
+    /// The node's id, and what both sides show each other from now on; the latter is secret. `None` when
+    /// the reply lacks one.
+    pub fn identity(&self) -> Option<(&str, &str)> {
+        let id = self.id.as_deref().or(self.node_id.as_deref())?;
+        let token = self.node_token.as_deref().or(self.token.as_deref())?;
+        Some((id, token))
+    }
 }
 
 /// The repository that the platform follows.
@@ -460,4 +469,30 @@ pub struct LiveReply {
     pub release: String,
     /// What goes live.
     pub manifest: Manifest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_to_joining_is_read_in_every_spelling() {
+        let check = |text: &str| {
+            let reply: RegisterReply = serde_json::from_str(text).unwrap();
+            reply.identity().map(|(id, token)| format!("{id} {token}"))
+        };
+        assert_eq!(check(r#"{"id":"n","node_token":"t"}"#).as_deref(), Some("n t"));
+        assert_eq!(check(r#"{"node_id":"n","token":"t"}"#).as_deref(), Some("n t"));
+        let both = r#"{"id":"n","node_id":"n","node_token":"t","token":"t","capacity":3}"#;
+        assert_eq!(check(both).as_deref(), Some("n t"));
+        assert_eq!(check(r#"{"id":"n"}"#), None);
+    }
+
+    #[test]
+    fn a_beat_of_the_reference_is_read() {
+        let text = r#"{"node_id":"n","running":2,"capacity":9,"cpu_percent":1.5,"sampled_at":7}"#;
+        let beat: Heartbeat = serde_json::from_str(text).unwrap();
+        assert_eq!((beat.report.running, beat.capacity, beat.beat), (2, 9, 0));
+        assert!(beat.report.builds.is_empty());
+    }
 }
