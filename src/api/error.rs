@@ -164,9 +164,7 @@ impl From<PlatformError> for ApiError {
             PlatformError::Drained { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_outdated", message)
             }
-            PlatformError::NodeNotFound { .. } => {
-                Self::plain(StatusCode::NOT_FOUND, &message)
-            }
+            PlatformError::NodeNotFound { .. } => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::NodeRefused { .. } => Self::plain(StatusCode::FORBIDDEN, &message),
             PlatformError::NodeUnavailable { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "node_unavailable", message)

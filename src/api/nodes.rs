@@ -265,7 +265,8 @@ async fn invite(
 ) -> Answer<Json<Invited>> {
     let ttl = body.ttl_seconds;
     if !(60..=604_800).contains(&ttl) {
-        let bound = if ttl < 60 { "greater than or equal to 60" } else { "less than or equal to 604800" };
+        let bound =
+            if ttl < 60 { "greater than or equal to 60" } else { "less than or equal to 604800" };
         return Err(ApiError::invalid(&[super::error::Issue {
             kind: if ttl < 60 { "greater_than_equal" } else { "less_than_equal" },
             location: vec!["body".to_owned(), "ttl_seconds".to_owned()],
@@ -313,9 +314,10 @@ async fn revoke_invite(
     _admin: Admin,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    platform.revoke_node_invite(&id).await.map_err(|_| {
-        ApiError::plain(StatusCode::NOT_FOUND, "Invite not found")
-    })?;
+    platform
+        .revoke_node_invite(&id)
+        .await
+        .map_err(|_| ApiError::plain(StatusCode::NOT_FOUND, "Invite not found"))?;
     Ok(Json(json!({"status": "revoked", "invite_id": id})))
 }
 

@@ -131,7 +131,10 @@ pub(crate) async fn run(global: &Global, args: NodeArgs) -> Result<Ending, Failu
 fn join(config: &Config, invite: Option<String>) -> Result<Join, Failure> {
     let usage = |problem: String, fix: &str| Failure::usage(problem, fix);
     let platform = config.node.platform.as_deref().ok_or_else(|| {
-        usage("no platform is named".to_owned(), "give --platform URL, or `platform` below `[node]`")
+        usage(
+            "no platform is named".to_owned(),
+            "give --platform URL, or `platform` below `[node]`",
+        )
     })?;
     let url = |text: &str| -> Result<NodeUrl, Failure> {
         text.parse().map_err(|error: crate::model::NodeUrlError| {

@@ -130,7 +130,9 @@ pub(crate) async fn run(global: &Global, args: NodesArgs) -> Result<Ending, Fail
                 // The token alone goes to standard output, so that it can be stored without editing.
                 Format::Table => {
                     let until = output::clean(invite.text("expires_at"));
-                    output::note(&format!("invite for one node, good until {until}; there: flagops node --platform URL --invite-file FILE"));
+                    output::note(&format!(
+                        "invite for one node, good until {until}; there: flagops node --platform URL --invite-file FILE"
+                    ));
                     output::print(&output::clean(invite.text("registration_token")))?;
                 }
             }
@@ -204,7 +206,11 @@ fn table(nodes: &[Value]) -> String {
             percent("cpu_percent"),
             percent("memory_percent"),
             percent("disk_percent"),
-            format!("{} built, {} failed", node.number("images_built"), node.number("images_failed")),
+            format!(
+                "{} built, {} failed",
+                node.number("images_built"),
+                node.number("images_failed")
+            ),
             node.number("generation").to_string(),
         ]
     };
@@ -286,8 +292,7 @@ mod tests {
 
     #[test]
     fn a_sheet_reads_like_this() {
-        let events =
-            json!([{"timestamp": "2026-11-29T08:00:00Z", "event": "node_registered"}]);
+        let events = json!([{"timestamp": "2026-11-29T08:00:00Z", "event": "node_registered"}]);
         insta::assert_snapshot!(sheet(&node(), &events));
     }
 }

@@ -30,8 +30,8 @@ use super::specs;
 use super::tasks::jittered;
 use super::watch;
 use crate::model::{
-    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, NodeId, RetryClass, Scope,
-    ServiceName, Timestamp,
+    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, NodeId, RetryClass,
+    Scope, ServiceName, Timestamp,
 };
 use crate::planner::drift::{self, DriftClass};
 use crate::planner::{

@@ -233,7 +233,8 @@ struct Inbox {
 
 /// Puts the parts together; nothing runs yet.
 fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
-    let Parts { config, clock, data, store, engine, wall, mirror, loss: _, renderer, bond: _ } = parts;
+    let Parts { config, clock, data, store, engine, wall, mirror, loss: _, renderer, bond: _ } =
+        parts;
     let webhook = Webhook::open(&config.source.webhook)?;
     let file = config.secrets.identity_file.as_deref();
     let identities = identities::load(file, mirror.remote().is_local())?;

@@ -29,9 +29,8 @@ pub mod vpn;
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,
-    Export, Hardening, InstanceScope, InstanceSettings, Metadata, OnNodeLoss, Question, QuestionMode,
-    Topology,
-    UpdatePolicy, plain_name,
+    Export, Hardening, InstanceScope, InstanceSettings, Metadata, OnNodeLoss, Question,
+    QuestionMode, Topology, UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};
 pub use competition::Competition;

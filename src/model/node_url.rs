@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn an_address_of_a_machine_is_taken_and_nothing_else() {
-        for good in ["http://127.0.0.1:8101", "https://node-1.example:8443/base", "http://[::1]:8101"]
+        for good in
+            ["http://127.0.0.1:8101", "https://node-1.example:8443/base", "http://[::1]:8101"]
         {
             assert_eq!(check(good).as_deref(), Ok(good));
         }

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, Done, FileEntry, FileList,
-    Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs, RegisterOrder,
-    RegisterReply, RenewOrder, RescanReply, ResetOrder, StartOrder, Stopped,
+    Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs,
+    RegisterOrder, RegisterReply, RenewOrder, RescanReply, ResetOrder, StartOrder, Stopped,
 };
 use super::{Node, NodeError, NodeFile, Outcome};
 use crate::model::{ChallengeId, InstanceId, NodeUrl};
@@ -131,7 +131,6 @@ impl HttpPlatform {
 }
 
 impl HttpNode {
-
     fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         self.http.request(method, self.url.route(segments)).bearer_auth(&self.token)
     }
@@ -187,7 +186,11 @@ impl Node for HttpNode {
     async fn stop(&self, id: InstanceId) -> Outcome<()> {
         let request = self.request(Method::DELETE, &["instances", &id.to_string()]).timeout(LONG);
         let stopped: Stopped = json(send(request).await?).await?;
-        if stopped.instance_id == id.to_string() { Ok(()) } else { Err(strange("it stopped another")) }
+        if stopped.instance_id == id.to_string() {
+            Ok(())
+        } else {
+            Err(strange("it stopped another"))
+        }
     }
 
     async fn renew(&self, id: InstanceId, ttl_secs: u32) -> Outcome<InstanceState> {

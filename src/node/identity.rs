@@ -97,13 +97,18 @@ impl Identity {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         let write = || {
             let mut options = fs::OpenOptions::new();
-            let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
+            let mut file =
+                options.create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&fresh, &path)?;
             fs::File::open(data_dir)?.sync_all()
         };
-        write().map_err(|source| IdentityFileError::Io { what: "write", path: path.clone(), source })
+        write().map_err(|source| IdentityFileError::Io {
+            what: "write",
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Forgets it: the platform does not know this node any more.

@@ -215,7 +215,13 @@ mod tests {
         let mostly = || prop::bool::weighted(0.85);
         let first = (mostly(), duty, mostly(), mostly(), mostly(), mostly());
         (first, 0_u32..12, 0_u32..12, 0_u32..4, 0_u64..5000).prop_map(
-            |((is_healthy, duty, open, has_images, has_runtime, has_label), capacity, n, team, used)| {
+            |(
+                (is_healthy, duty, open, has_images, has_runtime, has_label),
+                capacity,
+                n,
+                team,
+                used,
+            )| {
                 Machine {
                     id: NodeId::local(),
                     is_healthy,

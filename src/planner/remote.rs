@@ -196,12 +196,10 @@ mod tests {
     }
 
     fn any_seen() -> impl Strategy<Value = Option<RemoteSeen>> {
-        let some = (any_state(), prop::option::of(0_u32..3), prop::option::of(-50_i64..900), 0_u32..3);
-        prop::option::of(some.prop_map(|(state, n_resets, remaining_secs, n_restarts)| RemoteSeen {
-            n_resets,
-            remaining_secs,
-            n_restarts,
-            ..seen(state, 0)
+        let some =
+            (any_state(), prop::option::of(0_u32..3), prop::option::of(-50_i64..900), 0_u32..3);
+        prop::option::of(some.prop_map(|(state, n_resets, remaining_secs, n_restarts)| {
+            RemoteSeen { n_resets, remaining_secs, n_restarts, ..seen(state, 0) }
         }))
     }
 

@@ -31,8 +31,10 @@ pub fn spread(
 ) -> BTreeMap<BuildKey, BuildState> {
     let keys: BTreeSet<&BuildKey> = nodes.iter().flat_map(|node| node.keys()).collect();
     let state = |key: &BuildKey| {
-        let states: Vec<BuildState> =
-            nodes.iter().map(|node| node.get(key).copied().unwrap_or(BuildState::Unbuilt)).collect();
+        let states: Vec<BuildState> = nodes
+            .iter()
+            .map(|node| node.get(key).copied().unwrap_or(BuildState::Unbuilt))
+            .collect();
         one(&states, reach)
     };
     keys.into_iter().map(|key| (*key, state(key))).collect()
@@ -107,12 +109,9 @@ mod tests {
 
     #[test]
     fn one_node_alone_decides_alone() {
-        for state in [
-            BuildState::Unbuilt,
-            BuildState::Building,
-            BuildState::Built,
-            BuildState::Failed,
-        ] {
+        for state in
+            [BuildState::Unbuilt, BuildState::Building, BuildState::Built, BuildState::Failed]
+        {
             assert_eq!(one(&[state], Reach::All), state);
         }
     }

@@ -70,7 +70,12 @@ fn give(db: &Connection, id: InstanceId, given: &Given) -> rusqlite::Result<()> 
         "INSERT INTO given_answers (instance, answers, team, fence_secs) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (instance) DO UPDATE SET answers = ?2, team = ?3, fence_secs = ?4",
     )?
-    .execute(params![id.to_string(), row::to_json(&given.answers)?, given.team, given.fence_secs])?;
+    .execute(params![
+        id.to_string(),
+        row::to_json(&given.answers)?,
+        given.team,
+        given.fence_secs
+    ])?;
     Ok(())
 }
 

@@ -119,7 +119,12 @@ impl Store {
                 "INSERT INTO node_invites (id, token_hash, created_at, expires_at)
                  VALUES (?1, ?2, ?3, ?4)",
             )?
-            .execute(params![id, token_hash, created_at.as_millis(), expires_at.as_millis()])?;
+            .execute(params![
+                id,
+                token_hash,
+                created_at.as_millis(),
+                expires_at.as_millis()
+            ])?;
             Ok(())
         })
         .await
@@ -255,7 +260,9 @@ impl Store {
                     Ok((life, n, is_lost, row::time(row, "last_beat")?))
                 })
                 .optional()?;
-            let Some((life, last, was_lost, last_beat)) = before else { return Ok(Beaten::Unknown) };
+            let Some((life, last, was_lost, last_beat)) = before else {
+                return Ok(Beaten::Unknown);
+            };
             let n = i64::try_from(beat.beat).unwrap_or(i64::MAX);
             if n > 0 && life == beat.life && n <= last {
                 return Ok(Beaten::Stale);
@@ -304,7 +311,9 @@ impl Store {
     ) -> Result<Vec<Node>, StoreError> {
         self.write(move |db| {
             let silent: Vec<Node> = db
-                .prepare_cached("SELECT * FROM nodes WHERE last_beat < ?1 AND is_lost = 0 ORDER BY id")?
+                .prepare_cached(
+                    "SELECT * FROM nodes WHERE last_beat < ?1 AND is_lost = 0 ORDER BY id",
+                )?
                 .query_map([horizon.as_millis()], node_row)?
                 .collect::<Result<_, _>>()?;
             for node in &silent {
@@ -378,7 +387,8 @@ impl Store {
         let id = id.clone();
         self.write(move |db| {
             let n = db.prepare_cached("DELETE FROM nodes WHERE id = ?1")?.execute([id.as_str()])?;
-            db.prepare_cached("DELETE FROM node_samples WHERE node = ?1")?.execute([id.as_str()])?;
+            db.prepare_cached("DELETE FROM node_samples WHERE node = ?1")?
+                .execute([id.as_str()])?;
             if n > 0 {
                 note(db, &id, NodeEventKind::Removed, &json!({}), now)?;
             }
@@ -451,7 +461,9 @@ impl Store {
 /// Uses an invitation up for `node`.
 fn consume(db: &Connection, hash: [u8; 32], node: &Node) -> Result<(), JoinError> {
     let invite = db
-        .prepare_cached("SELECT id, expires_at, consumed_by FROM node_invites WHERE token_hash = ?1")?
+        .prepare_cached(
+            "SELECT id, expires_at, consumed_by FROM node_invites WHERE token_hash = ?1",
+        )?
         .query_row([hash], |row| {
             let id: String = row.get("id")?;
             let consumed: Option<String> = row.get("consumed_by")?;

@@ -12,7 +12,10 @@ pub struct CpuTime {
 impl CpuTime {
     /// Now.
     pub fn read() -> Self {
-        fs::read_to_string("/proc/stat").ok().and_then(|text| Self::parse(&text)).unwrap_or_default()
+        fs::read_to_string("/proc/stat")
+            .ok()
+            .and_then(|text| Self::parse(&text))
+            .unwrap_or_default()
     }
 
     /// The line `cpu`: user, nice, system, idle, iowait and so on (proc_stat(5)).

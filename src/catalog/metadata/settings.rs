@@ -16,11 +16,20 @@ use crate::model::{
     UpdatePolicy,
 };
 
-pub(crate) const INSTANCE_KEYS: &[&str] =
-    &[
-        "scope", "ttl", "max_ttl", "size", "warm", "update", "egress", "disk", "profile", "runtime",
-        "on_node_loss", "node",
-    ];
+pub(crate) const INSTANCE_KEYS: &[&str] = &[
+    "scope",
+    "ttl",
+    "max_ttl",
+    "size",
+    "warm",
+    "update",
+    "egress",
+    "disk",
+    "profile",
+    "runtime",
+    "on_node_loss",
+    "node",
+];
 pub(crate) const SCORING_KEYS: &[&str] = &["value", "minimum", "decay", "function"];
 const MIN_TTL_SECS: u32 = 60;
 const MAX_WARM: i64 = 20;

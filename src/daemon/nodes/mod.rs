@@ -91,7 +91,8 @@ impl Nodes {
     /// How a node is reached.
     fn link(&self, node: &Node, token: &str) -> Option<Arc<dyn Link>> {
         #[cfg(test)]
-        if let Some(fake) = self.fakes.lock().unwrap_or_else(PoisonError::into_inner).get(&node.id) {
+        if let Some(fake) = self.fakes.lock().unwrap_or_else(PoisonError::into_inner).get(&node.id)
+        {
             return Some(Arc::clone(fake));
         }
         let url = node.url.parse().ok()?;
@@ -105,10 +106,7 @@ impl Nodes {
     }
 
     fn heard(&self, id: &NodeId, instances: BTreeMap<InstanceId, Beating>) {
-        self.beating
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.clone(), instances);
+        self.beating.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), instances);
     }
 }
 
@@ -170,9 +168,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let is_lost = |id: &NodeId| {
         roster.get(id).is_some_and(|it| now.millis_since(it.node.last_beat) >= patience * 1000)
     };
-    let is_draining = |id: &NodeId| {
-        roster.get(id).is_some_and(|it| it.node.duty == Duty::Draining)
-    };
+    let is_draining = |id: &NodeId| roster.get(id).is_some_and(|it| it.node.duty == Duty::Draining);
     if !roster.keys().any(|id| is_lost(id) || is_draining(id)) {
         return Ok(());
     }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::super::shared::Shared;
 use super::super::{isolation, queue, versions};
-use crate::model::{
-    BuildKey, Challenge, Duty, Instance, NodeId, OnNodeLoss, TeamId,
-};
+use crate::model::{BuildKey, Challenge, Duty, Instance, NodeId, OnNodeLoss, TeamId};
 use crate::planner::placement::{Candidate, Placement, Wanted, place};
 use crate::release::identity::build_units;
 use crate::store::StoreError;

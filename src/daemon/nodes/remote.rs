@@ -218,8 +218,7 @@ async fn order(shared: &Arc<Shared>, row: &Instance) -> Result<StartOrder, Store
     let (spec, challenge) = material(shared, row).await?;
     let team = shared.store.team(row.team).await?.map(|team| team.name).unwrap_or_default();
     let generation = shared.store.active().await?.map_or(0, |(generation, _)| generation.number);
-    let moves = challenge
-        .is_some_and(|it| it.metadata.instance.on_node_loss == OnNodeLoss::Move);
+    let moves = challenge.is_some_and(|it| it.metadata.instance.on_node_loss == OnNodeLoss::Move);
     Ok(StartOrder {
         challenge_id: row.challenge.to_string(),
         instance_id: row.id.to_string(),
@@ -305,7 +304,10 @@ async fn show(
 ) -> Result<(), StoreError> {
     let obstacle = state.and_then(|it| it.flagops.as_ref()).map(|it| it.obstacle.as_str());
     let is_waiting = obstacle.is_some_and(|words| !words.is_empty());
-    shared.set_obstacle(row.id, is_waiting.then_some("its node waits for something; organizers see what"));
+    shared.set_obstacle(
+        row.id,
+        is_waiting.then_some("its node waits for something; organizers see what"),
+    );
     if row.phase == phase {
         return Ok(());
     }

@@ -17,8 +17,8 @@ use crate::model::{
     Caller, ConditionStatus, Duty, Instance, Node, NodeEvent, NodeId, NodeInvite, NodeReport,
     NodeSample, NodeUrl, Plain, Revision, Scope,
 };
-use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder, SourceOffer};
 use crate::node::Node as Link;
+use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder, SourceOffer};
 use crate::store::{Beat, Beaten, InstanceFilter, JoinError, NodeChange, Voucher, Which};
 
 /// The prefix of an invitation (`contract/http-api.md` §2).
@@ -120,7 +120,8 @@ impl Platform {
 
     /// The address of a node, checked.
     fn node_url(&self, text: &str) -> Outcome<NodeUrl> {
-        let plain = if self.shared.config.nodes.allow_http { Plain::Allowed } else { Plain::Loopback };
+        let plain =
+            if self.shared.config.nodes.allow_http { Plain::Allowed } else { Plain::Loopback };
         let url: Result<NodeUrl, _> = text.parse();
         url.and_then(|url| url.check_plain(plain).map(|()| url))
             .map_err(|error| PlatformError::BadNode { reason: error.to_string() })
@@ -184,7 +185,9 @@ impl Platform {
         match shared.store.beat_node(&id, kept, now).await? {
             Beaten::Unknown => return Err(PlatformError::NodeNotFound { id: id.to_string() }),
             // An answer all the same: whoever sent it twice means no harm, or learns nothing.
-            Beaten::Stale => return Ok(HeartbeatReply { status: "ok".to_owned(), ..Default::default() }),
+            Beaten::Stale => {
+                return Ok(HeartbeatReply { status: "ok".to_owned(), ..Default::default() });
+            }
             Beaten::Fresh => {}
             Beaten::Recovered(millis) => {
                 tracing::info!(node.id = %id, "node {id} is back after {} s", millis / 1000);
@@ -228,9 +231,9 @@ impl Platform {
             Ok(caller) if caller.role == crate::model::Role::Admin => {
                 PlatformError::NodeNotFound { id: cut(id) }
             }
-            Ok(_) | Err(_) => {
-                PlatformError::NodeRefused { reason: "Invalid node or admin credentials".to_owned() }
-            }
+            Ok(_) | Err(_) => PlatformError::NodeRefused {
+                reason: "Invalid node or admin credentials".to_owned(),
+            },
         }
     }
 
@@ -244,7 +247,8 @@ impl Platform {
             return Err(PlatformError::NodeRefused { reason });
         }
         let active = self.shared.store.active().await?;
-        let (generation, manifest) = active.ok_or(PlatformError::GenerationNotFound { number: 0 })?;
+        let (generation, manifest) =
+            active.ok_or(PlatformError::GenerationNotFound { number: 0 })?;
         Ok(LiveReply {
             generation: generation.number,
             release: generation.release.to_string(),
@@ -386,7 +390,9 @@ async fn state_closed(platform: &Platform, node: &Node, was: &str) {
     }
     let (status, reason, message) = match node.report.closed.as_str() {
         "" => (ConditionStatus::True, "Ok", format!("node {} starts instances", node.id)),
-        why => (ConditionStatus::False, "Closed", format!("node {} starts nothing: {why}", node.id)),
+        why => {
+            (ConditionStatus::False, "Closed", format!("node {} starts nothing: {why}", node.id))
+        }
     };
     let statement = crate::daemon::shared::Statement {
         scope: Scope::Node(node.id.clone()),
@@ -428,8 +434,8 @@ fn sane(mut report: NodeReport) -> NodeReport {
 }
 
 fn check_name(name: &str) -> Outcome<()> {
-    let is_fine = (1..=MAX_NAME).contains(&name.chars().count())
-        && !name.chars().any(char::is_control);
+    let is_fine =
+        (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     if is_fine {
         return Ok(());
     }

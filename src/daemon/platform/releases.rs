@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Outcome, Platform, PlatformError};
-use crate::daemon::nodes;
 use crate::daemon::builds;
+use crate::daemon::nodes;
 use crate::daemon::releases::{self, Missing, ReleaseError, flip, tags};
 use crate::model::{BuildState, ChallengeId, ObjectId, Pause, Revision, Scope, TagName, Timestamp};
 use crate::release::manifest::{Cause, Entry, EntryDisposition, Generation, Manifest};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
-use crate::daemon::{nodes, exports, secrets, solver};
+use crate::daemon::{exports, nodes, secrets, solver};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::proof::Proof;
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};

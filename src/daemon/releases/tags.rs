@@ -7,7 +7,7 @@ use super::{
     verified,
 };
 use crate::daemon::shared::Shared;
-use crate::daemon::{nodes, builds, exports, secrets, solver, source};
+use crate::daemon::{builds, exports, nodes, secrets, solver, source};
 use crate::model::{ConditionStatus, ConditionType, Pauses, Revision, Scope, TagName, Timestamp};
 use crate::proof::{self, HeldBack};
 use crate::release::gate::{self, Fault, Question, Verdict};

@@ -130,7 +130,8 @@ async fn heartbeat(
         running: u32::try_from(running).unwrap_or(u32::MAX),
         cpu_percent,
         memory_percent: memory_percent(),
-        disk_percent: disk.map_or(0.0, |disk| f64::from(u32::try_from(disk.used_percent()).unwrap_or(100))),
+        disk_percent: disk
+            .map_or(0.0, |disk| f64::from(u32::try_from(disk.used_percent()).unwrap_or(100))),
         sampled_at: shared.now().as_secs_f64(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         architecture: architecture().to_owned(),
@@ -206,7 +207,9 @@ async fn state(shared: &Shared, bond: &Bond, outcome: &Outcome<HeartbeatReply>) 
 async fn follow(shared: &Arc<Shared>, bond: &Bond, reply: &HeartbeatReply) {
     let followed = shared.worker.generation();
     let is_same = *lock(&shared.worker.release) == reply.release;
-    if reply.generation == 0 || reply.generation < followed || (reply.generation == followed && is_same)
+    if reply.generation == 0
+        || reply.generation < followed
+        || (reply.generation == followed && is_same)
     {
         return;
     }
@@ -247,7 +250,8 @@ async fn adopt(shared: &Arc<Shared>, live: LiveReply) -> Result<(), String> {
         let which = differs.map_or_else(String::new, |(id, _)| format!(": {id} differs"));
         return Err(format!(
             "ReleaseMismatch: this node comes to release {} from its own mirror, the platform to {}{which}",
-            own.id().short(), manifest.id().short()
+            own.id().short(),
+            manifest.id().short()
         ));
     }
     releases::check_trust(shared, &manifest).await?;
@@ -277,8 +281,12 @@ async fn adopt(shared: &Arc<Shared>, live: LiveReply) -> Result<(), String> {
 
 /// Looks at the remote once when the mirror lacks a commit of the manifest.
 async fn fetch(shared: &Arc<Shared>, manifest: &Manifest) {
-    let revisions: BTreeSet<Revision> =
-        manifest.challenges.values().map(|entry| entry.revision).chain([manifest.revision]).collect();
+    let revisions: BTreeSet<Revision> = manifest
+        .challenges
+        .values()
+        .map(|entry| entry.revision)
+        .chain([manifest.revision])
+        .collect();
     let mirror = Arc::clone(&shared.mirror);
     let lacks = move || revisions.into_iter().any(|revision| mirror.tree(revision).is_err());
     if tokio::task::spawn_blocking(lacks).await.unwrap_or(true) {
@@ -313,7 +321,10 @@ async fn derive(shared: &Arc<Shared>, manifest: &Manifest) -> Result<Manifest, S
         };
         let folder = catalog.folders.get(id).and_then(|folder| folder.challenge.as_ref());
         let challenge = folder.ok_or_else(|| {
-            format!("ReleaseMismatch: {id} is no valid challenge at {} here", entry.revision.short())
+            format!(
+                "ReleaseMismatch: {id} is no valid challenge at {} here",
+                entry.revision.short()
+            )
         })?;
         let read = crate::release::gate::entry(challenge, entry.revision);
         own.insert(id.clone(), Entry { disposition: entry.disposition, ..read });

@@ -183,7 +183,9 @@ impl LocalNode {
         };
         let files = match row.status() {
             InstanceStatus::Ready => self.listed(row).await?,
-            InstanceStatus::Starting | InstanceStatus::Error | InstanceStatus::Stopped => Vec::new(),
+            InstanceStatus::Starting | InstanceStatus::Error | InstanceStatus::Stopped => {
+                Vec::new()
+            }
         };
         let now = self.shared.now();
         let given = self.shared.worker.given(row.id);
@@ -216,7 +218,8 @@ impl LocalNode {
 
     async fn listed(&self, row: &Instance) -> Outcome<Vec<FileEntry>> {
         let files = self.platform.instance_attachments(row).await.map_err(refused)?;
-        let entry = |it: super::platform::ListedFile| FileEntry { name: it.name, size: it.size_bytes };
+        let entry =
+            |it: super::platform::ListedFile| FileEntry { name: it.name, size: it.size_bytes };
         Ok(files.into_iter().map(entry).collect())
     }
 
@@ -379,9 +382,9 @@ impl Node for LocalNode {
         let seen = self.shared.engine.containers(Some(id)).await.map_err(unavailable)?;
         let container = |it: crate::runtime::ContainerSeen| {
             let service = it.service.as_ref();
-            let spec = stored
-                .as_ref()
-                .and_then(|it| it.spec.services.iter().find(|wanted| Some(&wanted.name) == service));
+            let spec = stored.as_ref().and_then(|it| {
+                it.spec.services.iter().find(|wanted| Some(&wanted.name) == service)
+            });
             let is_sidecar = spec.is_some_and(|spec| spec.profile == Profile::Gateway);
             Container {
                 name: it.name,
@@ -496,7 +499,8 @@ impl Node for LocalNode {
         let rows = states.into_iter().map(|state| {
             let finished = state.builds.iter().filter_map(|build| build.finished_at).max();
             let built_at = finished.filter(|_| state.build == BuildState::Built);
-            let error = state.builds.iter().find_map(|build| build.error.clone()).unwrap_or_default();
+            let error =
+                state.builds.iter().find_map(|build| build.error.clone()).unwrap_or_default();
             let n_chars = error.chars().count();
             BuildReply {
                 challenge_id: state.id.to_string(),

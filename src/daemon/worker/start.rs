@@ -64,7 +64,9 @@ pub(super) async fn start(
     }
     let extras = order.flagops.as_ref();
     let ttl_secs = match extras {
-        Some(_) => u32::try_from(order.ttl.clamp(1, i64::from(NO_LEASE_SECS))).unwrap_or(NO_LEASE_SECS),
+        Some(_) => {
+            u32::try_from(order.ttl.clamp(1, i64::from(NO_LEASE_SECS))).unwrap_or(NO_LEASE_SECS)
+        }
         None => NO_LEASE_SECS,
     };
     let team = extras.and_then(|it| it.team_id.parse().ok());
@@ -198,7 +200,9 @@ async fn challenge(
     if found.tree != extras.tree {
         return Err(NodeError::Conflict(format!(
             "ReleaseMismatch: {id} at {} is tree {} here, and {} on the platform: nothing is started from files that the two see differently",
-            extras.revision.short(), found.tree, extras.tree
+            extras.revision.short(),
+            found.tree,
+            extras.tree
         )));
     }
     Ok((found, extras.revision))
