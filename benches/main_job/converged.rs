@@ -100,7 +100,18 @@ pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
     let clock = Arc::new(SystemClock);
     let renderer = flagops::daemon::Renderer::of_this_process();
     let (of_it, wall, loss) = (Arc::new(engine.clone()), None, None);
-    let parts = Parts { config, clock, store, data, engine: of_it, wall, mirror, loss, renderer };
+    let parts = Parts {
+        config,
+        clock,
+        store,
+        data,
+        engine: of_it,
+        wall,
+        mirror,
+        loss,
+        renderer,
+        bond: None,
+    };
     Ok((Daemon::start(parts).await?, engine))
 }
 

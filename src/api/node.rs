@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::auth::bearer;
+use super::error::Issue;
 use super::extract::{MAX_BODY_BYTES, parse};
 use super::request;
 use crate::model::{ChallengeId, InstanceId};
@@ -94,26 +95,41 @@ async fn authorize(State(served): State<Served>, request: Request, next: Next) -
     next.run(request).await
 }
 
-/// A refusal of the node.
-struct Refusal(NodeError);
+/// A refusal of the node, or of what was sent to it.
+enum Refusal {
+    Node(NodeError),
+    Body(Box<Issue>),
+}
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match &self.0 {
-            NodeError::NotFound(_) => StatusCode::NOT_FOUND,
-            NodeError::Conflict(_) => StatusCode::CONFLICT,
-            NodeError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            NodeError::Unauthorized(_) => StatusCode::FORBIDDEN,
-            NodeError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            NodeError::Unreachable(_) => StatusCode::BAD_GATEWAY,
+        let (status, detail) = match self {
+            Self::Node(error) => (status_of(&error), error.to_string().into()),
+            // The bare list of faults that the contract has on nodes.
+            Self::Body(issue) => {
+                let Issue { kind, location, message, input, .. } = *issue;
+                let fault = json!({"type": kind, "loc": location, "msg": message, "input": input});
+                (StatusCode::UNPROCESSABLE_ENTITY, json!([fault]))
+            }
         };
-        (status, Json(json!({"detail": self.0.to_string()}))).into_response()
+        (status, Json(json!({"detail": detail}))).into_response()
+    }
+}
+
+fn status_of(error: &NodeError) -> StatusCode {
+    match error {
+        NodeError::NotFound(_) => StatusCode::NOT_FOUND,
+        NodeError::Conflict(_) => StatusCode::CONFLICT,
+        NodeError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        NodeError::Unauthorized(_) => StatusCode::FORBIDDEN,
+        NodeError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        NodeError::Unreachable(_) => StatusCode::BAD_GATEWAY,
     }
 }
 
 impl From<NodeError> for Refusal {
     fn from(error: NodeError) -> Self {
-        Self(error)
+        Self::Node(error)
     }
 }
 
@@ -121,17 +137,12 @@ type Answer<T> = Result<T, Refusal>;
 
 /// The instance that is named; what is no id names none.
 fn instance(id: &str) -> Answer<InstanceId> {
-    id.parse().map_err(|_| Refusal(NodeError::NotFound("Instance not found".to_owned())))
+    id.parse().map_err(|_| Refusal::Node(NodeError::NotFound("Instance not found".to_owned())))
 }
 
-/// A body, or the bare list of faults that the contract has on nodes.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Response> {
-    parse(bytes).map_err(|issue| {
-        let detail = json!([{
-            "type": issue.kind, "loc": issue.location, "msg": issue.message, "input": issue.input,
-        }]);
-        (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"detail": detail}))).into_response()
-    })
+/// What was sent.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Answer<T> {
+    parse(bytes).map_err(Refusal::Body)
 }
 
 async fn health(State(served): State<Served>) -> Answer<Response> {
@@ -163,10 +174,7 @@ async fn metrics(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
 }
 
 async fn start(State(served): State<Served>, bytes: Bytes) -> Answer<Response> {
-    let order: StartOrder = match body(&bytes) {
-        Ok(order) => order,
-        Err(refusal) => return Ok(refusal),
-    };
+    let order: StartOrder = body(&bytes)?;
     // The contract's reply has two members; ours has those of the status, too.
     Ok(Json(served.node.start(order).await?).into_response())
 }
@@ -189,10 +197,7 @@ async fn renew(
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer<Response> {
-    let order: RenewOrder = match body(&bytes) {
-        Ok(order) => order,
-        Err(refusal) => return Ok(refusal),
-    };
+    let order: RenewOrder = body(&bytes)?;
     Ok(Json(served.node.renew(instance(&id)?, order.ttl).await?).into_response())
 }
 
@@ -201,10 +206,7 @@ async fn reset(
     Path(id): Path<String>,
     bytes: Bytes,
 ) -> Answer<Response> {
-    let order: ResetOrder = match body(&bytes) {
-        Ok(order) => order,
-        Err(refusal) => return Ok(refusal),
-    };
+    let order: ResetOrder = body(&bytes)?;
     Ok(Json(served.node.reset(instance(&id)?, order).await?).into_response())
 }
 

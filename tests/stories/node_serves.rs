@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Challenge, Client, Daemon, PATIENCE, Ready, Settings, Stage, until};
+use crate::support::{
+    Challenge, Client, Daemon, Finished, PATIENCE, Ready, Settings, Stage, until,
+};
 
 /// A platform without instances of its own, where a node is lost after a few seconds.
 fn platform_of(stage: &Stage) -> Settings {
@@ -178,6 +180,27 @@ async fn a_platform_that_dies_or_loses_its_database_finds_everything_again() {
     assert_eq!(submit(&red, &ready, &flag).await["correct"], true);
     one.nothing_left().await;
     two.nothing_left().await;
+}
+
+/// Everything that the unmodified `NodeClient` of the contract can ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_the_contract_can_ask_a_node_for_everything() {
+    crate::sdk::require_sdk();
+    let challenge = Challenge::web("WEB-806", "one")
+        .with("attachments/readme.txt", "read me\n")
+        .with("attachments/letter.txt.tpl", "{{ answer.flag }}\n");
+    let stage = Stage::with(&[challenge]).await;
+    let platform = Daemon::start(platform_of(&stage)).await;
+    let node = Daemon::start(node_of(&stage, &platform, "one").await).await;
+    platform.live("WEB-806").await;
+    let identity = std::fs::read(node.data_dir().join("node.json")).expect("it has joined");
+    let identity: Value = serde_json::from_slice(&identity).expect("it is whole");
+    let token = identity["token"].as_str().expect("it has a token").to_owned();
+    let script = crate::support::repository_root().join("tests/stories/fixtures/node_client.py");
+    let mut run = std::process::Command::new(crate::support::python());
+    let done = Finished::of(run.arg(script).args([&node.url(), &token, "WEB-806"]));
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    node.nothing_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

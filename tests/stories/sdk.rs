@@ -14,7 +14,7 @@ fn quickstart() -> Option<PathBuf> {
 
 /// # Panics
 /// With the way out, when the SDK is not installed.
-fn require_sdk() {
+pub(crate) fn require_sdk() {
     let mut ask = Command::new(python());
     let found =
         Finished::of(ask.args(["-c", "import importlib.metadata as m; print(m.version('ctfy'))"]));

@@ -165,9 +165,8 @@ impl Platform {
     /// When it is not from the node that it names.
     pub async fn heartbeat(&self, bearer: &str, heartbeat: Heartbeat) -> Outcome<HeartbeatReply> {
         let shared = &self.shared;
-        let known = match self.node_of(bearer, &heartbeat.node_id) {
-            Some(known) => known,
-            None => return Err(self.refused_beat(bearer, &heartbeat.node_id).await),
+        let Some(known) = self.node_of(bearer, &heartbeat.node_id) else {
+            return Err(self.refused_beat(bearer, &heartbeat.node_id).await);
         };
         let (id, now) = (known.node.id.clone(), self.now());
         let Heartbeat { capacity, beat, life, report, instances, .. } = heartbeat;
