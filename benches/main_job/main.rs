@@ -11,6 +11,7 @@ mod check;
 mod converged;
 mod engagement;
 mod floor;
+mod placement;
 mod planner;
 mod platform;
 mod releases;
@@ -42,6 +43,9 @@ fn main() -> Result<()> {
     }
     if wants("plan") {
         planner::run(&mut report)?;
+    }
+    if wants("place") {
+        placement::run(&mut report)?;
     }
     if wants("wall") {
         wall::run(&mut report)?;

@@ -10,6 +10,7 @@ CREATE TABLE nodes (
     labels        TEXT NOT NULL CHECK (json_valid(labels)),
     duty          TEXT NOT NULL CHECK (duty IN ('active', 'cordoned', 'draining')),
     token         TEXT NOT NULL,
+    tls_pin       TEXT NOT NULL,
     registered_at INTEGER NOT NULL,
     last_beat     INTEGER NOT NULL,
     life          TEXT NOT NULL,

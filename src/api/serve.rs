@@ -6,7 +6,7 @@
 //! * Stopping finishes requests under way, for at most [`GRACE`].
 //!
 //! # Not here
-//! TLS: a reverse proxy does that, and HTTP/2 with it.
+//! TLS of the platform: a reverse proxy does that, and HTTP/2 with it. A node has a key of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +18,11 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
@@ -56,22 +58,29 @@ pub async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve_app(router(platform), listener, stop).await
+    serve_app(router(platform), listener, None, stop).await
 }
 
-/// Serves the API of a node on `listener` until `stop`, then finishes what is under way.
+/// Serves the API of a node on `listener` until `stop`, over TLS where it has a key, then finishes what
+/// is under way.
 ///
 /// # Errors
 /// As [`serve`].
 pub async fn serve_node(
     app: Router,
     listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve_app(app, listener, stop).await
+    serve_app(app, listener, tls.map(TlsAcceptor::from), stop).await
 }
 
-async fn serve_app(app: Router, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+async fn serve_app(
+    app: Router,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -81,7 +90,18 @@ async fn serve_app(app: Router, listener: TcpListener, stop: CancellationToken) 
             accepted = next_connection(&listener, &slots) => accepted,
         };
         let (stream, peer, slot) = accepted;
-        connections.spawn(converse(app.clone(), stream, peer, slot, stop.clone()));
+        tune(&stream);
+        let (app, stop) = (app.clone(), stop.clone());
+        match tls.clone() {
+            None => connections.spawn(converse(app, stream, peer, slot, stop)),
+            Some(tls) => connections.spawn(async move {
+                match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => converse(app, stream, peer, slot, stop).await,
+                    Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+                    Err(_) => debug!("a TLS handshake took too long"),
+                }
+            }),
+        };
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
@@ -111,12 +131,11 @@ async fn next_connection(
 /// One connection, from its first byte to its last.
 async fn converse(
     app: Router,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     slot: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
-    tune(&stream);
     let stopping = Stopping(stop.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));

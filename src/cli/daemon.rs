@@ -19,6 +19,7 @@ use crate::model::{Clock, NodeUrl};
 use crate::node::NodeError;
 use crate::node::client::{Connector, HttpPlatform};
 use crate::node::identity::{Identity, IdentityFileError, fingerprint};
+use crate::node::tls::{OwnKey, Pin, TlsError};
 use crate::node::wire::RegisterOrder;
 use crate::runtime::Engine;
 use crate::runtime::docker::Docker;
@@ -86,6 +87,9 @@ pub(super) enum RunError {
     /// What this node is cannot be read or kept.
     #[error(transparent)]
     Identity(#[from] IdentityFileError),
+    /// This node has no key.
+    #[error(transparent)]
+    Key(#[from] TlsError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up ({0})")]
     Tls(String),
@@ -160,9 +164,15 @@ pub(super) async fn run_node(
     let address = config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
-    let connector = Connector::new().map_err(RunError::Tls)?;
+    let connector = match join.pin {
+        Some(pin) => Connector::pinned(pin),
+        None => Connector::new(),
+    };
+    let connector = connector.map_err(RunError::Tls)?;
+    let own = if config.node.tls { Some(OwnKey::load_or_make(data.path())?) } else { None };
+    let tls = own.as_ref().map(OwnKey::server).transpose()?;
     let platform = connector.platform(join.platform.clone());
-    let identity = identity(&config, &data, &platform, &join, &stop).await?;
+    let identity = identity(&config, &data, &platform, &join, own.as_ref(), &stop).await?;
     follow_offer(&mut config, &identity);
     let remote = Remote::parse(&config.source.repo, Path::new("."))?;
     let token = identity.token.clone();
@@ -174,7 +184,7 @@ pub(super) async fn run_node(
     let pulse = daemon.tasks();
     pulse.spawn("pulse", beat(metrics, pulse.stopping().clone()));
     let app = api::node_router(Arc::new(daemon.node()), Some(token));
-    let served = api::serve_node(app, listener, stop).await.map_err(RunError::Serve);
+    let served = api::serve_node(app, listener, tls, stop).await.map_err(RunError::Serve);
     notify::stopping("finishing engine calls; instances keep running");
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
@@ -187,6 +197,8 @@ pub(super) struct Join {
     pub(super) platform: NodeUrl,
     /// Where it reaches this node.
     pub(super) public_url: NodeUrl,
+    /// Its certificate, where no authority vouches for it.
+    pub(super) pin: Option<Pin>,
     /// The invitation; needed once.
     pub(super) invite: Option<Secret<String>>,
 }
@@ -200,6 +212,7 @@ async fn identity(
     data: &DataDir,
     platform: &HttpPlatform,
     join: &Join,
+    own: Option<&OwnKey>,
     stop: &CancellationToken,
 ) -> Result<Identity, RunError> {
     let kept = Identity::load(data.path())?.filter(|it| it.platform == join.platform.to_string());
@@ -216,6 +229,7 @@ async fn identity(
             capacity => capacity,
         },
         labels: config.node.labels.clone().unwrap_or_default().0,
+        tls_pin: own.map(|own| own.pin().to_string()),
     };
     let mut attempt = 0;
     let reply = loop {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::config::{Config, Need, Overrides, Secret};
 use crate::model::NodeUrl;
+use crate::node::tls::Pin;
 use crate::telemetry::{self, Chain};
 
 use super::daemon::Join;
@@ -49,6 +50,14 @@ pub(crate) struct NodeArgs {
     /// Where the platform reaches this node [default: http:// and the address it listens on]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+
+    /// Serve TLS with a key of its own, which the platform pins
+    #[arg(long)]
+    tls: bool,
+
+    /// The platform's certificate, where no authority vouches for it: its SHA-256 in hex
+    #[arg(long, value_name = "SHA256")]
+    platform_pin: Option<String>,
 
     /// What people call it
     #[arg(long, value_name = "NAME")]
@@ -98,6 +107,8 @@ impl NodeArgs {
             .with("node.platform", "--platform", self.platform.clone())
             .with("node.invite_file", "--invite-file", path(&self.invite_file))
             .with("node.public_url", "--public-url", self.public_url.clone())
+            .with("node.tls", "--tls", self.tls.then_some("true"))
+            .with("node.platform_pin", "--platform-pin", self.platform_pin.clone())
             .with("node.name", "--name", self.name.clone())
             .with("node.capacity", "--capacity", self.capacity)
             .with("node.labels", "--labels", self.labels.clone())
@@ -142,7 +153,8 @@ fn join(config: &Config, invite: Option<String>) -> Result<Join, Failure> {
         })
     };
     let listen = config.listen;
-    let own = format!("http://{listen}");
+    let scheme = if config.node.tls { "https" } else { "http" };
+    let own = format!("{scheme}://{listen}");
     let public_url = config.node.public_url.as_deref().unwrap_or(&own);
     if config.node.public_url.is_none() && listen.ip().is_unspecified() {
         return Err(usage(
@@ -157,5 +169,18 @@ fn join(config: &Config, invite: Option<String>) -> Result<Join, Failure> {
         (None, Some(file)) if file.exists() => Some(Secret::read(file)?),
         (None, _) => None,
     };
-    Ok(Join { platform: url(platform)?, public_url: url(public_url)?, invite })
+    let pin = match &config.node.platform_pin {
+        None => None,
+        Some(text) => Some(text.parse::<Pin>().map_err(|error| {
+            usage(format!("`node.platform_pin`: {error}"), "give what `openssl x509 -noout -fingerprint -sha256` prints")
+        })?),
+    };
+    let public_url = url(public_url)?;
+    if config.node.tls != public_url.is_tls() && config.node.tls {
+        return Err(usage(
+            format!("`{public_url}` is not https, and this node serves TLS"),
+            "give an https address with --public-url",
+        ));
+    }
+    Ok(Join { platform: url(platform)?, public_url, pin, invite })
 }

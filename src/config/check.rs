@@ -27,6 +27,13 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
             "lower it, or raise the other",
         );
     }
+    if !config.nodes.local && config.solver.gate == super::SolverGate::Required {
+        layers.refuse(
+            "solver.gate",
+            "is `required`, and this machine runs no instances to prove challenges on",
+            "prove them with `flagops solve` elsewhere, or set `nodes.local` to true",
+        );
+    }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.filter) {
         layers.refuse(
             "log.filter",

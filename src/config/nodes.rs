@@ -43,6 +43,12 @@ pub struct NodeConfig {
     /// Where the platform reaches this node (default: `http://` and `listen`).
     #[schemars(with = "Option<String>", inner(regex(pattern = "^https?://")))]
     pub public_url: Option<String>,
+    /// Whether it serves TLS with a key of its own, which the platform pins when it joins (default false).
+    pub tls: bool,
+    /// The certificate of the platform as a pin, for one that no authority vouches for: its SHA-256 in
+    /// hex.
+    #[schemars(with = "Option<String>", inner(regex(pattern = "^[0-9a-fA-F:]{64,95}$")))]
+    pub platform_pin: Option<String>,
     /// What people call it (default: its address).
     #[schemars(length(min = 1, max = 100))]
     pub name: Option<String>,
@@ -70,6 +76,8 @@ impl Default for NodeConfig {
             platform: None,
             invite_file: None,
             public_url: None,
+            tls: false,
+            platform_pin: None,
             name: None,
             capacity: 0,
             labels: None,
@@ -109,6 +117,8 @@ pub(super) fn take_node(layers: &mut Layers, default: &NodeConfig) -> NodeConfig
         platform: layers.take_optional("node.platform"),
         invite_file: layers.take_optional("node.invite_file"),
         public_url: layers.take_optional("node.public_url"),
+        tls: layers.take("node.tls", default.tls),
+        platform_pin: layers.take_optional("node.platform_pin"),
         name: layers.take_optional("node.name"),
         capacity: layers.take_in("node.capacity", default.capacity, 0..=100_000),
         labels: layers.take_optional("node.labels"),
@@ -137,12 +147,23 @@ pub(super) fn defaults(nodes: &NodesConfig, node: &NodeConfig) -> (Value, Value)
         "allow_http": allow_http,
         "memory_percent": memory_percent,
     });
-    let NodeConfig { platform, invite_file, public_url, name, capacity, labels: _, heartbeat_secs } =
-        node;
+    let NodeConfig {
+        platform,
+        invite_file,
+        public_url,
+        tls,
+        platform_pin,
+        name,
+        capacity,
+        labels: _,
+        heartbeat_secs,
+    } = node;
     let node = json!({
         "platform": platform,
         "invite_file": invite_file,
         "public_url": public_url,
+        "tls": tls,
+        "platform_pin": platform_pin,
         "name": name,
         "capacity": capacity,
         "labels": null,

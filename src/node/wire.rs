@@ -366,6 +366,9 @@ pub struct RegisterOrder {
     /// What placement may ask for.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The certificate that the node serves with, as a pin; one of an authority when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_pin: Option<String>,
 }
 
 /// What the contract says where nothing is said.

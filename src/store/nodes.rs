@@ -182,10 +182,11 @@ impl Store {
             }
             db.prepare_cached(
                 "INSERT INTO nodes (id, url, name, capacity, labels, duty, token, registered_at,
-                        last_beat, life, beat, is_lost, report)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '', 0, 0, ?10)
+                        last_beat, life, beat, is_lost, report, tls_pin)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '', 0, 0, ?10, ?11)
                  ON CONFLICT (id) DO UPDATE SET url = ?2, name = ?3, capacity = ?4, labels = ?5,
-                        token = ?7, last_beat = ?9, life = '', beat = 0, is_lost = 0",
+                        token = ?7, last_beat = ?9, life = '', beat = 0, is_lost = 0,
+                        tls_pin = ?11",
             )?
             .execute(params![
                 node.id.as_str(),
@@ -198,6 +199,7 @@ impl Store {
                 node.registered_at.as_millis(),
                 node.last_beat.as_millis(),
                 row::to_json(&node.report)?,
+                node.tls_pin,
             ])?;
             let detail = json!({"url": node.url});
             note(db, &node.id, NodeEventKind::Registered, &detail, node.last_beat)?;
@@ -547,6 +549,7 @@ fn node_row(row: &Row<'_>) -> rusqlite::Result<Node> {
         capacity: row.get("capacity")?,
         labels: row::json(row, "labels")?,
         duty: row::word(row, "duty", Duty::from_word)?,
+        tls_pin: row.get("tls_pin")?,
         registered_at: row::time(row, "registered_at")?,
         last_beat: row::time(row, "last_beat")?,
         report: row::json(row, "report")?,

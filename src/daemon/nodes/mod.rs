@@ -97,12 +97,22 @@ impl Nodes {
         }
         let url = node.url.parse().ok()?;
         let connector = self.connector.as_ref().ok()?;
+        let connector = match node.tls_pin.as_str() {
+            "" => connector.clone(),
+            pin => Connector::pinned(pin.parse().ok()?).ok()?,
+        };
         Some(Arc::new(connector.node(url, token.to_owned())))
     }
 
     /// Whether nodes can be talked to at all; else why not.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.connector.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// What a node said last of one instance.
+    pub(crate) fn said(&self, node: &NodeId, id: InstanceId) -> Option<Beating> {
+        let beating = self.beating.lock().unwrap_or_else(PoisonError::into_inner);
+        beating.get(node)?.get(&id).cloned()
     }
 
     fn heard(&self, id: &NodeId, instances: BTreeMap<InstanceId, Beating>) {
@@ -121,7 +131,9 @@ pub(crate) async fn refresh(shared: &Shared) -> Result<(), StoreError> {
     let mut roster = Roster::new();
     for node in nodes {
         let Some(token) = tokens.get(&node.id) else { continue };
-        let same = before.get(&node.id).filter(|it| it.node.url == node.url && it.token == *token);
+        let same = before.get(&node.id).filter(|it| {
+            it.node.url == node.url && it.node.tls_pin == node.tls_pin && it.token == *token
+        });
         let link = match same {
             Some(known) => Arc::clone(&known.link),
             None => match shared.nodes.link(&node, token) {

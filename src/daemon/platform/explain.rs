@@ -2,7 +2,7 @@
 
 use super::{ChallengeState, Outcome, Platform, PlatformError};
 use crate::daemon::observe::View;
-use crate::daemon::specs;
+use crate::daemon::{nodes, specs};
 use crate::model::{BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope};
 use crate::planner::report::{self, Around, Report};
 use crate::planner::{self, lifecycle};
@@ -50,6 +50,7 @@ impl Platform {
         let (report, origin) = match scope {
             Scope::Instance(id) => self.explain_instance(*id).await?,
             Scope::Challenge(id) => self.explain_challenge(id).await?,
+            Scope::Node(id) if *id != NodeId::local() => (self.explain_remote_node(id).await?, None),
             Scope::Node(_) | Scope::Repo | Scope::Release => (self.explain_node().await?, None),
         };
         let chain = origin.as_ref().map(chain::links).unwrap_or_default();
@@ -109,6 +110,9 @@ impl Platform {
     }
 
     async fn report_of(&self, row: &Instance, view: Option<&View<'_>>) -> Outcome<Report> {
+        if row.node != NodeId::local() {
+            return Ok(self.report_of_remote(row));
+        }
         let unknown = || PlatformError::InstanceNotFound { id: row.id.to_string() };
         let stored = specs::of(&self.shared, row).await?.ok_or_else(unknown)?;
         let spec = &stored.spec;
@@ -130,6 +134,85 @@ impl Platform {
         Ok(report::instance(row, spec, observed, around))
     }
 
+    /// What is known of an instance on another node.
+    fn report_of_remote(&self, row: &Instance) -> Report {
+        let wanted = match lifecycle::want(row) {
+            planner::Want::Run => format!("that it runs on node {}", row.node),
+            planner::Want::Gone => format!("that nothing of it is left on node {}", row.node),
+        };
+        let mut report = Report { wanted, ..Report::default() };
+        let phase = row.phase;
+        report.seen.push(format!("here: {phase}, incarnation {}", row.n_resets));
+        let said = self.shared.nodes.said(&row.node, row.id);
+        report.seen.push(match &said {
+            Some(said) => format!("its node said last: {}, incarnation {}", said.status, said.n_resets),
+            None => "its node did not speak of it in its last heartbeat".to_owned(),
+        });
+        if let Some(words) = self.shared.obstacle_of(row.id) {
+            report.because.push(words.to_owned());
+        }
+        let is_agreed = said.is_some_and(|it| it.status == "ready" && it.n_resets == row.n_resets)
+            && phase == crate::model::InstancePhase::Ready;
+        if is_agreed {
+            report.because.push("both agree: everything is as wanted".to_owned());
+        } else if row.phase.is_live() {
+            report.next.push(format!("ask node {} how it stands, and take one step", row.node));
+        }
+        report
+    }
+
+    /// One node that joined.
+    async fn explain_remote_node(&self, id: &NodeId) -> Outcome<Report> {
+        let state = self.node(id.as_str()).await?;
+        let node = &state.node;
+        let mut report = Report {
+            wanted: "that it is heard of, follows what is live, and has every image".to_owned(),
+            ..Report::default()
+        };
+        report.seen.push(format!("last heard of at {}", node.last_beat));
+        report.seen.push(format!("{} instances of at most {}", state.n_instances, node.capacity));
+        let generation = self.shared.store.active().await?.map_or(0, |(it, _)| it.number);
+        let follows = node.report.generation;
+        report.seen.push(format!("it follows generation {follows}, live is {generation}"));
+        if !state.is_healthy {
+            report.because.push("it was not heard of lately: is it running, and does it reach this platform?".to_owned());
+        }
+        if node.duty != crate::model::Duty::Active {
+            report.is_held = true;
+            report.because.push(format!("a person wants it {}", node.duty));
+        }
+        for why in [&node.report.closed, &node.report.mismatch] {
+            if !why.is_empty() {
+                report.because.push(why.clone());
+            }
+        }
+        if follows < generation && node.report.mismatch.is_empty() {
+            report.next.push("follow with its next heartbeat".to_owned());
+        }
+        if report.because.is_empty() && report.next.is_empty() {
+            report.because.push("everything is as wanted".to_owned());
+        }
+        Ok(report)
+    }
+
+    /// Where an instance of a challenge would go now, and why not elsewhere.
+    async fn say_where(&self, state: &ChallengeState, report: &mut Report) -> Outcome<()> {
+        let Some(live) = &state.live else { return Ok(()) };
+        if self.shared.nodes.roster().is_empty() && self.has_local_node() {
+            return Ok(());
+        }
+        let team = crate::model::TeamId::new(uuid::Uuid::nil());
+        let placement = nodes::place::choose(&self.shared, &live.challenge, team, None).await?;
+        match &placement.node {
+            Some(node) => report.seen.push(format!("an instance would go to node {node} now")),
+            None => report.because.push("no node takes an instance of it now".to_owned()),
+        }
+        for (node, why) in &placement.refused {
+            report.because.push(format!("not to node {node}: {why}"));
+        }
+        Ok(())
+    }
+
     async fn explain_challenge(&self, id: &ChallengeId) -> Outcome<(Report, Option<Origin>)> {
         let states = self.challenge_states().await?;
         let unknown = || PlatformError::ChallengeNotFound { id: id.to_string() };
@@ -138,7 +221,9 @@ impl Platform {
             Some(live) => Some(self.origin_of_live(live).await?),
             None => None,
         };
-        Ok((self.report_of_challenge(&state), origin))
+        let mut report = self.report_of_challenge(&state);
+        self.say_where(&state, &mut report).await?;
+        Ok((report, origin))
     }
 
     fn report_of_challenge(&self, state: &ChallengeState) -> Report {

@@ -18,6 +18,7 @@ use crate::model::{
     NodeSample, NodeUrl, Plain, Revision, Scope,
 };
 use crate::node::Node as Link;
+use crate::node::tls::Pin;
 use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder, SourceOffer};
 use crate::store::{Beat, Beaten, InstanceFilter, JoinError, NodeChange, Voucher, Which};
 
@@ -91,6 +92,13 @@ impl Platform {
         let name = if name.is_empty() { url.to_string() } else { name.to_owned() };
         check_name(&name)?;
         check_labels(&order.labels)?;
+        let tls_pin = match &order.tls_pin {
+            None => String::new(),
+            Some(text) => {
+                let pin = text.parse::<Pin>();
+                pin.map_err(|error| PlatformError::BadNode { reason: error.to_string() })?.to_string()
+            }
+        };
         self.shared.nodes.check().map_err(|reason| PlatformError::BadNode { reason })?;
         let now = self.now();
         let node = Node {
@@ -100,6 +108,7 @@ impl Platform {
             capacity: order.capacity.min(MAX_CAPACITY),
             labels: order.labels,
             duty: Duty::Active,
+            tls_pin,
             registered_at: now,
             last_beat: now,
             report: NodeReport::default(),

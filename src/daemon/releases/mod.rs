@@ -178,6 +178,7 @@ pub(crate) enum ReleaseError {
 /// Works out what should be live now, and makes it so.
 pub(crate) async fn advance(shared: &Arc<Shared>) {
     if shared.worker.follows() {
+        super::exports::take(shared).await;
         return;
     }
     // Two at once would both begin with what is live now, and the later one would win.

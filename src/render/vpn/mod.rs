@@ -24,7 +24,7 @@ mod keys;
 mod own;
 #[cfg(test)]
 mod own_tests;
-mod pki;
+pub(crate) mod pki;
 mod templates;
 #[cfg(test)]
 mod tests;

@@ -117,14 +117,15 @@ fn failed(whose: &'static str) -> impl FnOnce(rcgen::Error) -> VpnError {
     move |source| VpnError::Certificate { whose, source }
 }
 
-/// A key that signs without chance.
-struct Key {
+/// A key that signs without chance, as the library of certificates wants it.
+pub(crate) struct Key {
     signing: SigningKey,
     public: Vec<u8>,
 }
 
 impl Key {
-    fn new(signing: SigningKey) -> Self {
+    /// Around `signing`.
+    pub(crate) fn new(signing: SigningKey) -> Self {
         let public = signing.verifying_key().to_encoded_point(false).as_bytes().to_vec();
         Self { signing, public }
     }
