@@ -17,8 +17,7 @@ const IMAGES: u8 = 200;
 
 /// Measures and reports.
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let ids: Vec<NodeId> =
-        (0..NODES).map(|n| format!("n{n}").parse()).collect::<Result<_, _>>()?;
+    let ids: Vec<NodeId> = (0..NODES).map(|n| format!("n{n}").parse()).collect::<Result<_, _>>()?;
     let keys: Vec<BuildKey> = (0..IMAGES).map(|n| BuildKey::from_digest([n; 32])).collect();
     let builds: BTreeMap<BuildKey, BuildState> =
         keys.iter().map(|key| (*key, BuildState::Built)).collect();

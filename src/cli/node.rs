@@ -172,7 +172,10 @@ fn join(config: &Config, invite: Option<String>) -> Result<Join, Failure> {
     let pin = match &config.node.platform_pin {
         None => None,
         Some(text) => Some(text.parse::<Pin>().map_err(|error| {
-            usage(format!("`node.platform_pin`: {error}"), "give what `openssl x509 -noout -fingerprint -sha256` prints")
+            usage(
+                format!("`node.platform_pin`: {error}"),
+                "give what `openssl x509 -noout -fingerprint -sha256` prints",
+            )
         })?),
     };
     let public_url = url(public_url)?;

@@ -352,7 +352,49 @@ fn words(body: &[u8], status: StatusCode) -> String {
 
 #[cfg(test)]
 mod tests {
+    use wiremock::matchers::{any, header};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
     use super::*;
+
+    /// What a client makes of `answer` to a question about an instance.
+    async fn told(answer: ResponseTemplate) -> Outcome<InstanceState> {
+        let server = MockServer::start().await;
+        let is_ours = header("authorization", "Bearer secret");
+        Mock::given(is_ours).respond_with(answer).mount(&server).await;
+        Mock::given(any()).respond_with(ResponseTemplate::new(401)).mount(&server).await;
+        let node =
+            Connector::new().unwrap().node(server.uri().parse().unwrap(), "secret".to_owned());
+        assert!(!format!("{node:?}").contains("secret"));
+        node.status(id()).await
+    }
+
+    fn id() -> InstanceId {
+        InstanceId::new(uuid::Uuid::from_bytes([7; 16]))
+    }
+
+    #[tokio::test]
+    async fn a_lying_node_is_one_that_was_not_reached() {
+        let fine = serde_json::json!({"instance_id": id().to_string(), "status": "ready"});
+        let told_fine = told(ResponseTemplate::new(200).set_body_json(&fine)).await.unwrap();
+        assert_eq!(told_fine.status, "ready");
+        let other = serde_json::json!({"instance_id": "x", "status": "ready"});
+        for answer in [
+            ResponseTemplate::new(200).set_body_json(other),
+            ResponseTemplate::new(200).set_body_string("<html>"),
+            ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_JSON + 1]),
+            ResponseTemplate::new(302).insert_header("location", "http://169.254.169.254/"),
+            ResponseTemplate::new(503),
+        ] {
+            let told = told(answer).await;
+            assert!(matches!(told, Err(NodeError::Unreachable(_))), "{told:?}");
+        }
+        let gone = told(
+            ResponseTemplate::new(404)
+                .set_body_json(serde_json::json!({"detail": "Instance not found"})),
+        );
+        assert_eq!(gone.await, Err(NodeError::NotFound("Instance not found".to_owned())));
+    }
 
     #[test]
     fn a_refusal_keeps_its_words_and_nothing_that_breaks_a_line() {

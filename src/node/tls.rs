@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::EncodePrivateKey;
-use rcgen::{CertificateParams, DistinguishedName, DnType};
+use rcgen::{CertificateParams, DistinguishedName, DnType, SerialNumber};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -127,8 +127,11 @@ impl OwnKey {
         let (key, certificate) = make().map_err(TlsError::Make)?;
         // The key first: a certificate without one is made again.
         for (path, bytes) in [(&path, &key), (&certificate_path, &certificate)] {
-            write(path, bytes)
-                .map_err(|source| TlsError::Io { what: "write", path: path.clone(), source })?;
+            write(path, bytes).map_err(|source| TlsError::Io {
+                what: "write",
+                path: path.clone(),
+                source,
+            })?;
         }
         Ok(Self { certificate, key, path })
     }
@@ -169,8 +172,9 @@ fn make() -> Result<(Vec<u8>, Vec<u8>), String> {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, "flagops node");
     params.distinguished_name = name;
-    let certificate =
-        params.self_signed(&Key::new(signing)).map_err(|error| error.to_string())?;
+    params.serial_number =
+        Some(SerialNumber::from_slice(&Sha256::digest(document.as_bytes())[..16]));
+    let certificate = params.self_signed(&Key::new(signing)).map_err(|error| error.to_string())?;
     Ok((document.as_bytes().to_vec(), certificate.der().to_vec()))
 }
 
@@ -220,7 +224,8 @@ impl ServerCertVerifier for PinVerifier {
         if Pin::of(certificate) == self.pin {
             return Ok(ServerCertVerified::assertion());
         }
-        let words = format!("the certificate is {}, and {} is pinned", Pin::of(certificate), self.pin);
+        let words =
+            format!("the certificate is {}, and {} is pinned", Pin::of(certificate), self.pin);
         Err(rustls::Error::General(words))
     }
 

@@ -23,6 +23,7 @@ use crate::model::{
 };
 use crate::node::wire::{InstanceState, ResetOrder, StartExtras, StartOrder};
 use crate::node::{NodeError, Outcome};
+use crate::planner::Want;
 use crate::planner::lifecycle;
 use crate::planner::remote::{RemoteSeen, RemoteState, Step, lease_secs, step};
 use crate::release::spec::InstanceSpec;
@@ -75,6 +76,12 @@ pub(crate) async fn pass(
         return forgotten(shared, row).await;
     };
     let failed = |source| RemoteError::Node { node: row.node.clone(), source };
+    if lifecycle::want(&row) == Want::Gone {
+        // Whatever it says of it: a stop that arrives is worth more than an answer that does not.
+        gone_or(known.link.stop(row.id).await).map_err(failed)?;
+        gone(shared, &row).await?;
+        return Ok(Pass::Done);
+    }
     let state = match known.link.status(row.id).await {
         Ok(state) => Some(state),
         Err(NodeError::NotFound(_)) => None,

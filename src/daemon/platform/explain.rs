@@ -50,7 +50,9 @@ impl Platform {
         let (report, origin) = match scope {
             Scope::Instance(id) => self.explain_instance(*id).await?,
             Scope::Challenge(id) => self.explain_challenge(id).await?,
-            Scope::Node(id) if *id != NodeId::local() => (self.explain_remote_node(id).await?, None),
+            Scope::Node(id) if *id != NodeId::local() => {
+                (self.explain_remote_node(id).await?, None)
+            }
             Scope::Node(_) | Scope::Repo | Scope::Release => (self.explain_node().await?, None),
         };
         let chain = origin.as_ref().map(chain::links).unwrap_or_default();
@@ -145,7 +147,9 @@ impl Platform {
         report.seen.push(format!("here: {phase}, incarnation {}", row.n_resets));
         let said = self.shared.nodes.said(&row.node, row.id);
         report.seen.push(match &said {
-            Some(said) => format!("its node said last: {}, incarnation {}", said.status, said.n_resets),
+            Some(said) => {
+                format!("its node said last: {}, incarnation {}", said.status, said.n_resets)
+            }
             None => "its node did not speak of it in its last heartbeat".to_owned(),
         });
         if let Some(words) = self.shared.obstacle_of(row.id) {
@@ -175,7 +179,10 @@ impl Platform {
         let follows = node.report.generation;
         report.seen.push(format!("it follows generation {follows}, live is {generation}"));
         if !state.is_healthy {
-            report.because.push("it was not heard of lately: is it running, and does it reach this platform?".to_owned());
+            report.because.push(
+                "it was not heard of lately: is it running, and does it reach this platform?"
+                    .to_owned(),
+            );
         }
         if node.duty != crate::model::Duty::Active {
             report.is_held = true;

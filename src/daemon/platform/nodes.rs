@@ -96,7 +96,8 @@ impl Platform {
             None => String::new(),
             Some(text) => {
                 let pin = text.parse::<Pin>();
-                pin.map_err(|error| PlatformError::BadNode { reason: error.to_string() })?.to_string()
+                pin.map_err(|error| PlatformError::BadNode { reason: error.to_string() })?
+                    .to_string()
             }
         };
         self.shared.nodes.check().map_err(|reason| PlatformError::BadNode { reason })?;

@@ -11,6 +11,7 @@ mod hooks;
 mod idle;
 mod isolation;
 mod kills;
+mod nodes;
 mod notices;
 mod operators;
 mod provenance;

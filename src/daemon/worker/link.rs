@@ -72,7 +72,8 @@ pub(crate) async fn keep(shared: Arc<Shared>, bond: Bond) {
     loop {
         beat += 1;
         let now = CpuTime::read();
-        let heartbeat = heartbeat(&shared, &bond, (&life, beat), now.percent_since(cpu)).await;
+        let node = &bond.identity.node;
+        let heartbeat = heartbeat(&shared, node, (&life, beat), now.percent_since(cpu)).await;
         cpu = now;
         let outcome = bond.platform.heartbeat(&bond.identity.token, &heartbeat).await;
         state(&shared, &bond, &outcome).await;
@@ -89,9 +90,10 @@ pub(crate) async fn keep(shared: Arc<Shared>, bond: Bond) {
     }
 }
 
-async fn heartbeat(
+/// How this node stands, as its platform reads it.
+pub(crate) async fn heartbeat(
     shared: &Shared,
-    bond: &Bond,
+    node: &NodeId,
     (life, beat): (&str, u64),
     cpu_percent: f64,
 ) -> Heartbeat {
@@ -151,7 +153,7 @@ async fn heartbeat(
         configured => configured,
     };
     Heartbeat {
-        node_id: bond.identity.node.to_string(),
+        node_id: node.to_string(),
         capacity,
         beat,
         life: life.to_owned(),

@@ -102,6 +102,18 @@ impl Worker {
         self.follows.load(Ordering::SeqCst)
     }
 
+    /// As if that generation of the platform was followed.
+    #[cfg(test)]
+    pub(crate) fn follow_generation_for_test(&self, generation: u32) {
+        self.generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// The platform was heard of just now.
+    #[cfg(test)]
+    pub(crate) fn hear(&self) {
+        *lock(&self.heard) = Some(Instant::now());
+    }
+
     /// From now on a platform decides what is live.
     pub(crate) fn follow(&self) {
         self.follows.store(true, Ordering::SeqCst);
