@@ -82,6 +82,10 @@ pub(crate) async fn pass(
         gone(shared, &row).await?;
         return Ok(Pass::Done);
     }
+    if row.phase == InstancePhase::Queued {
+        // Nobody has asked for it yet, and asking twice is asking once.
+        return start(shared, &known, &row, signal).await;
+    }
     let state = match known.link.status(row.id).await {
         Ok(state) => Some(state),
         Err(NodeError::NotFound(_)) => None,
