@@ -22,8 +22,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let builds: BTreeMap<BuildKey, BuildState> =
         keys.iter().map(|key| (*key, BuildState::Built)).collect();
     let (labels, runtimes) = (BTreeMap::new(), BTreeSet::new());
-    let mut carried = vec![0_u32; NODES];
-    let mut of_teams = vec![[0_u32; TEAMS]; NODES];
+    let mut carried = [0_u32; NODES];
+    let mut of_teams = [[0_u32; TEAMS]; NODES];
     let mut times = Vec::new();
     for start in 0..STARTS {
         let team = start % TEAMS;

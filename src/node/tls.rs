@@ -281,22 +281,24 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = TlsAcceptor::from(own.server().unwrap());
-        let server = tokio::spawn(async move {
+        let server = async move {
             let (stream, _) = listener.accept().await.unwrap();
             if let Ok(mut stream) = acceptor.accept(stream).await {
                 let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello").await;
                 let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
             }
-        });
-        let connector = TlsConnector::from(Arc::new(pinned(pin).unwrap()));
-        let stream = TcpStream::connect(address).await.unwrap();
-        let name = ServerName::try_from("10.0.0.5").unwrap();
-        let mut text = String::new();
-        if let Ok(mut stream) = connector.connect(name, stream).await {
-            stream.read_to_string(&mut text).await.unwrap();
-        }
-        server.await.unwrap();
-        text == "hello"
+        };
+        let client = async {
+            let connector = TlsConnector::from(Arc::new(pinned(pin).unwrap()));
+            let stream = TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from("10.0.0.5").unwrap();
+            let mut text = String::new();
+            if let Ok(mut stream) = connector.connect(name, stream).await {
+                stream.read_to_string(&mut text).await.unwrap();
+            }
+            text
+        };
+        tokio::join!(server, client).1 == "hello"
     }
 
     #[tokio::test]

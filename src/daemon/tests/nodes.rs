@@ -373,7 +373,7 @@ async fn what_may_move_is_in_one_place_at_a_time_and_keeps_its_answers() {
     cluster.ready(started.id).await;
     cluster.agrees().await;
     let second = cluster.machine_of(started.id).await;
-    assert_eq!(cluster.places(started.id).await, [second.id.clone()]);
+    assert_eq!(cluster.places(started.id).await, std::slice::from_ref(&second.id));
     assert_eq!(answers(second).unwrap(), before);
     assert_eq!(answers(first), None, "what was given is forgotten with the instance");
     cluster.stop().await;
