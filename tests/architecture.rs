@@ -76,6 +76,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("age::", &["secrets"]),
     ("clap", &["cli"]),
     ("reqwest", &["notify", "node", "cli"]),
+    ("argon2", &["daemon"]),
     ("println!", &["cli"]),
     ("print!", &["cli"]),
     ("eprintln!", &["cli"]),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use flagops::config::Config;
-use flagops::daemon::platform::StartRequest;
+use flagops::daemon::platform::{Repeats, StartRequest};
 use flagops::daemon::{Daemon, Parts};
 use flagops::git::{Credentials, Mirror, Remote};
 use flagops::model::{Caller, InstanceStatus};
@@ -45,11 +45,16 @@ pub(crate) async fn no_op(report: &mut Report) -> Result<()> {
     wait("the challenges to be live", || async { Ok(platform.live().len() == N_CHALLENGES) })
         .await?;
     wait("the engine to be proved", || async { Ok(platform.is_engine_ready()) }).await?;
-    let (_, token) = platform.create_team_token("bench").await?;
+    let (_, token) = platform.create_team_token("bench", "").await?;
     let caller: Caller = platform.authenticate(&token).await?;
     for nth in 0..N_CHALLENGES * N_EACH {
         let challenge = format!("BENCH-{:03}", nth % N_CHALLENGES);
-        let request = StartRequest { challenge, competition: String::new(), ttl_secs: None };
+        let request = StartRequest {
+            challenge,
+            competition: String::new(),
+            ttl_secs: None,
+            repeats: Repeats::Another,
+        };
         platform.start(&caller, request).await?;
     }
     wait("every instance to be ready", || async {

@@ -34,6 +34,9 @@ struct TokenBody {
     /// The team's name; a new name makes a new team.
     #[schema(min_length = 1, max_length = 80)]
     team: String,
+    /// In which competition; may be empty where one only is published.
+    #[serde(default)]
+    competition: String,
 }
 
 /// A new token. It is shown this once. Its `Debug` is not derived, so that it cannot be logged.
@@ -42,6 +45,7 @@ struct TokenResponse {
     token: String,
     team_id: String,
     team_name: String,
+    competition_id: String,
 }
 
 /// The last lines of an instance's containers.
@@ -102,8 +106,14 @@ async fn create_token(
     _admin: Admin,
     Body(body): Body<TokenBody>,
 ) -> Answer<(StatusCode, Json<TokenResponse>)> {
-    let (team, token) = platform.create_team_token(team_name(&body.team)?).await?;
-    let answer = TokenResponse { token, team_id: team.id.to_string(), team_name: team.name };
+    let (team, token) =
+        platform.create_team_token(team_name(&body.team)?, &body.competition).await?;
+    let answer = TokenResponse {
+        token,
+        team_id: team.id.to_string(),
+        team_name: team.name,
+        competition_id: team.competition.to_string(),
+    };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 

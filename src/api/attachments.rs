@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Signed;
+use super::auth::{ChallengesRead, Signed};
 use super::catalogue::{AttachmentInfo, attachments};
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::Path;
@@ -81,10 +81,10 @@ pub(crate) async fn of(platform: &Platform, instance: &Instance) -> Answer<Vec<A
     responses((status = 200, body = AttachmentList), (status = 404, body = Envelope)))]
 async fn of_challenge(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<ChallengesRead>,
     Path(id): Path<String>,
 ) -> Answer<Json<AttachmentList>> {
-    let live = platform.live();
+    let live = platform.catalogue(Some(&caller), "");
     let challenge = challenges::visible(&platform, &live, &id)?;
     let revision = live[&challenge.id].revision;
     let mut files = attachments(challenge);
@@ -101,11 +101,11 @@ async fn of_challenge(
         (status = 429, body = Envelope)))]
 async fn download_of_challenge(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<ChallengesRead>,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let live = platform.live();
+    let live = platform.catalogue(Some(&caller), "");
     let challenge = challenges::visible(&platform, &live, &id)?;
     let slot = platform.begin_download(&caller)?;
     let file = platform.attachment(&challenge.id, &name).await?;
@@ -120,7 +120,7 @@ async fn download_of_challenge(
         (status = 404, body = Envelope)))]
 async fn of_instance(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<AttachmentList>> {
     let instance = platform.instance(&caller, &id).await?;
@@ -137,7 +137,7 @@ async fn of_instance(
         (status = 404, body = Envelope), (status = 429, body = Envelope)))]
 async fn download_of_instance(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer<Response> {

@@ -1,4 +1,4 @@
-//! Who is calling: the bearer token, checked once, in four strengths.
+//! Who is calling: the bearer token, checked once, and what it must allow.
 //!
 //! In:  the `Authorization` header.
 //! Out: a [`Caller`], or exactly the refusals of `contract/http-api.md` §2.
@@ -8,46 +8,91 @@
 //! * Routes with optional authentication never refuse because of a token.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::competitions::COMPETITION;
-use super::error::{ApiError, not_registered};
-use crate::daemon::platform::{Platform, PlatformError};
-use crate::model::{Caller, Role, TeamId, id};
+use super::error::ApiError;
+use super::limits::peer;
+use crate::daemon::platform::{Platform, PlatformError, wrong_competition};
+use crate::model::{Account, AccountRole, Area, Caller, Level, Reach, id};
 
 /// No token of ours is longer; anything longer is not looked up.
 const MAX_TOKEN_BYTES: usize = 512;
 
-/// Anybody with a good token.
-pub(crate) struct Signed(pub(crate) Caller);
+/// What a fine-grained token must allow for a route.
+pub(crate) trait Need: Send + Sync + 'static {
+    /// In which area.
+    const AREA: Area;
+    /// How far.
+    const LEVEL: Level;
+}
+
+/// Makes a type for each need, so that a handler's signature says it.
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident = $area:ident, $level:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name;
+        impl Need for $name {
+            const AREA: Area = Area::$area;
+            const LEVEL: Level = Level::$level;
+        }
+    )*};
+}
+
+needs! {
+    /// `challenges:read`
+    ChallengesRead = Challenges, Read;
+    /// `submissions:read`
+    SubmissionsRead = Submissions, Read;
+    /// `submissions:write`
+    SubmissionsWrite = Submissions, Write;
+    /// `instances:read`
+    InstancesRead = Instances, Read;
+    /// `instances:write`
+    InstancesWrite = Instances, Write;
+    /// `teams:read`
+    TeamsRead = Teams, Read;
+    /// `teams:write`
+    TeamsWrite = Teams, Write;
+    /// `profile:read`
+    ProfileRead = Profile, Read;
+    /// `profile:write`
+    ProfileWrite = Profile, Write;
+}
+
+/// Anybody with a good token that allows `N`.
+pub(crate) struct Signed<N: Need = InstancesRead>(pub(crate) Caller, pub(crate) PhantomData<N>);
 
 /// An administrator.
 pub(crate) struct Admin(pub(crate) Caller);
 
-/// Somebody who plays for a team.
-pub(crate) struct Player {
-    /// Who.
+/// A super administrator.
+pub(crate) struct Super(pub(crate) Caller);
+
+/// The holder of an account who signed in, not with a fine-grained token.
+pub(crate) struct Session {
+    /// Who, with their token.
     pub(crate) caller: Caller,
-    /// For whom.
-    pub(crate) team: TeamId,
+    /// Their account.
+    pub(crate) account: Account,
 }
 
-/// Anybody; a bad token counts as none.
-pub(crate) struct Maybe(pub(crate) Option<Caller>);
+/// Anybody; a token that is bad, or does not allow `N`, counts as none.
+pub(crate) struct Maybe<N: Need = ChallengesRead>(
+    pub(crate) Option<Caller>,
+    pub(crate) PhantomData<N>,
+);
 
-impl Maybe {
-    /// The team that the caller plays for, if any.
-    pub(crate) fn team(&self) -> Option<TeamId> {
-        self.0.as_ref().and_then(Caller::team)
-    }
-
+impl<N: Need> Maybe<N> {
     /// Whether an administrator asks.
     pub(crate) fn is_admin(&self) -> bool {
-        self.0.as_ref().is_some_and(|caller| caller.role == Role::Admin)
+        self.0.as_ref().is_some_and(Caller::is_administrator)
     }
 }
 
@@ -71,16 +116,37 @@ async fn identify(parts: &Parts, platform: &Platform) -> Result<Caller, ApiError
     if token.len() > MAX_TOKEN_BYTES {
         return Err(PlatformError::BadToken.into());
     }
-    let caller = platform.authenticate(token).await?;
+    let mut caller = platform.authenticate(token).await?;
+    caller.address = peer(&parts.extensions).to_string();
     tracing::Span::current().record("caller.token", caller.token_id.as_str());
     Ok(caller)
 }
 
-impl FromRequestParts<Platform> for Signed {
+/// Refuses a fine-grained token that does not allow `N` anywhere. In which competition it is used
+/// is checked where that is known: on the path, or with the instance.
+fn allow<N: Need>(caller: &Caller) -> Result<(), ApiError> {
+    let Some(grant) = &caller.grant else { return Ok(()) };
+    let (area, needed, granted) = (N::AREA, N::LEVEL, grant.level(N::AREA));
+    if granted < needed {
+        let word = |level: Level| format!("{}:{}", area.as_str(), level.as_str());
+        let message = format!("this token does not allow {}", word(needed));
+        let detail =
+            json!({"message": message, "required": word(needed), "granted": word(granted)});
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "token_missing_scope", detail));
+    }
+    if area.is_of_competitions() && grant.reach == Reach::None {
+        return Err(PlatformError::from(wrong_competition(grant, None)).into());
+    }
+    Ok(())
+}
+
+impl<N: Need> FromRequestParts<Platform> for Signed<N> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
-        identify(parts, platform).await.map(Self)
+        let caller = identify(parts, platform).await?;
+        allow::<N>(&caller)?;
+        Ok(Self(caller, PhantomData))
     }
 }
 
@@ -89,35 +155,49 @@ impl FromRequestParts<Platform> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
         let caller = identify(parts, platform).await?;
-        match caller.role {
-            Role::Admin => Ok(Self(caller)),
-            Role::Player { .. } => {
-                Err(ApiError::plain(StatusCode::FORBIDDEN, "Admin privileges required"))
+        let admin = caller.as_administrator(AccountRole::Admin);
+        admin
+            .map(Self)
+            .ok_or_else(|| ApiError::plain(StatusCode::FORBIDDEN, "Admin privileges required"))
+    }
+}
+
+impl FromRequestParts<Platform> for Super {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
+        let caller = identify(parts, platform).await?;
+        let admin = caller.as_administrator(AccountRole::SuperAdmin);
+        admin.map(Self).ok_or_else(|| {
+            ApiError::plain(StatusCode::FORBIDDEN, "Super-admin privileges required")
+        })
+    }
+}
+
+impl FromRequestParts<Platform> for Session {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
+        let caller = identify(parts, platform).await?;
+        match (caller.account.clone(), &caller.grant) {
+            (Some(account), None) => Ok(Self { caller, account }),
+            (Some(_), Some(_)) | (None, _) => {
+                let text = "This operation requires a user session (logged-in OAuth token)";
+                Err(ApiError::plain(StatusCode::FORBIDDEN, text))
             }
         }
     }
 }
 
-impl FromRequestParts<Platform> for Player {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
-        let caller = identify(parts, platform).await?;
-        match caller.role {
-            Role::Player { team } => Ok(Self { caller, team }),
-            Role::Admin => Err(not_registered(COMPETITION)),
-        }
-    }
-}
-
-impl FromRequestParts<Platform> for Maybe {
+impl<N: Need> FromRequestParts<Platform> for Maybe<N> {
     type Rejection = Infallible;
 
     async fn from_request_parts(
         parts: &mut Parts,
         platform: &Platform,
     ) -> Result<Self, Infallible> {
-        Ok(Self(identify(parts, platform).await.ok()))
+        let caller = identify(parts, platform).await.ok();
+        Ok(Self(caller.filter(|caller| allow::<N>(caller).is_ok()), PhantomData))
     }
 }
 

@@ -66,12 +66,12 @@ pub(crate) struct AttachmentInfo {
 }
 
 /// Who looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Viewer {
     /// Nobody we know.
     Anyone,
-    /// A member of this team.
-    Team(TeamId),
+    /// A member of these teams.
+    Teams(Vec<TeamId>),
     /// An operator.
     Operator,
 }
@@ -104,7 +104,7 @@ impl Snapshot<'_> {
     }
 
     /// What `viewer` sees of `challenge`.
-    pub(crate) fn project(&self, challenge: &Challenge, viewer: Viewer) -> ChallengeInfo {
+    pub(crate) fn project(&self, challenge: &Challenge, viewer: &Viewer) -> ChallengeInfo {
         let metadata = &challenge.metadata;
         let flag_solves = dynamic_questions(challenge).map(|question| {
             (question.to_string(), as_u32(self.tally.n_teams(&challenge.id, question)))
@@ -135,10 +135,10 @@ impl Snapshot<'_> {
     pub(crate) fn questions(
         &self,
         challenge: &Challenge,
-        viewer: Viewer,
+        viewer: &Viewer,
     ) -> Vec<QuestionPublicInfo> {
         let captured = match viewer {
-            Viewer::Team(team) => self.tally.captured_by(team, &challenge.id),
+            Viewer::Teams(teams) => self.tally.captured_by_any(teams, &challenge.id),
             Viewer::Anyone | Viewer::Operator => BTreeSet::new(),
         };
         let questions = challenge.metadata.questions.iter();
@@ -146,7 +146,7 @@ impl Snapshot<'_> {
             .map(|question| {
                 let lock = match viewer {
                     Viewer::Operator => Lock::Open,
-                    Viewer::Anyone | Viewer::Team(_) => Lock::of(question, &captured),
+                    Viewer::Anyone | Viewer::Teams(_) => Lock::of(question, &captured),
                 };
                 question_info(question, lock)
             })
@@ -218,7 +218,7 @@ pub(crate) struct Filter {
     /// Comma list of `<id|name|difficulty|solves>-<asc|desc>`.
     #[param(required = false, example = "difficulty-asc,solves-desc")]
     pub(crate) sort: String,
-    /// `default`; any other id gives an empty page.
+    /// Only what this competition offers; of one that the caller does not see, nothing.
     #[param(required = false)]
     pub(crate) competition_id: String,
 }
@@ -254,7 +254,6 @@ impl Filter {
         is(&self.difficulty, metadata.difficulty.as_str())
             && is(&self.category, metadata.category.as_str())
             && (self.tag.is_empty() || metadata.tags.contains(&self.tag))
-            && is(&self.competition_id, super::competitions::COMPETITION)
             && self.is_found_in(challenge)
             && progress.is_none_or(|progress| self.fits(progress, &challenge.id))
     }

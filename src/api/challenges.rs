@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::attachments;
-use super::auth::Maybe;
+use super::auth::{Maybe, Need};
 use super::catalogue::{
     ChallengeFacets, ChallengeInfo, Filter, Progress, Snapshot, Viewer, facets, is_visible, sort_by,
 };
@@ -24,7 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(count)).routes(routes!(one))
 }
 
-impl Maybe {
+impl<N: Need> Maybe<N> {
     /// Whose view the caller has.
     pub(crate) fn viewer(&self) -> Viewer {
         self.0.as_ref().map_or(Viewer::Anyone, viewer_of)
@@ -43,18 +43,23 @@ pub(crate) async fn snapshot<'a>(platform: &Platform, live: &'a LiveSet) -> Answ
     Ok(Snapshot { live, tally, launches, exported, now: platform.now() })
 }
 
-/// What the caller's team solved and runs; `None` without a team.
+/// What the caller's teams solved and run, in `competition` or anywhere; `None` without a team.
 async fn progress(
     platform: &Platform,
     caller: Option<&Caller>,
     tally: &Tally,
+    competition: &str,
 ) -> Answer<Option<Progress>> {
-    let Some((caller, team)) = caller.and_then(|caller| Some((caller, caller.team()?))) else {
+    let Some(caller) = caller.filter(|caller| !caller.memberships.is_empty()) else {
         return Ok(None);
     };
-    let instances = platform.instances(caller).await?;
+    let is_wanted = |id: &str| competition.is_empty() || id == competition;
+    let mut instances = platform.instances(caller).await?;
+    instances.retain(|instance| is_wanted(&instance.competition));
     let running = instances.into_iter().map(|instance| instance.challenge).collect();
-    Ok(Some(Progress { solved: tally.touched_by(team), running }))
+    let own = caller.memberships.iter().filter(|it| is_wanted(it.competition.as_str()));
+    let solved = own.flat_map(|it| tally.touched_by(it.team)).collect();
+    Ok(Some(Progress { solved, running }))
 }
 
 /// The rows that `filter` admits, in the wanted order.
@@ -63,12 +68,19 @@ pub(crate) async fn rows(
     caller: &Maybe,
     filter: &Filter,
 ) -> Answer<Vec<ChallengeInfo>> {
-    let live = platform.live();
+    let (caller, competition) = (caller.0.as_ref(), filter.competition_id.as_str());
+    let live = platform.catalogue(caller, competition);
     let snapshot = snapshot(platform, &live).await?;
-    let progress = progress(platform, caller.0.as_ref(), &snapshot.tally).await?;
+    let progress = progress(platform, caller, &snapshot.tally, competition).await?;
+    let viewer = caller.map_or(Viewer::Anyone, |caller| viewer_in(caller, competition));
     let wanted = snapshot.visible().into_iter();
-    let wanted = wanted.filter(|challenge| filter.admits(challenge, progress.as_ref()));
-    let rows = wanted.map(|challenge| snapshot.project(challenge, caller.viewer())).collect();
+    let mut wanted: Vec<&Challenge> =
+        wanted.filter(|challenge| filter.admits(challenge, progress.as_ref())).collect();
+    if let Ok(contest) = platform.contest(caller, competition) {
+        // The order of its maker; what is not named one by one follows as the folders are.
+        wanted.sort_by_key(|challenge| contest.position(&challenge.id).unwrap_or(usize::MAX));
+    }
+    let rows = wanted.into_iter().map(|challenge| snapshot.project(challenge, &viewer)).collect();
     Ok(sort_by(rows, &filter.sort))
 }
 
@@ -85,19 +97,18 @@ async fn list(
 
 /// How many challenges there are of each kind, and how many of them the caller's team solved.
 #[utoipa::path(get, path = "/challenges/facets", tag = "challenges",
-    params(("competition_id" = Option<String>, Query, description = "`default`; any other id counts nothing")),
+    params(("competition_id" = Option<String>, Query, description = "only what this competition offers")),
     responses((status = 200, body = ChallengeFacets)))]
 async fn count(
     State(platform): State<Platform>,
     caller: Maybe,
     Query(filter): Query<Filter>,
 ) -> Answer<Json<ChallengeFacets>> {
-    let filter = Filter { competition_id: filter.competition_id, ..Filter::default() };
-    let live = platform.live();
+    let (caller, competition) = (caller.0.as_ref(), filter.competition_id.as_str());
+    let live = platform.catalogue(caller, competition);
     let snapshot = snapshot(&platform, &live).await?;
-    let progress = progress(&platform, caller.0.as_ref(), &snapshot.tally).await?;
-    let mut visible = snapshot.visible();
-    visible.retain(|challenge| filter.admits(challenge, None));
+    let progress = progress(&platform, caller, &snapshot.tally, competition).await?;
+    let visible = snapshot.visible();
     Ok(Json(facets(&visible, progress.as_ref())))
 }
 
@@ -110,10 +121,10 @@ async fn one(
     caller: Maybe,
     Path(id): Path<String>,
 ) -> Answer<Json<ChallengeInfo>> {
-    let live = platform.live();
+    let live = platform.catalogue(caller.0.as_ref(), "");
     let snapshot = snapshot(&platform, &live).await?;
     let challenge = visible(&platform, &live, &id)?;
-    Ok(Json(snapshot.project(challenge, caller.viewer())))
+    Ok(Json(snapshot.project(challenge, &caller.viewer())))
 }
 
 /// The challenge `id` of `live`, if players may know of it.
@@ -131,8 +142,19 @@ pub(crate) fn visible<'a>(
 
 /// Whose view an authenticated caller has.
 pub(crate) fn viewer_of(caller: &Caller) -> Viewer {
+    viewer_in(caller, "")
+}
+
+/// Whose view an authenticated caller has of what a competition offers: what a team solved in one
+/// unlocks nothing in another.
+pub(crate) fn viewer_in(caller: &Caller, competition: &str) -> Viewer {
     match caller.role {
         Role::Admin => Viewer::Operator,
-        Role::Player { team } => Viewer::Team(team),
+        Role::Player => {
+            let own = caller.memberships.iter();
+            let own =
+                own.filter(|it| competition.is_empty() || it.competition.as_str() == competition);
+            Viewer::Teams(own.map(|it| it.team).collect())
+        }
     }
 }

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::daemon::platform::PlatformError;
+use crate::daemon::platform::{Denial, DenialKind, PlatformError};
 use crate::model::Timestamp;
 
 /// Answer of a handler.
@@ -239,7 +239,10 @@ impl From<PlatformError> for ApiError {
             }
             PlatformError::Held { .. } => Self::new(StatusCode::CONFLICT, "held", message),
             PlatformError::AttachmentNotFound => Self::plain(StatusCode::NOT_FOUND, &message),
-            PlatformError::BadToken => Self::plain(StatusCode::FORBIDDEN, &message),
+            PlatformError::BadToken | PlatformError::TokenExpired => {
+                Self::plain(StatusCode::FORBIDDEN, &message)
+            }
+            PlatformError::Denied(denial) => denied(*denial),
             PlatformError::NotIsolated { .. } => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let refusal = Self::new(status, "node_not_isolated", message);
@@ -257,6 +260,30 @@ impl From<PlatformError> for ApiError {
             }
         }
     }
+}
+
+/// The rules say no.
+fn denied(denial: Denial) -> ApiError {
+    let status = match denial.kind {
+        DenialKind::BadRequest => StatusCode::BAD_REQUEST,
+        DenialKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        DenialKind::Forbidden => StatusCode::FORBIDDEN,
+        DenialKind::NotFound => StatusCode::NOT_FOUND,
+        DenialKind::Conflict => StatusCode::CONFLICT,
+        DenialKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        DenialKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if denial.code.is_empty() {
+        return ApiError::plain(status, &denial.message);
+    }
+    if denial.context.is_empty() {
+        return ApiError::new(status, denial.code, denial.message);
+    }
+    let mut detail = json!({"message": denial.message});
+    for (name, value) in denial.context {
+        detail[name] = value;
+    }
+    ApiError::new(status, denial.code, detail)
 }
 
 /// The caller plays in no team of this competition.

@@ -162,6 +162,52 @@ impl Params {
     }
 }
 
+/// Collects what is wrong with the members of a body, in the contract's words.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Issue>);
+
+impl Faults {
+    /// A text has as many characters as `range` allows.
+    pub(crate) fn length(&mut self, name: &str, text: &str, range: RangeInclusive<usize>) {
+        let n_chars = text.chars().count();
+        let (least, most) = (*range.start(), *range.end());
+        if n_chars < least {
+            let message = format!("String should have at least {least} characters");
+            self.add("string_too_short", name, message, Some(json!({"min_length": least})));
+        } else if n_chars > most {
+            let message = format!("String should have at most {most} characters");
+            self.add("string_too_long", name, message, Some(json!({"max_length": most})));
+        }
+    }
+
+    /// A number lies in `range`.
+    pub(crate) fn number(&mut self, name: &str, number: i64, range: RangeInclusive<i64>) {
+        let (least, most) = (*range.start(), *range.end());
+        if number < least {
+            let message = format!("Input should be greater than or equal to {least}");
+            self.add("greater_than_equal", name, message, Some(json!({"ge": least})));
+        } else if number > most {
+            let message = format!("Input should be less than or equal to {most}");
+            self.add("less_than_equal", name, message, Some(json!({"le": most})));
+        }
+    }
+
+    /// Something else is wrong with a member.
+    pub(crate) fn other(&mut self, name: &str, message: String) {
+        self.add("value_error", name, message, None);
+    }
+
+    fn add(&mut self, kind: &'static str, name: &str, message: String, context: Option<Value>) {
+        let location = vec!["body".to_owned(), name.to_owned()];
+        self.0.push(Issue { kind, location, message, input: Value::Null, context });
+    }
+
+    /// Refuses the body if anything was wrong.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.0)) }
+    }
+}
+
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 

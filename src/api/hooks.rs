@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, Envelope};
 use super::extract::Path;
-use super::limits::{Limiter, too_many};
+use super::limits::{Limiter, Rate, too_many};
 use crate::daemon::platform::{Called, Headers, Platform};
 use crate::telemetry::metrics::{self, CallFate};
 
@@ -73,7 +73,7 @@ async fn call(
     let caller = if platform.is_webhook(&id) { Caller::Ours } else { Caller::Stranger };
     if let Some(wait_secs) = limiter.refusal(&caller) {
         metrics::webhook_call(CallFate::Limited);
-        return too_many(PER_MINUTE, wait_secs);
+        return too_many(Rate::PerMinute(PER_MINUTE), wait_secs);
     }
     let (headers, body) = match read(request).await {
         Ok(read) => read,

@@ -6,7 +6,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
-use super::competitions::COMPETITION;
 use crate::model::{
     Challenge, Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Question,
     QuestionId,
@@ -295,12 +294,11 @@ pub(crate) fn info(
     let metadata = challenge.map(|challenge| &challenge.metadata);
     let is_ready = instance.status() == InstanceStatus::Ready;
     let questions = metadata.into_iter().flat_map(|metadata| &metadata.questions);
-    let competition = Some(&instance.competition).filter(|id| !id.is_empty());
     InstanceInfo {
         id: instance.id.to_string(),
         challenge_id: instance.challenge.to_string(),
         team_id: instance.team.to_string(),
-        competition_id: competition.map_or(COMPETITION, String::as_str).to_owned(),
+        competition_id: instance.competition.clone(),
         node_id: instance.node.to_string(),
         name: metadata.map_or(instance.challenge.as_str(), |m| m.name.as_str()).to_owned(),
         category: metadata.map(|metadata| metadata.category.as_str()),

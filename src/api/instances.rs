@@ -11,16 +11,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::attachments;
-use super::auth::{Admin, Maybe, Signed};
-use super::competitions::COMPETITION;
-use super::error::{Answer, Envelope, not_registered};
+use super::auth::{Admin, InstancesRead, InstancesWrite, Maybe, Signed};
+use super::error::{Answer, Envelope};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instance_view::{
     self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, Standing,
 };
 use super::page::{Page, PageParams};
 use super::standings::Tally;
-use crate::daemon::platform::{Platform, PlatformError, StartRequest};
+use crate::daemon::platform::{Platform, PlatformError, Repeats, StartRequest};
 use crate::model::{Caller, Challenge, Instance, Role, StopReason};
 use crate::planner::lifecycle::Answers;
 
@@ -48,12 +47,16 @@ pub(crate) fn start_routes() -> OpenApiRouter<Platform> {
 struct StartBody {
     #[schema(example = "WEB-001")]
     challenge_id: String,
-    /// `default`, or empty.
+    /// The competition; may be empty where the caller plays in one only.
     #[serde(default)]
     competition_id: String,
     /// Wanted lease in seconds; the platform's default when absent.
     #[serde(default)]
     ttl: Option<i64>,
+    /// Whether another instance is wanted although one of the team is starting. Without it a
+    /// repeated wish, as clients send it that saw no answer, gives the one that is starting.
+    #[serde(default)]
+    another: bool,
 }
 
 /// The start is on its way.
@@ -126,7 +129,7 @@ pub(crate) struct Filter {
     /// Part of challenge id and name, in any case.
     #[param(required = false)]
     q: String,
-    /// `default`; any other id gives an empty page.
+    /// Only of this competition.
     #[param(required = false)]
     competition_id: String,
     /// The node; only `local` has instances.
@@ -196,7 +199,7 @@ async fn view(
         captured: tally.captured_by(instance.team, &instance.challenge),
         wrong: platform.wrong_attempts(instance.team, &instance.challenge).await?,
     };
-    let cap_of = |mode: &str| platform.attempt_cap(mode);
+    let cap_of = |mode: &str| platform.attempt_cap(&instance.competition, mode);
     let mut info = instance_view::info(instance, challenge.as_deref(), &standing, cap_of);
     if let Some(challenge) = &challenge {
         info.attachments.extend(attachments::exports_of(platform, instance, challenge).await?);
@@ -238,16 +241,14 @@ pub(crate) async fn rows(
         (status = 503, body = Envelope, description = "`capacity_exceeded` or `engine_unavailable`")))]
 async fn start(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<InstancesWrite>,
     Body(body): Body<StartBody>,
 ) -> Answer<(StatusCode, Json<StartResponse>)> {
-    if !["", COMPETITION].contains(&body.competition_id.as_str()) {
-        return Err(not_registered(&body.competition_id));
-    }
     let request = StartRequest {
         challenge: body.challenge_id,
-        competition: COMPETITION.to_owned(),
+        competition: body.competition_id,
         ttl_secs: body.ttl,
+        repeats: if body.another { Repeats::Another } else { Repeats::Same },
     };
     let instance = platform.start(&caller, request).await?;
     let answer = StartResponse { id: instance.id.to_string(), status: instance.status().as_str() };
@@ -259,7 +260,7 @@ async fn start(
     responses((status = 200, body = Page<InstanceInfo>), (status = 422, body = Envelope)))]
 async fn list(
     State(platform): State<Platform>,
-    caller: Maybe,
+    caller: Maybe<InstancesRead>,
     Query((filter, page)): Query<(Filter, PageParams)>,
 ) -> Answer<Json<Page<InstanceInfo>>> {
     let rows = match &caller.0 {
@@ -297,7 +298,7 @@ async fn stop_all(
         (status = 404, body = Envelope)))]
 async fn one(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceInfo>> {
     Ok(Json(show(&platform, &caller, &id).await?))
@@ -310,7 +311,7 @@ async fn one(
         (status = 404, body = Envelope)))]
 async fn status(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceStatusResponse>> {
     let instance = platform.instance(&caller, &id).await?;
@@ -325,7 +326,7 @@ async fn status(
         (status = 404, body = Envelope), (status = 409, body = Envelope, description = "ending or failed")))]
 async fn renew(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
     Query(lease): Query<Lease>,
 ) -> Answer<Json<RenewResponse>> {
@@ -343,7 +344,7 @@ async fn renew(
         (status = 429, body = Envelope)))]
 async fn reset(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
     Body(body): Body<ResetBody>,
 ) -> Answer<(StatusCode, Json<ResetResponse>)> {
@@ -364,7 +365,7 @@ async fn reset(
         (status = 404, body = Envelope)))]
 async fn stop(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
 ) -> Answer<Json<StopResponse>> {
     let stopped = platform.stop(&caller, &id, StopReason::User).await?;
@@ -378,16 +379,21 @@ async fn stop(
         (status = 404, body = Envelope)))]
 async fn traffic(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<Flow>>> {
     platform.instance(&caller, &id).await?;
     Ok(Json(Vec::new()))
 }
 
-/// The id, if the competition it was asked below is the one there is.
-pub(super) fn nested((competition, id): (String, String)) -> Answer<Path<String>> {
-    if competition == COMPETITION {
+/// The id, if the instance belongs to the competition that it was asked below.
+pub(super) async fn nested(
+    platform: &Platform,
+    caller: &Caller,
+    (competition, id): (String, String),
+) -> Answer<Path<String>> {
+    let instance = platform.instance(caller, &id).await?;
+    if instance.competition == competition {
         Ok(Path(id))
     } else {
         Err(PlatformError::InstanceNotFound { id }.into())
@@ -404,7 +410,8 @@ async fn nested_one(
     caller: Signed,
     Path(ids): Path<(String, String)>,
 ) -> Answer<Json<InstanceInfo>> {
-    one(platform, caller, nested(ids)?).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    one(platform, caller, id).await
 }
 
 /// As `DELETE /instances/{instance_id}`.
@@ -414,10 +421,11 @@ async fn nested_one(
     responses((status = 200, body = StopResponse), (status = 404, body = Envelope)))]
 async fn nested_stop(
     platform: State<Platform>,
-    caller: Signed,
+    caller: Signed<InstancesWrite>,
     Path(ids): Path<(String, String)>,
 ) -> Answer<Json<StopResponse>> {
-    stop(platform, caller, nested(ids)?).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    stop(platform, caller, id).await
 }
 
 /// As `GET /instances/{instance_id}/status`.
@@ -430,7 +438,8 @@ async fn nested_status(
     caller: Signed,
     Path(ids): Path<(String, String)>,
 ) -> Answer<Json<InstanceStatusResponse>> {
-    status(platform, caller, nested(ids)?).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    status(platform, caller, id).await
 }
 
 /// As `POST /instances/{instance_id}/renew`.
@@ -440,11 +449,12 @@ async fn nested_status(
     responses((status = 200, body = RenewResponse), (status = 404, body = Envelope)))]
 async fn nested_renew(
     platform: State<Platform>,
-    caller: Signed,
+    caller: Signed<InstancesWrite>,
     Path(ids): Path<(String, String)>,
     lease: Query<Lease>,
 ) -> Answer<Json<RenewResponse>> {
-    renew(platform, caller, nested(ids)?, lease).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    renew(platform, caller, id, lease).await
 }
 
 /// As `GET /instances/{instance_id}/traffic`.
@@ -457,20 +467,13 @@ async fn nested_traffic(
     caller: Signed,
     Path(ids): Path<(String, String)>,
 ) -> Answer<Json<Vec<Flow>>> {
-    traffic(platform, caller, nested(ids)?).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    traffic(platform, caller, id).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn below_another_competition_there_is_no_instance() {
-        let ids = |competition: &str| (competition.to_owned(), "x".to_owned());
-        assert_eq!(nested(ids("default")).unwrap().0, "x");
-        let refusal = nested(ids("other")).err().unwrap();
-        assert_eq!((refusal.status.as_u16(), &*refusal.code), (404, "instance_not_found"));
-    }
 
     #[test]
     fn a_start_needs_a_challenge_and_nothing_else() {

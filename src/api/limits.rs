@@ -26,17 +26,48 @@ const MAX_KEYS: usize = 10_000;
 /// Who is counted: a token's fingerprint, if there is one, and an address.
 type Key = (Option<String>, IpAddr);
 
+/// How often: so many in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rate {
+    /// In a minute.
+    PerMinute(NonZeroU32),
+    /// In an hour.
+    PerHour(NonZeroU32),
+}
+
+impl Rate {
+    fn quota(self) -> Quota {
+        match self {
+            Self::PerMinute(count) => Quota::per_minute(count),
+            Self::PerHour(count) => Quota::per_hour(count),
+        }
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PerMinute(count) => write!(f, "{count} per 1 minute"),
+            Self::PerHour(count) => write!(f, "{count} per 1 hour"),
+        }
+    }
+}
+
 /// One bucket per caller for a group of routes.
 pub(crate) struct Limiter<K: Hash + Eq + Clone = Key> {
-    per_minute: NonZeroU32,
+    rate: Rate,
     buckets: DefaultKeyedRateLimiter<K>,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
     /// Allows `per_minute` requests a minute, in any rhythm.
     pub(crate) fn per_minute(per_minute: NonZeroU32) -> Arc<Self> {
-        let buckets = RateLimiter::keyed(Quota::per_minute(per_minute));
-        Arc::new(Self { per_minute, buckets })
+        Self::of(Rate::PerMinute(per_minute))
+    }
+
+    /// Allows as much as `rate` says, in any rhythm.
+    pub(crate) fn of(rate: Rate) -> Arc<Self> {
+        Arc::new(Self { rate, buckets: RateLimiter::keyed(rate.quota()) })
     }
 
     /// Seconds to wait, if the bucket of `key` is empty.
@@ -71,12 +102,24 @@ pub(crate) async fn enforce(
 ) -> Response {
     let key = key_of(request.headers(), request.extensions());
     let Some(wait_secs) = limiter.refusal(&key) else { return next.run(request).await };
-    too_many(limiter.per_minute, wait_secs)
+    too_many(limiter.rate, wait_secs)
+}
+
+/// As [`enforce`], by the address alone: where nobody is signed in yet, a token that somebody made
+/// up must not be a bucket of its own.
+pub(crate) async fn enforce_by_address(
+    State(limiter): State<Arc<Limiter>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let key = (None, peer(request.extensions()));
+    let Some(wait_secs) = limiter.refusal(&key) else { return next.run(request).await };
+    too_many(limiter.rate, wait_secs)
 }
 
 /// The refusal of who asks too often, in the contract's bare shape.
-pub(crate) fn too_many(per_minute: NonZeroU32, wait_secs: u64) -> Response {
-    let error = format!("Rate limit exceeded: {per_minute} per 1 minute");
+pub(crate) fn too_many(rate: Rate, wait_secs: u64) -> Response {
+    let error = format!("Rate limit exceeded: {rate}");
     let headers = [(header::RETRY_AFTER, wait_secs.to_string())];
     (StatusCode::TOO_MANY_REQUESTS, headers, Json(json!({"error": error}))).into_response()
 }

@@ -12,13 +12,19 @@
 //! # Not here
 //! What is allowed and what happens (`daemon`); TLS (a reverse proxy).
 
+mod absent;
+mod accounts;
+mod activities;
 mod admin;
 mod attachments;
 mod auth;
+mod boards;
 mod builds;
 mod catalogue;
 mod challenges;
+mod competition_admin;
 mod competitions;
+mod devices;
 mod download;
 mod error;
 mod extract;
@@ -26,8 +32,11 @@ mod gc;
 mod gitops;
 mod health;
 mod hooks;
+mod html;
+mod inbox;
 mod instance_view;
 mod instances;
+mod invites;
 mod isolation;
 mod limits;
 mod me;
@@ -35,6 +44,7 @@ mod node;
 mod nodes;
 mod openapi;
 mod page;
+mod recount;
 mod request;
 mod serve;
 mod standings;
@@ -42,6 +52,8 @@ mod submissions;
 mod teams;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod users;
 mod vpn;
 
 use std::num::NonZeroU32;
@@ -57,7 +69,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use node::node_router;
 pub use serve::{serve, serve_node};
 
-use self::limits::Limiter;
+use self::limits::{Limiter, Rate};
 use crate::daemon::platform::Platform;
 
 /// Requests a minute of the limited groups of routes (`contract/http-api.md` §1).
@@ -69,6 +81,7 @@ pub fn router(platform: Platform) -> Router {
     let document = openapi::finish(document);
     let serve_document = move || std::future::ready(document.clone());
     routes
+        .merge(Router::new().nest("/api/v1", absent::routes()))
         .route("/openapi.json", get(serve_document))
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::method_not_allowed)
@@ -83,9 +96,28 @@ pub fn router(platform: Platform) -> Router {
 fn routes() -> OpenApiRouter<Platform> {
     let under_v1 = OpenApiRouter::new()
         .merge(health::routes())
+        .merge(accounts::routes())
+        .merge(by_address(minutely(60), accounts::login_routes()))
+        .merge(by_address(hourly(600), accounts::register_routes()))
+        .merge(by_address(minutely(60), devices::code_routes()))
+        .merge(by_address(minutely(600), devices::token_routes()))
+        .merge(by_token(minutely(60), devices::answer_routes()))
+        .merge(by_token(minutely(60), accounts::password_routes()))
+        .merge(by_token(hourly(600), accounts::change_routes().merge(tokens::revoke_routes())))
+        .merge(by_token(hourly(600), tokens::mint_routes()))
+        .merge(tokens::routes())
+        .merge(users::routes())
+        .merge(nodes::routes())
+        .merge(recount::routes())
         .merge(me::routes())
         .merge(competitions::routes())
         .merge(teams::routes())
+        .merge(invites::routes())
+        .merge(inbox::routes())
+        .merge(activities::routes())
+        .merge(competition_admin::routes())
+        .merge(boards::routes())
+        .merge(limited(boards::global_routes()))
         .merge(limited(standings::routes()))
         .merge(challenges::routes())
         .merge(attachments::routes())
@@ -103,13 +135,34 @@ fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::with_openapi(openapi::document())
         .merge(health::probes())
         .merge(hooks::routes())
+        .merge(by_address(minutely(60), devices::page_routes()))
         .nest("/api/v1", under_v1)
 }
 
 /// `routes` with a bucket of their own for every caller.
 fn limited(routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
-    let limiter = Limiter::per_minute(PER_MINUTE);
-    routes.route_layer(middleware::from_fn_with_state(limiter, limits::enforce))
+    by_token(Rate::PerMinute(PER_MINUTE), routes)
+}
+
+/// `routes` at `rate` for every caller: a token before an address.
+fn by_token(rate: Rate, routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
+    routes.route_layer(middleware::from_fn_with_state(Limiter::of(rate), limits::enforce))
+}
+
+/// `routes` at `rate` for every address, whatever token a request claims to have.
+fn by_address(rate: Rate, routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
+    let limiter = Limiter::of(rate);
+    routes.route_layer(middleware::from_fn_with_state(limiter, limits::enforce_by_address))
+}
+
+/// So many in a minute.
+fn minutely(count: u32) -> Rate {
+    Rate::PerMinute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
+}
+
+/// So many in an hour.
+fn hourly(count: u32) -> Rate {
+    Rate::PerHour(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
 }
 
 /// Any origin may read: the bearer is no cookie, so no browser sends it by itself.

@@ -35,7 +35,7 @@ impl FromParams for PageParams {
 
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Page<T: ToSchema> {
+pub(crate) struct Page<T> {
     /// The rows.
     pub(crate) items: Vec<T>,
     /// Rows before paging.
@@ -46,7 +46,7 @@ pub(crate) struct Page<T: ToSchema> {
     pub(crate) offset: usize,
 }
 
-impl<T: ToSchema> Page<T> {
+impl<T> Page<T> {
     /// The part of `rows` that `params` asks for.
     pub(crate) fn of(rows: Vec<T>, params: PageParams) -> Self {
         let total = rows.len();

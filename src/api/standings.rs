@@ -1,10 +1,7 @@
-//! Who leads: standings as pure functions of teams and solves, and their routes.
-//!
-//! A team's score is the number of questions it captured; ties go to who got there first
-//! (`contract/http-api.md` §6 and §9).
+//! Who leads: the tables of `contest::standings` on the wire, and who captured what.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,10 +10,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::competitions;
+use super::auth::Maybe;
 use super::error::{Answer, Envelope};
 use super::extract::{Path, Query};
 use super::page::{Page, PageParams};
+use crate::contest::Contest;
+pub(crate) use crate::contest::standings::dynamic_questions;
+use crate::contest::standings::{Eyes, Ledger, Place, Versions};
 use crate::daemon::platform::{LiveSet, Platform};
 use crate::model::{Challenge, ChallengeId, QuestionId, Solve, Team, TeamId, Timestamp};
 
@@ -34,8 +34,10 @@ pub(crate) struct ScoreboardEntry {
     pub(crate) team_name: String,
     /// Challenges with every dynamic question captured.
     pub(crate) solved: u32,
-    /// Questions captured: the score.
+    /// Questions captured.
     pub(crate) flags_solved: u32,
+    /// Points, by the rules of the competition; one for each question where it has none.
+    pub(crate) score: u64,
     /// Right and wrong answers; 0 for a team without a solve.
     pub(crate) attempts: u32,
     pub(crate) last_solve_at: Option<String>,
@@ -77,6 +79,15 @@ impl Tally {
             .collect()
     }
 
+    /// Questions of `challenge` that any of `teams` captured.
+    pub(crate) fn captured_by_any(
+        &self,
+        teams: &[TeamId],
+        challenge: &ChallengeId,
+    ) -> BTreeSet<QuestionId> {
+        teams.iter().flat_map(|team| self.captured_by(*team, challenge)).collect()
+    }
+
     /// Challenges of which `team` captured anything.
     pub(crate) fn touched_by(&self, team: TeamId) -> BTreeSet<ChallengeId> {
         let touched = |questions: &BTreeMap<QuestionId, BTreeSet<TeamId>>| {
@@ -102,108 +113,130 @@ impl Tally {
     }
 }
 
-/// The questions whose answers are minted, in the author's order.
-pub(crate) fn dynamic_questions(challenge: &Challenge) -> impl Iterator<Item = &QuestionId> {
-    let questions = challenge.metadata.questions.iter();
-    questions.filter(|question| question.mode.is_dynamic()).map(|question| &question.id)
-}
-
-/// Whether `captured` solves the challenge in the standings: every dynamic question, or anything
-/// where there is none. A challenge that is live no more counts once anything was captured.
-fn is_solved(challenge: Option<&Challenge>, captured: &BTreeSet<&QuestionId>) -> bool {
-    challenge.is_none_or(|challenge| {
-        dynamic_questions(challenge).all(|question| captured.contains(question))
-    })
-}
-
-/// One team's score while it is being counted.
-#[derive(Default)]
-struct Score<'a> {
-    captured: BTreeMap<&'a ChallengeId, BTreeSet<&'a QuestionId>>,
-    last_solve_at: Option<Timestamp>,
-}
-
-/// Ranks every team: score, then solved challenges, then the earlier last solve, then the name.
-pub(crate) fn rank(
-    teams: &[Team],
-    solves: &[Solve],
-    attempts: &BTreeMap<TeamId, u32>,
-    live: &LiveSet,
-) -> Vec<ScoreboardEntry> {
-    let mut scores: BTreeMap<TeamId, Score<'_>> = BTreeMap::new();
-    for solve in solves {
-        let score = scores.entry(solve.team).or_default();
-        score.captured.entry(&solve.challenge).or_default().insert(&solve.question);
-        score.last_solve_at = score.last_solve_at.max(Some(solve.solved_at));
-    }
-    let nothing = Score::default();
-    let mut rows: Vec<_> = teams
-        .iter()
-        .map(|team| {
-            let score = scores.get(&team.id).unwrap_or(&nothing);
-            let n_flags: usize = score.captured.values().map(BTreeSet::len).sum();
-            let version = |id: &ChallengeId| live.get(id).map(|live| &*live.challenge);
-            let solved = score.captured.iter().filter(|(id, got)| is_solved(version(id), got));
-            (team, as_u32(n_flags), as_u32(solved.count()), score.last_solve_at)
-        })
-        .collect();
-    rows.sort_by_key(|(team, n_flags, n_solved, last)| {
-        (Reverse(*n_flags), Reverse(*n_solved), last.is_none(), *last, team.name.clone(), team.id)
-    });
-    let place = |(nth, (team, flags_solved, solved, last)): (
-        usize,
-        (&Team, u32, u32, Option<Timestamp>),
-    )| {
-        let last = last.map(Timestamp::rfc3339);
-        ScoreboardEntry {
-            rank: as_u32(nth + 1),
-            team_id: team.id.to_string(),
-            team_name: team.name.clone(),
-            solved,
-            flags_solved,
-            attempts: last.as_ref().and(attempts.get(&team.id)).copied().unwrap_or(0),
-            last_solve_at: last.clone(),
-            last_active_at: last,
-            avatar_url: String::new(),
-        }
-    };
-    rows.into_iter().enumerate().map(place).collect()
-}
-
 /// A count for the wire; more than four billion of anything is as good as that.
 pub(crate) fn as_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The standings now.
-pub(crate) async fn standings(platform: &Platform) -> Answer<Vec<ScoreboardEntry>> {
-    let teams = platform.teams().await?;
-    let solves = platform.solves().await?;
+/// Everything that standings are made from, read once.
+pub(crate) struct Books {
+    teams: Vec<Team>,
+    solves: Vec<Solve>,
+    live: Arc<LiveSet>,
+    now: Timestamp,
+}
+
+impl Books {
+    /// Reads them.
+    pub(crate) async fn read(platform: &Platform) -> Answer<Self> {
+        Ok(Self {
+            teams: platform.teams().await?,
+            solves: platform.solves().await?,
+            live: platform.live(),
+            now: platform.now(),
+        })
+    }
+
+    /// The versions of challenges that are live.
+    pub(crate) fn versions(&self) -> Versions<'_> {
+        self.live.iter().map(|(id, live)| (id, &*live.challenge)).collect()
+    }
+
+    /// The ledger of a competition, or of everything.
+    pub(crate) fn ledger<'a>(
+        &'a self,
+        contest: Option<&'a Contest>,
+        versions: &'a Versions<'a>,
+        eyes: Eyes,
+    ) -> Ledger<'a> {
+        let Self { teams, solves, now, .. } = self;
+        Ledger { contest, teams, solves, versions, eyes, now: *now }
+    }
+}
+
+fn entry(place: Place, attempts: &BTreeMap<TeamId, u32>) -> ScoreboardEntry {
+    let last = place.last_at.map(Timestamp::rfc3339);
+    ScoreboardEntry {
+        rank: place.rank,
+        team_id: place.team.to_string(),
+        team_name: place.name,
+        solved: place.n_solved,
+        flags_solved: place.n_flags,
+        score: place.score,
+        attempts: last.as_ref().and(attempts.get(&place.team)).copied().unwrap_or(0),
+        last_solve_at: last.clone(),
+        last_active_at: last,
+        avatar_url: String::new(),
+    }
+}
+
+/// The standings of a competition as players see them.
+pub(crate) async fn of(platform: &Platform, contest: &Contest) -> Answer<Vec<ScoreboardEntry>> {
+    of_whom(platform, Some(contest), Eyes::Public).await
+}
+
+/// The standings of a competition, or of everything.
+pub(crate) async fn of_whom(
+    platform: &Platform,
+    contest: Option<&Contest>,
+    eyes: Eyes,
+) -> Answer<Vec<ScoreboardEntry>> {
+    let books = Books::read(platform).await?;
+    let versions = books.versions();
+    let places = books.ledger(contest, &versions, eyes).places();
     let attempts = platform.attempts().await?;
-    Ok(rank(&teams, &solves, &attempts, &platform.live()))
+    Ok(places.into_iter().map(|place| entry(place, &attempts)).collect())
+}
+
+/// How far the caller sees: who runs a competition looks through its freeze.
+pub(crate) fn eyes_of(platform: &Platform, caller: &Maybe, contest: &Contest) -> Eyes {
+    if platform.runs(caller.0.as_ref(), contest) { Eyes::Organizer } else { Eyes::Public }
 }
 
 /// Standings of a competition: every team, best first.
 #[utoipa::path(get, path = "/competitions/{competition_id}/scoreboard", tag = "standings",
-    params(("competition_id" = String, Path, description = "`default`"), PageParams),
+    params(("competition_id" = String, Path), PageParams),
     responses((status = 200, body = Page<ScoreboardEntry>), (status = 404, body = Envelope)))]
 async fn of_competition(
     State(platform): State<Platform>,
+    caller: Maybe,
     Path(competition): Path<String>,
     Query(page): Query<PageParams>,
 ) -> Answer<Json<Page<ScoreboardEntry>>> {
-    competitions::known(&competition)?;
-    Ok(Json(Page::of(standings(&platform).await?, page)))
+    let contest = platform.contest(caller.0.as_ref(), &competition)?;
+    let eyes = eyes_of(&platform, &caller, &contest);
+    Ok(Json(Page::of(of_whom(&platform, Some(&contest), eyes).await?, page)))
 }
 
-/// Standings of everything: every team, best first.
+/// Standings of everything, a point for each question: every team of the competitions that
+/// everybody sees, best first.
 #[utoipa::path(get, path = "/scoreboard", tag = "standings", params(PageParams),
     responses((status = 200, body = Page<ScoreboardEntry>)))]
 async fn global(
     State(platform): State<Platform>,
     Query(page): Query<PageParams>,
 ) -> Answer<Json<Page<ScoreboardEntry>>> {
-    Ok(Json(Page::of(standings(&platform).await?, page)))
+    let mut books = Books::read(&platform).await?;
+    let open = platform.contests(None);
+    // What a freeze hides in its competition must not be read off here.
+    let hidden = |team: TeamId, at: Timestamp| {
+        let own = books.teams.iter().find(|it| it.id == team)?;
+        let contest = open.iter().find(|contest| contest.id == own.competition)?;
+        contest.frozen_since(books.now).map(|frozen| at >= frozen)
+    };
+    let kept: Vec<Solve> = books
+        .solves
+        .iter()
+        .filter(|solve| !hidden(solve.team, solve.solved_at).unwrap_or(false))
+        .cloned()
+        .collect();
+    books.solves = kept;
+    books.teams.retain(|team| open.iter().any(|contest| contest.id == team.competition));
+    let versions = books.versions();
+    let places = books.ledger(None, &versions, Eyes::Public).places();
+    let attempts = platform.attempts().await?;
+    let rows = places.into_iter().map(|place| entry(place, &attempts)).collect();
+    Ok(Json(Page::of(rows, page)))
 }
 
 #[cfg(test)]
@@ -226,8 +259,13 @@ mod tests {
             solve(3, "PWN-001", "flag", 25),
         ];
         let attempts = BTreeMap::from([(team(1).id, 7), (team(4).id, 9)]);
-        let table: Vec<_> = rank(&teams, &solves, &attempts, &live)
-            .iter()
+        let now = Timestamp::from_millis(90_000);
+        let books = Books { teams, solves: solves.to_vec(), live: Arc::new(live), now };
+        let versions = books.versions();
+        let places = books.ledger(None, &versions, Eyes::Public).places();
+        let table: Vec<_> = places
+            .into_iter()
+            .map(|place| entry(place, &attempts))
             .map(|row| {
                 format!(
                     "{} {} flags={} solved={} attempts={} last={:?}",

@@ -9,11 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Player, Signed};
+use super::auth::{ChallengesRead, Signed, SubmissionsRead, SubmissionsWrite};
 use super::catalogue::QuestionPublicInfo;
-use super::challenges::{snapshot, viewer_of};
-use super::competitions::COMPETITION;
-use super::error::{Answer, ApiError, Envelope, cut, not_registered};
+use super::challenges::{snapshot, viewer_in};
+use super::error::{Answer, ApiError, Envelope, cut};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::page::{Page, PageParams};
 use crate::daemon::platform::{Answer as Sent, Graded, Platform, PlatformError};
@@ -134,7 +133,7 @@ struct VerifyAnswerResponse {
 struct SubmissionState {
     id: String,
     team_id: String,
-    /// The team again: our tokens belong to teams.
+    /// The team again, where a token of the team was used.
     user_id: String,
     challenge_id: String,
     /// The raw answer; lists as JSON text.
@@ -151,7 +150,9 @@ impl From<Submission> for SubmissionState {
         Self {
             id: submission.id.to_string(),
             team_id: submission.team.to_string(),
-            user_id: submission.team.to_string(),
+            user_id: submission
+                .user
+                .map_or_else(|| submission.team.to_string(), |user| user.to_string()),
             challenge_id: submission.challenge.to_string(),
             claimed_flag: submission.claimed,
             correct: submission.is_correct,
@@ -195,7 +196,7 @@ impl FromParams for OfChallenge {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct OfCompetition {
-    /// `default`.
+    /// The competition that the quiz is played in.
     competition_id: String,
 }
 
@@ -215,7 +216,7 @@ impl FromParams for OfCompetition {
         (status = 429, body = Envelope, description = "`question_attempt_cap_exceeded`")))]
 async fn submit(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<SubmissionsWrite>,
     Body(body): Body<SubmissionCreate>,
 ) -> Answer<Json<SubmissionResponse>> {
     let sent = body.answer.into();
@@ -240,7 +241,7 @@ fn wrong_team(instance: &str) -> ApiError {
         (status = 429, body = Envelope)))]
 async fn verify(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
     Body(body): Body<VerifyBody>,
 ) -> Answer<Json<VerifyAnswerResponse>> {
@@ -256,7 +257,7 @@ async fn verify(
     responses((status = 200, body = Page<SubmissionState>), (status = 401, body = Envelope)))]
 async fn list(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<SubmissionsRead>,
     Query((wanted, page)): Query<(OfChallenge, PageParams)>,
 ) -> Answer<Json<Page<SubmissionState>>> {
     let mut rows = platform.submissions(&caller).await?;
@@ -274,14 +275,12 @@ async fn list(
         (status = 429, body = Envelope)))]
 async fn submit_quiz(
     State(platform): State<Platform>,
-    Player { caller, .. }: Player,
+    Signed(caller, _): Signed<SubmissionsWrite>,
     Body(body): Body<QuizSubmissionCreate>,
 ) -> Answer<Json<SubmissionResponse>> {
-    if body.competition_id != COMPETITION {
-        return Err(not_registered(&body.competition_id));
-    }
     let sent = body.answer.into();
-    match platform.submit_quiz(&caller, &body.challenge_id, &body.question_id, sent).await {
+    let place = (body.competition_id.as_str(), body.challenge_id.as_str());
+    match platform.submit_quiz(&caller, place, &body.question_id, sent).await {
         Ok(graded) => Ok(Json(graded.into())),
         Err(PlatformError::ChallengeNotFound { id }) => {
             let detail = json!({"challenge_id": cut(&id)});
@@ -298,13 +297,14 @@ async fn submit_quiz(
         (status = 422, body = Envelope)))]
 async fn quizzes(
     State(platform): State<Platform>,
-    Player { caller, team }: Player,
+    Signed(caller, _): Signed<ChallengesRead>,
     Query(wanted): Query<OfCompetition>,
 ) -> Answer<Json<Vec<QaChallengeView>>> {
-    if wanted.competition_id != COMPETITION {
-        return Err(not_registered(&wanted.competition_id));
-    }
-    let live = platform.live();
+    let contest = platform.contest(Some(&caller), &wanted.competition_id)?;
+    let team = caller
+        .team_in(&contest.id)
+        .ok_or_else(|| super::error::not_registered(contest.id.as_str()))?;
+    let live = platform.catalogue(Some(&caller), contest.id.as_str());
     let snapshot = snapshot(&platform, &live).await?;
     let mut views = Vec::new();
     for challenge in snapshot.visible().into_iter().filter(|challenge| challenge.is_qa_only()) {
@@ -318,7 +318,7 @@ async fn quizzes(
             description: challenge.metadata.description.clone(),
             difficulty: challenge.metadata.difficulty.as_str(),
             tags: challenge.metadata.tags.clone(),
-            questions: snapshot.questions(challenge, viewer_of(&caller)),
+            questions: snapshot.questions(challenge, &viewer_in(&caller, contest.id.as_str())),
             solved_question_ids: solved.iter().map(ToString::to_string).collect(),
             attempted_wrong_question_ids: wrong.keys().map(ToString::to_string).collect(),
         });

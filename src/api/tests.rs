@@ -1,5 +1,8 @@
 //! Samples for the tests of this room, and the tests of the router as a whole.
 
+mod accounts;
+mod contests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,7 +83,10 @@ pub(super) fn live(challenges: Vec<Challenge>) -> LiveSet {
 pub(super) fn team(n: u8) -> Team {
     Team {
         id: TeamId::new(Uuid::from_bytes([n; 16])),
+        competition: "default".parse().unwrap(),
         name: format!("team-{n}"),
+        description: String::new(),
+        captain: None,
         created_at: Timestamp::from_millis(i64::from(n)),
     }
 }
@@ -100,6 +106,7 @@ pub(super) fn submission(question: &str) -> Submission {
     Submission {
         id: SubmissionId::new(Uuid::nil()),
         team: team(1).id,
+        user: None,
         challenge: "WEB-001".parse().unwrap(),
         instance: None,
         question: question.parse().unwrap(),
@@ -196,6 +203,15 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("GET", "/api/v1/admin/instances/x"),
         ("GET", "/api/v1/admin/instances/x/logs"),
         ("POST", "/api/v1/admin/tokens"),
+        ("GET", "/api/v1/admin/users"),
+        ("PATCH", "/api/v1/admin/users/x/role"),
+        ("GET", "/api/v1/auth/tokens"),
+        ("POST", "/api/v1/auth/tokens"),
+        ("DELETE", "/api/v1/auth/tokens/others"),
+        ("POST", "/api/v1/auth/password"),
+        ("GET", "/api/v1/auth/identities"),
+        ("GET", "/api/v1/auth/device/info"),
+        ("POST", "/api/v1/auth/device/approve"),
         ("POST", "/api/v1/gitops/reconcile"),
         ("GET", "/api/v1/gitops/status"),
         ("GET", "/api/v1/gitops/conditions"),
@@ -244,6 +260,9 @@ async fn open_routes_take_a_bad_token_for_none() {
         "/api/v1/scoreboard",
         "/api/v1/teams",
         "/api/v1/instances",
+        "/api/v1/auth/providers",
+        "/api/v1/auth/tokens/scopes",
+        "/device",
         "/healthz",
         "/openapi.json",
     ] {

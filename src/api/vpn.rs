@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Admin, Signed};
+use super::auth::{Admin, InstancesWrite, Signed};
 use super::download::disposition;
 use super::error::{Answer, Envelope};
 use super::extract::{Body, Path};
@@ -120,7 +120,7 @@ impl ChangeBody {
         (status = 404, body = Envelope), (status = 403, body = Envelope)))]
 async fn openvpn_config(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Response> {
     let (id, profile) = platform.vpn_profile(&caller, &id).await?;
@@ -144,7 +144,8 @@ async fn nested_openvpn_config(
     caller: Signed,
     Path(ids): Path<(String, String)>,
 ) -> Answer<Response> {
-    openvpn_config(platform, caller, nested(ids)?).await
+    let id = nested(&platform, &caller.0, ids).await?;
+    openvpn_config(platform, caller, id).await
 }
 
 /// Makes the team's profile worthless; the next download is another one, which is valid. Sessions with
@@ -157,13 +158,13 @@ async fn nested_openvpn_config(
         (status = 429, body = Envelope)))]
 async fn rotate(
     State(platform): State<Platform>,
-    Signed(caller): Signed,
+    Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
     Body(body): Body<ChangeBody>,
 ) -> Answer<Json<ProfileState>> {
     let change = match caller.role {
         Role::Admin => VpnChange::Restore,
-        Role::Player { .. } => VpnChange::Rotate,
+        Role::Player => VpnChange::Rotate,
     };
     let access = platform.change_vpn(&caller, &id, change, body.why()).await?;
     Ok(Json(ProfileState::of(&access)))

@@ -17,6 +17,7 @@ mod selections;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[cfg(test)]
@@ -74,6 +75,42 @@ pub(super) fn load(
         }
     }
     Ok(())
+}
+
+/// What the competition files of `tree` declare, and which files are there with a fault. What they
+/// say about challenges is not looked at: that is for the verdict on a revision.
+///
+/// # Errors
+/// Only when the store behind the tree fails.
+pub fn competitions(
+    tree: &dyn Tree,
+) -> Result<(Vec<Competition>, BTreeSet<CompetitionId>), TreeError> {
+    let entries = match tree.entries(FOLDER) {
+        Ok(entries) => entries,
+        Err(TreeError::NotFound { .. } | TreeError::NotAFile { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let (mut declared, mut faulty) = (Vec::new(), BTreeSet::new());
+    if entries.iter().any(|entry| entry.name == "metadata.yaml") {
+        return Ok((declared, faulty));
+    }
+    let files = entries.iter().filter(|entry| is_file_of_ours(entry));
+    for (nth, entry) in files.enumerate() {
+        let read = if nth < MAX_FILES {
+            read(tree, entry, &Catalog::default())?.competition
+        } else {
+            None
+        };
+        let id = entry.name.strip_suffix(".yaml").and_then(|name| name.parse().ok());
+        match (read, id) {
+            (Some(competition), _) => declared.push(competition),
+            (None, Some(id)) => {
+                faulty.insert(id);
+            }
+            (None, None) => (),
+        }
+    }
+    Ok((declared, faulty))
 }
 
 /// What came of one file.

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use competition::FOLDER as COMPETITIONS;
+pub use competition::{FOLDER as COMPETITIONS, competitions};
 pub use compose::process::CAPABILITIES;
 pub use finding::{Finding, Severity, Weight};
 pub use folder::Found;

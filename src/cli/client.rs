@@ -254,18 +254,20 @@ impl Client {
     /// # Errors
     /// When the server does not answer, or we are not an administrator.
     pub(crate) async fn for_team(&self, name: &str) -> Result<Self, ClientError> {
-        let answer = self.mint(name).await?;
+        let answer = self.mint(name, "").await?;
         let token = Some(Secret::new(answer.text("token").to_owned()));
         Ok(Self { token, origin: TokenOrigin::Minted, ..self.clone() })
     }
 
-    /// Makes a token for team `name`: `{token, team_id, team_name}`.
+    /// Makes a token for team `name` in a competition, which may be empty where one only is
+    /// published: `{token, team_id, team_name, competition_id}`.
     ///
     /// # Errors
     /// As [`Self::for_team`].
-    pub(crate) async fn mint(&self, name: &str) -> Result<Value, ClientError> {
+    pub(crate) async fn mint(&self, name: &str, competition: &str) -> Result<Value, ClientError> {
         let request = Request::to(&["admin", "tokens"]);
-        let answer = self.post(request, Some(&serde_json::json!({ "team": name }))).await?;
+        let body = serde_json::json!({ "team": name, "competition": competition });
+        let answer = self.post(request, Some(&body)).await?;
         if answer.text("token").is_empty() {
             return Err(self.odd("POST /api/v1/admin/tokens", "there is no token in the answer"));
         }

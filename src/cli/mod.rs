@@ -32,6 +32,7 @@ mod notices;
 mod output;
 mod pauses;
 mod play;
+mod recount;
 mod recover;
 mod releases;
 mod render;
@@ -42,6 +43,7 @@ mod settings;
 mod solve;
 mod status;
 mod token;
+mod users;
 mod vpn;
 mod wire;
 
@@ -97,6 +99,7 @@ enum Command {
     Vpn(vpn::VpnArgs),
     Nodes(nodes::NodesArgs),
     Token(token::TokenArgs),
+    Users(users::UsersArgs),
     Releases(releases::ReleasesArgs),
     Rollback(releases::RollbackArgs),
     Diff(releases::DiffArgs),
@@ -107,6 +110,7 @@ enum Command {
     Hold(pauses::HoldArgs),
     Resume(pauses::ResumeArgs),
     Recover(recover::RecoverArgs),
+    Recount(recount::RecountArgs),
     Notify(notices::NotifyArgs),
     Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
@@ -188,6 +192,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Instances(args) => instances::run(&global, args).await,
         Command::Vpn(args) => vpn::run(&global, args).await,
         Command::Nodes(args) => nodes::run(&global, args).await,
+        Command::Users(args) => users::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,
         Command::Rollback(args) => releases::rollback(&global, &args).await,
@@ -197,6 +202,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Suspend(args) => pauses::suspend(&global, &args).await,
         Command::Hold(args) => pauses::hold(&global, &args).await,
+        Command::Recount(args) => recount::run(&global, &args).await,
         Command::Recover(args) => recover::run(&global, &args).await,
         Command::Resume(args) => pauses::resume(&global, &args).await,
         Command::Notify(args) => notices::run(&global, args).await,

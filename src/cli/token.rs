@@ -23,18 +23,22 @@ enum TokenCommand {
     #[command(after_help = "\
 Examples:
   flagops token create --team blue
+  flagops token create --team blue --competition finals-2027
   flagops token create --team blue --format json | jq -r .token > blue.token")]
     Create {
         /// Name of the team
         #[arg(long, value_name = "NAME")]
         team: String,
+        /// Id of the competition; needed where several are published
+        #[arg(long, value_name = "ID", default_value = "")]
+        competition: String,
     },
 }
 
 /// Makes a token.
 pub(crate) async fn run(global: &Global, args: TokenArgs) -> Result<Ending, Failure> {
-    let TokenCommand::Create { team } = args.command;
-    let answer = global.client()?.mint(&team).await?;
+    let TokenCommand::Create { team, competition } = args.command;
+    let answer = global.client()?.mint(&team, &competition).await?;
     match global.format() {
         Format::Json => output::print_json(&answer)?,
         // The token alone goes to standard output, so that it can be stored without editing.

@@ -1,4 +1,5 @@
-//! What counts: how an answer is graded, how often one may be wrong, how long an instance lives.
+//! What counts: when a competition is on, how an answer is graded and what it is worth, how often
+//! one may be wrong, who leads, how long an instance lives.
 //!
 //! Pure: the daemon hands in the clock, the minted answer and what the team did so far, and stores
 //! what comes out.
@@ -13,10 +14,15 @@
 //! # Not here
 //! Minting (`render::answers`), counting and ranking in one transaction (`store::submissions`).
 
+pub mod competition;
 pub mod grading;
 pub mod lease;
 pub mod policy;
+pub mod recount;
+pub mod scoring;
+pub mod standings;
 
+pub use competition::Contest;
 pub use grading::{Answer, grade};
 pub use lease::LeaseBounds;
 pub use policy::{AttemptCaps, Decision, Progress, Refusal};

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::grading::{Answer, grade};
 use crate::model::{
     Challenge, InstanceId, Question, QuestionId, Revision, Submission, SubmissionId, TeamId,
-    Timestamp,
+    Timestamp, UserId,
 };
 
 /// Wrong answers that one team may give to one question; 0 is any number.
@@ -117,6 +117,8 @@ pub struct Attempt {
     pub id: SubmissionId,
     /// Who.
     pub team: TeamId,
+    /// Which of its members.
+    pub user: Option<UserId>,
     /// Through which instance and since when that is ready; `None` for a quiz.
     pub instance: Option<(InstanceId, Timestamp)>,
     /// Which question, as sent.
@@ -146,6 +148,7 @@ pub fn decide_submission(
     Decision::Record(Submission {
         id: attempt.id,
         team: attempt.team,
+        user: attempt.user,
         challenge: challenge.id.clone(),
         instance: attempt.instance.map(|(id, _)| id),
         question: question.id.clone(),

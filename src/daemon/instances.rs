@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::activities;
 use super::attachments;
 use super::executor::{self, Effect, Fault, Job};
 use super::nodes::remote::{self, Pass, RemoteError};
@@ -30,8 +31,8 @@ use super::specs;
 use super::tasks::jittered;
 use super::watch;
 use crate::model::{
-    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, NodeId, RetryClass,
-    Scope, ServiceName, Timestamp,
+    ConditionStatus, ConditionType, Death, Happening, Instance, InstanceId, InstancePhase, NodeId,
+    RetryClass, Scope, ServiceName, Timestamp,
 };
 use crate::planner::drift::{self, DriftClass};
 use crate::planner::{
@@ -452,6 +453,12 @@ impl Worker {
                 "instance {} of {} is ready", self.id, instance.challenge
             );
             self.shared.set_obstacle(self.id, None);
+            let happening = Happening::InstanceReady {
+                instance_id: self.id,
+                node_id: instance.node.to_string(),
+            };
+            let actor = activities::by_itself(&instance);
+            activities::of_instance(&self.shared, &instance, actor, happening);
             if job.is_first_start() {
                 metrics::start_finished(
                     metrics::Outcome::Ok,
@@ -522,7 +529,14 @@ impl Worker {
         let change = move |row: &mut Instance| lifecycle::fail(row, n_resets, why);
         let changed = self.shared.store.change_instance(self.id, change).await?;
         self.shared.set_obstacle(self.id, None);
-        if matches!(changed, Some((_, true))) {
+        if let Some((instance, true)) = changed {
+            let happening = Happening::InstanceError {
+                instance_id: self.id,
+                node_id: instance.node.to_string(),
+                error: reason.clone(),
+            };
+            let actor = activities::by_itself(&instance);
+            activities::of_instance(&self.shared, &instance, actor, happening);
             let message = format!("{reason}{detail}");
             self.state_health(job, ConditionStatus::False, "Failing", message).await;
         }

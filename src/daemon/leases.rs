@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::shared::Shared;
 use super::steady::JUMP_MILLIS;
-use super::{pauses, queue};
-use crate::model::{Instance, InstanceId, InstancePhase, Scope, StopReason};
+use super::{activities, pauses, queue};
+use crate::model::{Happening, Instance, InstanceId, InstancePhase, Scope, StopReason};
 use crate::planner::lifecycle;
 use crate::store::StoreError;
 use crate::telemetry::Chain;
@@ -99,6 +99,15 @@ pub(crate) async fn end(
     let change = move |row: &mut Instance| lifecycle::end(row, reason, now);
     let changed = shared.store.change_instance(id, change).await?;
     let Some((instance, true)) = changed else { return Ok(None) };
+    if matches!(reason, StopReason::TtlExpired | StopReason::AutoStopAfterSolve) {
+        let happening = Happening::InstanceStopped {
+            instance_id: id,
+            node_id: instance.node.to_string(),
+            reason: reason.as_str().to_owned(),
+            ip: String::new(),
+        };
+        activities::of_instance(shared, &instance, activities::by_itself(&instance), happening);
+    }
     if instance.phase == InstancePhase::Removing {
         queue::trigger(shared, id);
     } else {

@@ -10,10 +10,12 @@
 //! * What the tasks need from the database is committed before anything is done in the engine.
 //! * A start needs no network: live versions are read from the mirror's pinned commits.
 
+mod activities;
 mod adoption;
 mod attachments;
 mod budgets;
 mod builds;
+mod competitions;
 mod doubts;
 mod executor;
 mod exports;
@@ -27,6 +29,7 @@ mod leftovers;
 mod nodes;
 mod observe;
 mod own_image;
+mod passwords;
 mod pauses;
 pub mod platform;
 mod queue;
@@ -158,6 +161,7 @@ impl Daemon {
         builds::recover(&shared).await?;
         attachments::sweep(&shared).await?;
         restore_live(&shared).await?;
+        competitions::refresh(&shared).await?;
         builds::note_live(&shared).await?;
         if let Err(error) = releases::recall(&shared).await {
             tracing::warn!(

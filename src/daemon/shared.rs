@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::attachments::{Folder, Renderer};
+use super::competitions::Contests;
 use super::doubts::Doubts;
 use super::isolation::Isolation;
 use super::nodes::Nodes;
+use super::passwords::Passwords;
 use super::platform::{Downloads, LiveSet};
 use super::queue::Queue;
 use super::releases::Releases;
@@ -60,11 +62,15 @@ pub(crate) struct Shared {
     pub(crate) attachments: Folder,
     /// Who downloads how much at the moment.
     pub(crate) downloads: Downloads,
+    /// Hashes and compares passwords.
+    pub(crate) passwords: Passwords,
     /// Who is told when something is wrong.
     pub(crate) receiver: Option<Arc<Receiver>>,
     pub(crate) tasks: Tasks,
     /// What players can start.
     pub(crate) live: Swap<LiveSet>,
+    /// Which competitions there are.
+    pub(crate) contests: Swap<Contests>,
     /// What the newest revision declares.
     pub(crate) head: Swap<Head>,
     /// What revisions were judged to be.
@@ -75,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) specs: Specs,
     /// What drifted, and how much of it may be repaired at once.
     pub(crate) repairs: Repairs,
+    /// Changes whenever something happened in a contest: its number.
+    pub(crate) happened: watch::Sender<i64>,
     /// Which versions are to be proven by their own exploits.
     pub(crate) solver: Solver,
     /// Asks the source loop to look at once; answered when that look is done.
@@ -138,6 +146,10 @@ pub(crate) struct Head {
 pub(crate) struct Swap<T>(RwLock<Arc<T>>);
 
 impl<T> Swap<T> {
+    fn of(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
     pub(crate) fn load(&self) -> Arc<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -293,14 +305,17 @@ impl Shared {
             mirror: Arc::new(mirror),
             builder,
             identities: Arc::new(identities),
+            passwords: Passwords::new(),
             receiver,
             tasks: Tasks::new(),
             live: Swap::default(),
+            contests: Swap::of(Contests::only_default(started_at)),
             head: Swap::default(),
             verdicts: Verdicts::default(),
             queue: Queue::default(),
             specs: Specs::default(),
             repairs: Repairs::default(),
+            happened: watch::Sender::new(0),
             solver: Solver::new(n_solver_slots),
             looks,
             webhook,

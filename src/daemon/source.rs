@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared::{Head, Shared, Statement};
-use super::{builds, releases};
+use super::{builds, competitions, releases};
 use crate::catalog::{Catalog, Folder, Gate, Severity, rules};
 use crate::git::{BranchName, Change, FetchError, Fetched, Watch, hands};
 use crate::model::{
@@ -72,6 +72,7 @@ async fn recall_head(shared: &Arc<Shared>) {
     match read(shared, row.revision, Arc::default()).await {
         Ok(catalog) => {
             shared.head.store(Head { revision: Some(row.revision), catalog: Arc::new(catalog) });
+            competitions::follow(shared).await;
             builds::want(shared).await;
         }
         Err(error) => tracing::warn!(

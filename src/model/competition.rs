@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChallengeId, CompetitionId, Timestamp};
 
 /// One competition without faults. Made only by `catalog`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Competition {
     /// The name of the file without `.yaml`.
     pub id: CompetitionId,
@@ -59,7 +59,7 @@ impl Competition {
 }
 
 /// How players get in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Who makes teams.
     pub mode: RegistrationMode,
@@ -101,7 +101,7 @@ impl RegistrationMode {
 }
 
 /// How many players make a team; `min` is at least 1 and at most `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeamSize {
     /// Fewest.
     pub min: u32,
@@ -116,7 +116,7 @@ impl Default for TeamSize {
 }
 
 /// Some challenges, and what is special about them here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// Which.
     pub selector: Selector,
@@ -127,7 +127,7 @@ pub struct Selection {
 }
 
 /// Which challenges are meant.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
     /// Exactly this one.
@@ -198,7 +198,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 }
 
 /// What a right answer is worth, and how that changes with each team that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scoring {
     /// The curve.
     pub function: ScoringFunction,
@@ -253,7 +253,7 @@ impl ScoringFunction {
 }
 
 /// How often a team may answer, by the kind of question. Minted answers have no cap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptCaps {
     /// Questions with one text as answer.
     #[serde(rename = "static")]

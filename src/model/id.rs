@@ -212,6 +212,11 @@ uuid_id!(
     "a team id (a UUID with dashes)"
 );
 uuid_id!(
+    /// A person with an account.
+    UserId,
+    "a user id (a UUID with dashes)"
+);
+uuid_id!(
     /// One graded attempt.
     SubmissionId,
     "a submission id (a UUID with dashes)"

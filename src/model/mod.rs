@@ -6,6 +6,8 @@
 //! # Not here
 //! How a file becomes a [`Challenge`] (`catalog`), what the engine is asked for (`release::spec`).
 
+pub mod account;
+pub mod activity;
 pub mod build;
 pub mod challenge;
 pub mod commit_status;
@@ -16,6 +18,7 @@ pub mod disk;
 pub mod disposition;
 pub mod id;
 pub mod instance;
+pub mod invite;
 pub mod node;
 pub mod node_url;
 pub mod notice;
@@ -26,6 +29,8 @@ pub mod time;
 pub mod tree;
 pub mod vpn;
 
+pub use account::{Account, AccountRole, AccountToken, Area, Grant, Level, Profile, Reach};
+pub use activity::{Activity, Actor, ActorKind, Happening};
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,
@@ -41,11 +46,12 @@ pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId,
     KeyringDigest, NodeId, ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId,
-    TagName, TeamId, TreeId,
+    TagName, TeamId, TreeId, UserId,
 };
 pub use instance::{
     Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
 };
+pub use invite::{Invite, InviteKind};
 pub use node::{
     Duty, LOST_AFTER_SECS, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample,
 };
@@ -53,7 +59,7 @@ pub use node_url::{NodeUrl, NodeUrlError, Plain};
 pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};
 pub use proof::{ProofOutcome, ProofRecord};
-pub use team::{Caller, Role, Solve, Submission, Team};
+pub use team::{Caller, Member, Membership, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};
 pub use vpn::VpnAccess;

@@ -98,7 +98,7 @@ impl Store {
             if is_known(db, instance.id)? {
                 return Err(AdoptError::Known);
             }
-            ensure_team(db, instance.team, now)?;
+            ensure_team(db, instance.team, &instance.competition, now)?;
             insert(db, &instance, &spec)?;
             images::note_start(db, &spec, now)?;
             for network in &networks {
@@ -126,13 +126,19 @@ fn is_known(db: &Connection, id: InstanceId) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM instances WHERE id = ?1")?.exists([id.to_string()])
 }
 
-fn ensure_team(db: &Connection, team: TeamId, now: Timestamp) -> rusqlite::Result<()> {
+fn ensure_team(
+    db: &Connection,
+    team: TeamId,
+    competition: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     let id = team.to_string();
     let name = format!("recovered-{}", id.get(..8).unwrap_or(&id));
     db.prepare_cached(
-        "INSERT INTO teams (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        "INSERT INTO teams (id, competition, name, description, created_at)
+         VALUES (?1, ?2, ?3, '', ?4) ON CONFLICT DO NOTHING",
     )?
-    .execute(params![id, name, now.as_millis()])?;
+    .execute(params![id, competition, name, now.as_millis()])?;
     Ok(())
 }
 

@@ -261,7 +261,15 @@ mod tests {
         let mut hash = [0; 32];
         hash[..name.len()].copy_from_slice(name.as_bytes());
         let id = TeamId::new(uuid::Uuid::new_v4());
-        store.create_team_token(name, &format!("t-{name}"), hash, id, NOW).await.unwrap();
+        let new = crate::store::NewTeamToken {
+            competition: "default".parse().unwrap(),
+            name: name.to_owned(),
+            team_if_new: id,
+            token_id: format!("t-{name}"),
+            hash,
+            now: NOW,
+        };
+        store.create_team_token(new).await.unwrap();
     }
 
     async fn teams(store: &Store) -> Vec<String> {

@@ -34,6 +34,18 @@ pub struct NewInstance {
     pub limits: InstanceLimits,
     /// Where host ports come from.
     pub ports: PortRange,
+    /// What happens when one of the same team, challenge and competition is starting already.
+    pub repeats: Repeats,
+}
+
+/// What a second wish for the same means while the first is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Repeats {
+    /// The same wish again, by a client that saw no answer or a team-mate: the first one is given.
+    #[default]
+    Same,
+    /// Another instance.
+    Another,
 }
 
 /// How many instances there may be at once.
@@ -127,7 +139,8 @@ impl From<rusqlite::Error> for InsertError {
 }
 
 impl Store {
-    /// Takes an instance on in one step: checks the limits, gives each endpoint of its surface a
+    /// Takes an instance on in one step, unless the wish repeats one that is under way: checks the
+    /// limits, gives each endpoint of its surface a
     /// host port that no other instance has, and commits the row as queued. Its images count as
     /// used now.
     ///
@@ -137,7 +150,12 @@ impl Store {
         let avoid = self.avoided_ports(&[]);
         let offset = random_offset()?;
         self.write(move |db| {
-            let NewInstance { mut instance, spec, limits, ports } = new;
+            let NewInstance { mut instance, spec, limits, ports, repeats } = new;
+            if repeats == Repeats::Same
+                && let Some(starting) = starting_like(db, &instance)?
+            {
+                return Ok(starting);
+            }
             check_limits(db, &instance, limits)?;
             instance.phase = InstancePhase::Queued;
             insert(db, &instance, &spec)?;
@@ -446,6 +464,22 @@ impl Store {
 pub(super) fn random_offset() -> Result<u32, StoreError> {
     getrandom::u32()
         .map_err(|error| StoreError::System { what: "randomness", source: Box::new(error) })
+}
+
+/// The instance of the same team, challenge and competition that is on its way for the first time.
+fn starting_like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<Instance>> {
+    db.prepare_cached(concat!(
+        "SELECT * FROM ",
+        not_stopped!(),
+        " AND phase IN ('queued', 'preparing', 'creating', 'starting', 'probing')
+         AND n_resets = 0 AND started_at = created_at
+         AND team = ?1 AND challenge = ?2 AND competition = ?3 ORDER BY seq LIMIT 1"
+    ))?
+    .query_row(
+        params![wish.team.to_string(), wish.challenge.as_str(), wish.competition],
+        instance_row,
+    )
+    .optional()
 }
 
 fn check_limits(

@@ -49,6 +49,16 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0011_vpn", sql: include_str!("../../schema/sql/0011_vpn.sql") },
     Migration { name: "0012_exports", sql: include_str!("../../schema/sql/0012_exports.sql") },
     Migration { name: "0013_nodes", sql: include_str!("../../schema/sql/0013_nodes.sql") },
+    Migration { name: "0014_accounts", sql: include_str!("../../schema/sql/0014_accounts.sql") },
+    Migration {
+        name: "0015_competitions",
+        sql: include_str!("../../schema/sql/0015_competitions.sql"),
+    },
+    Migration { name: "0016_invites", sql: include_str!("../../schema/sql/0016_invites.sql") },
+    Migration {
+        name: "0017_activities",
+        sql: include_str!("../../schema/sql/0017_activities.sql"),
+    },
 ];
 
 /// The connection that writes, to a database of this version's shape.

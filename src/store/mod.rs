@@ -16,17 +16,23 @@
 //! # Not here
 //! What the rows mean (`contest`, `planner`); when they change (`daemon`).
 
+pub mod account_tokens;
+pub mod accounts;
+pub mod activities;
 pub mod adoption;
 pub mod backup;
 pub mod builds;
 pub mod commit_statuses;
+pub mod competitions;
 pub mod conditions;
 pub mod datadir;
+pub mod devices;
 pub mod error;
 mod exports;
 mod given;
 pub mod images;
 pub mod instances;
+pub mod invites;
 pub mod live;
 mod migrate;
 pub mod networks;
@@ -38,6 +44,7 @@ pub mod proofs;
 pub mod provenance;
 mod readers;
 pub mod releases;
+pub mod rosters;
 mod row;
 pub mod source;
 pub mod submissions;
@@ -61,27 +68,36 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::watch;
 
+pub use account_tokens::NewToken;
+pub use accounts::{AccountError, AccountRow, NewAccount};
+pub use activities::{ActivityFilter, ActivityRow};
 pub use adoption::{AdoptError, AdoptedInstance, AdoptedNetwork};
 pub use backup::{Backup, Loss};
 pub use builds::BuildOutcome;
 pub use commit_statuses::StatusRow;
+pub use competitions::{Declared, PersonKind, PersonRow};
 pub use conditions::{EventFilter, EventPage, EventRow, NewCondition};
 pub use datadir::{DataDir, DataDirError};
+pub use devices::{DeviceRow, DeviceState};
 pub use error::StoreError;
 pub use exports::{ExportPlace, Exported};
 pub use given::Given;
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
-    InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which,
+    InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Repeats,
+    Which,
 };
+pub use invites::Ending;
 pub use live::LiveRow;
 pub use networks::{NetworkKind, NetworkRow, NetworkState};
 pub use nodes::{Beat, Beaten, JoinError, NodeChange, Usage, Voucher};
 pub use outbox::{Decision, OutboxCounts, OutboxRow};
 pub use releases::{AuditRow, Flip, NewGeneration, QuarantinedVersion};
+pub use rosters::{Joining, Left, NewTeam, NewTeamMode, RosterError, RosterRefusal, Way};
 pub use source::SourceRow;
-pub use submissions::Submitted;
+pub use submissions::{BestPerson, Submitted, Tries, Work};
 pub use tags::{DecisionKind, TagDecision};
+pub use teams::NewTeamToken;
 pub use vpn::VpnChange;
 
 use ports::StrangerPorts;

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Store, StoreError, row};
+use super::{Store, StoreError, accounts, row};
 use crate::contest::{Decision, Progress};
-use crate::model::{ChallengeId, QuestionId, Solve, Submission, TeamId};
+use crate::model::{
+    Account, ChallengeId, QuestionId, Solve, Submission, TeamId, Timestamp, UserId,
+};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,45 @@ pub struct Submitted<R> {
     pub solve: Option<Solve>,
     /// The team's progress with this attempt in it.
     pub progress: Progress,
+}
+
+/// What a team tried on a challenge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tries {
+    /// Who.
+    pub team: TeamId,
+    /// On what.
+    pub challenge: ChallengeId,
+    /// Answers.
+    pub n: u32,
+    /// Right ones.
+    pub n_correct: u32,
+    /// The longest time from the start to a right one, in seconds.
+    pub solve_time_secs: f64,
+}
+
+/// A person who answered rightly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BestPerson {
+    /// Who.
+    pub account: Account,
+    /// Challenges with any right answer of theirs.
+    pub n_challenges: u32,
+    /// Questions that they answered rightly.
+    pub n_questions: u32,
+    /// When they last did.
+    pub last_at: Timestamp,
+}
+
+/// What one person did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Answers that they gave.
+    pub attempts: u32,
+    /// Questions that they answered rightly.
+    pub solves: u32,
+    /// When they answered last.
+    pub last_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -69,6 +110,135 @@ impl Store {
             db.prepare_cached("SELECT * FROM submissions WHERE team = ?1 ORDER BY seq")?
                 .query_map([team.to_string()], submission_row)?
                 .collect()
+        })
+        .await
+    }
+
+    /// What one account did.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn work_of(&self, user: UserId) -> Result<Work, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT count(*) AS attempts, max(submitted_at) AS last_at,
+                        count(DISTINCT CASE WHEN is_correct
+                              THEN team || ' ' || challenge || ' ' || question END) AS solves
+                 FROM submissions WHERE user = ?1",
+            )?
+            .query_row([user.to_string()], |row| {
+                Ok(Work {
+                    attempts: row.get("attempts")?,
+                    solves: row.get("solves")?,
+                    last_at: row::opt_time(row, "last_at")?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// The attempts of one account, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn submissions_of_user(&self, user: UserId) -> Result<Vec<Submission>, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached("SELECT * FROM submissions WHERE user = ?1 ORDER BY seq")?
+                .query_map([user.to_string()], submission_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// How many attempts each team made, right and wrong, and when the last one was.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn activity_of_teams(
+        &self,
+    ) -> Result<BTreeMap<TeamId, (u32, Timestamp)>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT team, count(*) AS n, max(submitted_at) AS last_at FROM submissions
+                 GROUP BY team",
+            )?
+            .query_map([], |row| {
+                Ok((row::text(row, "team")?, (row.get("n")?, row::time(row, "last_at")?)))
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// Every answer and every solve, each in its order, as they were at one moment.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn records(&self) -> Result<(Vec<Submission>, Vec<Solve>), StoreError> {
+        self.read(|db| {
+            let answers = db
+                .prepare_cached("SELECT * FROM submissions ORDER BY seq")?
+                .query_map([], submission_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let solves = db
+                .prepare_cached("SELECT * FROM solves ORDER BY seq")?
+                .query_map([], solve_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((answers, solves))
+        })
+        .await
+    }
+
+    /// Everybody who answered a question rightly, best first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn best_people(&self) -> Result<Vec<BestPerson>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT users.*, best.* FROM users JOIN (
+                     SELECT user, count(DISTINCT challenge) AS n_challenges,
+                            count(DISTINCT challenge || ' ' || question) AS n_questions,
+                            max(submitted_at) AS last_at
+                     FROM submissions WHERE is_correct AND user IS NOT NULL GROUP BY user
+                 ) AS best ON best.user = users.id
+                 ORDER BY n_questions DESC, n_challenges DESC, last_at, users.id",
+            )?
+            .query_map([], |row| {
+                Ok(BestPerson {
+                    account: accounts::account_row(row)?,
+                    n_challenges: row.get("n_challenges")?,
+                    n_questions: row.get("n_questions")?,
+                    last_at: row::time(row, "last_at")?,
+                })
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// What each team tried on each challenge between two times.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn tries(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Tries>, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT team, challenge, count(*) AS n, sum(is_correct) AS n_correct,
+                        max(solve_time_secs) AS solve_time_secs
+                 FROM submissions WHERE submitted_at >= ?1 AND submitted_at < ?2
+                 GROUP BY team, challenge",
+            )?
+            .query_map(params![from.as_millis(), until.as_millis()], |row| {
+                Ok(Tries {
+                    team: row::text(row, "team")?,
+                    challenge: row::text(row, "challenge")?,
+                    n: row.get("n")?,
+                    n_correct: row.get("n_correct")?,
+                    solve_time_secs: row.get("solve_time_secs")?,
+                })
+            })?
+            .collect()
         })
         .await
     }
@@ -171,8 +341,8 @@ fn count_wrong(
 fn insert_submission(db: &Connection, submission: &Submission) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO submissions (id, team, challenge, instance, question, claimed, is_correct,
-                submitted_at, solve_time_secs, revision)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                submitted_at, solve_time_secs, revision, user)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         submission.id.to_string(),
@@ -185,6 +355,7 @@ fn insert_submission(db: &Connection, submission: &Submission) -> rusqlite::Resu
         submission.submitted_at.as_millis(),
         submission.solve_time_secs,
         submission.revision.to_string(),
+        submission.user.map(|user| user.to_string()),
     ])?;
     Ok(())
 }
@@ -211,6 +382,7 @@ fn submission_row(row: &Row<'_>) -> rusqlite::Result<Submission> {
     Ok(Submission {
         id: row::text(row, "id")?,
         team: row::text(row, "team")?,
+        user: row::opt_text(row, "user")?,
         challenge: row::text(row, "challenge")?,
         instance: row::opt_text(row, "instance")?,
         question: row::text(row, "question")?,

@@ -1,13 +1,15 @@
 //! Teams and the digests of their tokens.
 
-use rusqlite::{OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
 use super::{Store, StoreError, row};
-use crate::model::{Team, TeamId, Timestamp};
+use crate::model::{CompetitionId, Member, Membership, Team, TeamId, Timestamp, UserId};
 
 /// Most characters of a team's name.
-pub const MAX_TEAM_NAME_CHARS: usize = 64;
+pub const MAX_TEAM_NAME_CHARS: usize = 80;
 
 /// Why a text is no team's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,7 +31,7 @@ pub enum TeamNameError {
     Padded,
 }
 
-/// Checks the name of a team: 1 to 64 characters, printable, no blank at either end. Names reach
+/// Checks the name of a team: 1 to 80 characters, printable, no blank at either end. Names reach
 /// score boards and terminals, so nothing that hides, reorders or breaks text is let in.
 ///
 /// # Errors
@@ -45,7 +47,8 @@ pub fn check_team_name(name: &str) -> Result<(), TeamNameError> {
     if name.starts_with(' ') || name.ends_with(' ') { Err(TeamNameError::Padded) } else { Ok(()) }
 }
 
-fn is_printable(character: char) -> bool {
+/// Whether a character can be shown beside others: nothing that hides, reorders or breaks text.
+pub fn is_printable(character: char) -> bool {
     if character.is_control() || (character.is_whitespace() && character != ' ') {
         return false;
     }
@@ -60,95 +63,197 @@ fn is_printable(character: char) -> bool {
         | '\u{e0000}'..='\u{10ffff}')
 }
 
+/// A team that gets a token of its own.
+#[derive(Debug, Clone)]
+pub struct NewTeamToken {
+    /// In which competition.
+    pub competition: CompetitionId,
+    /// The team's name; a new one makes a new team.
+    pub name: String,
+    /// The id of the team if it is new.
+    pub team_if_new: TeamId,
+    /// Public id of the token.
+    pub token_id: String,
+    /// Its SHA-256.
+    pub hash: [u8; 32],
+    /// When.
+    pub now: Timestamp,
+}
+
 impl Store {
-    /// Adds a token to team `name`, and makes the team, with the id `team_if_new`, when there is
-    /// none of that name. Only the digest of the token is kept.
+    /// Adds a token to the team of this name, and makes the team when there is none. Only the
+    /// digest of the token is kept.
     ///
     /// # Errors
     /// [`StoreError::TeamName`]; or when the database does not take it, for one because the token
     /// exists already.
-    pub async fn create_team_token(
-        &self,
-        name: &str,
-        token_id: &str,
-        token_hash: [u8; 32],
-        team_if_new: TeamId,
-        now: Timestamp,
-    ) -> Result<Team, StoreError> {
-        check_team_name(name)?;
-        let (name, token_id) = (name.to_owned(), token_id.to_owned());
+    pub async fn create_team_token(&self, new: NewTeamToken) -> Result<Team, StoreError> {
+        check_team_name(&new.name)?;
         self.write(move |db| {
-            db.prepare_cached(
-                "INSERT INTO teams (id, name, created_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (name) DO NOTHING",
-            )?
-            .execute(params![team_if_new.to_string(), name, now.as_millis()])?;
-            let team = db
-                .prepare_cached("SELECT * FROM teams WHERE name = ?1")?
-                .query_row([name], team_row)?;
+            let team = match by_name(db, &new.competition, &new.name)? {
+                Some(team) => team,
+                None => {
+                    let team = Team {
+                        id: new.team_if_new,
+                        competition: new.competition,
+                        name: new.name,
+                        description: String::new(),
+                        captain: None,
+                        created_at: new.now,
+                    };
+                    insert(db, &team)?;
+                    team
+                }
+            };
             db.prepare_cached(
                 "INSERT INTO team_tokens (token_id, token_hash, team, created_at)
                  VALUES (?1, ?2, ?3, ?4)",
             )?
             .execute(params![
-                token_id,
-                token_hash,
+                new.token_id,
+                new.hash,
                 team.id.to_string(),
-                now.as_millis()
+                new.now.as_millis()
             ])?;
             Ok(team)
         })
         .await
     }
 
-    /// Public id and team of the token with this SHA-256.
+    /// Public id and team of the team's own token with this SHA-256.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn token_team(
         &self,
         token_hash: [u8; 32],
-    ) -> Result<Option<(String, TeamId)>, StoreError> {
+    ) -> Result<Option<(String, Membership)>, StoreError> {
         self.read(move |db| {
             // Looking up by digest gives nothing away in its timing: nobody can choose a digest.
-            db.prepare_cached("SELECT token_id, team FROM team_tokens WHERE token_hash = ?1")?
-                .query_row([token_hash], |row| Ok((row.get("token_id")?, row::text(row, "team")?)))
-                .optional()
+            db.prepare_cached(
+                "SELECT token_id, team, competition FROM team_tokens
+                 JOIN teams ON teams.id = team_tokens.team
+                 WHERE token_hash = ?1 AND disbanded_at IS NULL",
+            )?
+            .query_row([token_hash], |row| Ok((row.get("token_id")?, membership_row(row)?)))
+            .optional()
         })
         .await
     }
 
-    /// Every team, by name.
+    /// Every team that is not disbanded, by name.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn teams(&self) -> Result<Vec<Team>, StoreError> {
         self.read(|db| {
-            db.prepare_cached("SELECT * FROM teams ORDER BY name")?
+            db.prepare_cached("SELECT * FROM teams WHERE disbanded_at IS NULL ORDER BY name, id")?
                 .query_map([], team_row)?
                 .collect()
         })
         .await
     }
 
-    /// One team.
+    /// One team, disbanded or not.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
+        self.read(move |db| one(db, id)).await
+    }
+
+    /// The teams that somebody is in.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
         self.read(move |db| {
-            db.prepare_cached("SELECT * FROM teams WHERE id = ?1")?
-                .query_row([id.to_string()], team_row)
-                .optional()
+            db.prepare_cached(
+                "SELECT team, competition FROM members WHERE user = ?1 ORDER BY joined_at, team",
+            )?
+            .query_map([user.to_string()], membership_row)?
+            .collect()
+        })
+        .await
+    }
+
+    /// Who is in which team, those who joined first before the others.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn members(&self) -> Result<BTreeMap<TeamId, Vec<Member>>, StoreError> {
+        self.read(|db| {
+            let mut teams: BTreeMap<TeamId, Vec<Member>> = BTreeMap::new();
+            let mut select = db.prepare_cached(
+                "SELECT team, user, name, joined_at FROM members JOIN users ON users.id = user
+                 ORDER BY joined_at, user",
+            )?;
+            for row in
+                select.query_map([], |row| Ok((row::text(row, "team")?, member_row(row)?)))?
+            {
+                let (team, member) = row?;
+                teams.entry(team).or_default().push(member);
+            }
+            Ok(teams)
         })
         .await
     }
 }
 
+pub(super) fn one(db: &Connection, id: TeamId) -> rusqlite::Result<Option<Team>> {
+    db.prepare_cached("SELECT * FROM teams WHERE id = ?1")?
+        .query_row([id.to_string()], team_row)
+        .optional()
+}
+
+pub(super) fn by_name(
+    db: &Connection,
+    competition: &CompetitionId,
+    name: &str,
+) -> rusqlite::Result<Option<Team>> {
+    db.prepare_cached(
+        "SELECT * FROM teams WHERE competition = ?1 AND lower(name) = lower(?2)
+         AND disbanded_at IS NULL",
+    )?
+    .query_row(params![competition.as_str(), name], team_row)
+    .optional()
+}
+
+pub(super) fn insert(db: &Connection, team: &Team) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO teams (id, competition, name, description, captain, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        team.id.to_string(),
+        team.competition.as_str(),
+        team.name,
+        team.description,
+        team.captain.map(|user| user.to_string()),
+        team.created_at.as_millis(),
+    ])?;
+    Ok(())
+}
+
 fn team_row(row: &Row<'_>) -> rusqlite::Result<Team> {
     Ok(Team {
         id: row::text(row, "id")?,
+        competition: row::text(row, "competition")?,
         name: row.get("name")?,
+        description: row.get("description")?,
+        captain: row::opt_text(row, "captain")?,
         created_at: row::time(row, "created_at")?,
     })
+}
+
+pub(super) fn member_row(row: &Row<'_>) -> rusqlite::Result<Member> {
+    Ok(Member {
+        user: row::text(row, "user")?,
+        name: row.get("name")?,
+        joined_at: row::time(row, "joined_at")?,
+    })
+}
+
+fn membership_row(row: &Row<'_>) -> rusqlite::Result<Membership> {
+    Ok(Membership { competition: row::text(row, "competition")?, team: row::text(row, "team")? })
 }

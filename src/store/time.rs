@@ -24,6 +24,7 @@ impl Store {
                 "UPDATE tombstones SET seen_at = seen_at + ?1",
                 "UPDATE commit_statuses SET created_at = created_at + ?1, next_at = next_at + ?1
                  WHERE delivery = 'waiting'",
+                "UPDATE device_codes SET expires_at = expires_at + ?1",
                 "UPDATE proofs SET at = at + ?1",
                 "UPDATE cursors SET value = value + ?1 WHERE name = 'last_seen'",
             ] {

@@ -64,6 +64,24 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// As [`Writer::run`], without waiting: the change is made after everything queued before it,
+    /// and `then` is told on the writer's thread.
+    pub(super) fn post<T, E>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        then: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let job: Job = Box::new(move |connection| then(transact(connection, change)));
+        let queue = self.queue.as_ref().expect("only a writer that is being dropped has no queue");
+        // Without its thread the daemon ends, and whoever waits for a change is told so.
+        let _ = queue.send(job);
+    }
+}
+
 fn transact<T, E, F>(connection: &mut Connection, change: F) -> Result<T, E>
 where
     E: From<StoreError>,

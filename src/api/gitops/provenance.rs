@@ -86,12 +86,13 @@ mod tests {
             assert!(tokio::time::Instant::now() < deadline, "nothing goes live");
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        let (_, token) = platform.create_team_token("red").await.unwrap();
+        let (_, token) = platform.create_team_token("red", "").await.unwrap();
         let red = platform.authenticate(&token).await.unwrap();
         let wish = StartRequest {
             challenge: "WEB-001".to_owned(),
             competition: String::new(),
             ttl_secs: None,
+            repeats: crate::daemon::platform::Repeats::Another,
         };
         let instance = platform.start(&red, wish).await.unwrap();
         let (revision, tree) = (instance.revision.to_string(), instance.tree.to_string());

@@ -17,7 +17,7 @@ use crate::daemon::secrets::NOT_DECRYPTABLE;
 use crate::daemon::{Daemon, Platform};
 use crate::model::{
     Build, BuildKey, BuildState, Caller, Challenge, ChallengeId, Condition, ConditionType,
-    Instance, InstancePhase, InstanceStatus, QuestionMode, Role, Scope, StopReason,
+    Instance, InstancePhase, InstanceStatus, Membership, QuestionMode, Scope, StopReason,
 };
 use crate::release::identity::build_units;
 use crate::render::answers::{AnswerKey, mint};
@@ -83,8 +83,8 @@ impl House {
         let wiring::Private { daemon, engine } = started.map_err(|error| start_failed(&error))?;
         let platform = daemon.platform();
         // The team must exist; its token is for nobody.
-        let (team, _token) = platform.create_team_token("play").await.map_err(refused)?;
-        let team = team.id;
+        let (team, _token) = platform.create_team_token("play", "").await.map_err(refused)?;
+        let (team, competition) = (team.id, team.competition);
         Ok(Self {
             platform,
             daemon,
@@ -92,8 +92,8 @@ impl House {
             key,
             clock,
             start_deadline,
-            player: Caller { role: Role::Player { team }, token_id: "play".to_owned() },
-            operator: Caller { role: Role::Admin, token_id: "play".to_owned() },
+            player: Caller::of_team(Membership { competition, team }, "play".to_owned()),
+            operator: Caller::administrator("play"),
             wanted: BTreeSet::new(),
         })
     }
@@ -113,6 +113,7 @@ impl House {
             challenge: version.challenge.id.to_string(),
             competition: String::new(),
             ttl_secs: None,
+            repeats: crate::daemon::platform::Repeats::Another,
         };
         let asked = Instant::now();
         let started = self.platform.start(&self.player, request).await.map_err(refused)?;

@@ -65,6 +65,7 @@ fn attempt(question: &str, answer: &str) -> Attempt {
     Attempt {
         id: SubmissionId::new(Uuid::from_u128(1)),
         team: TeamId::new(Uuid::from_u128(2)),
+        user: None,
         instance: Some((InstanceId::new(Uuid::from_u128(3)), Timestamp::from_millis(95_849))),
         question: question.to_owned(),
         answer: Answer::One(answer.to_owned()),

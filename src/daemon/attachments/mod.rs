@@ -138,7 +138,7 @@ async fn facts(
     let team = shared.store.team(row.team).await?;
     let named = |id: String, name: String| Named { id, name };
     let given = || shared.worker.given(row.id).map(|given| given.team).unwrap_or_default();
-    let (event, title) = (row.competition.clone(), super::platform::COMPETITION_TITLE.to_owned());
+    let (event, title) = (row.competition.clone(), title_of(shared, &row.competition));
     Ok(Facts {
         answers: answers_of(shared, row, spec),
         instance_id: row.id.to_string(),
@@ -147,6 +147,13 @@ async fn facts(
         event: named(event, title),
         services: addresses(row),
     })
+}
+
+/// The title of a competition; its id where it is no more.
+fn title_of(shared: &Shared, competition: &str) -> String {
+    let contests = shared.contests.load();
+    let found = contests.all.values().find(|contest| contest.id.as_str() == competition);
+    found.map_or_else(|| competition.to_owned(), |contest| contest.title.clone())
 }
 
 /// Where players reach each service: its first endpoint.

@@ -179,6 +179,7 @@ async fn start(shared: &Arc<Shared>, spec: InstanceSpec) -> Result<Instance, Str
         spec,
         // Two, and one check at a time.
         limits: InstanceLimits { per_team: u32::MAX, per_node: u32::MAX },
+        repeats: crate::store::Repeats::Another,
         ports: PortRange { first: config.network.first_port, last: config.network.last_port },
     };
     let instance =

@@ -1,15 +1,15 @@
-//! Tokens and teams.
+//! Who holds a token, and tokens of teams.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
-use super::{Outcome, Platform, PlatformError};
-use crate::model::{Caller, Role, Team, TeamId};
-
-/// The prefix of a team's token, as the contract has it for fine-grained tokens.
-const TEAM_TOKEN_PREFIX: &str = "pf_";
+use super::competitions::no_competition;
+use super::tokens::{fresh_token, hash, public_id};
+use super::{Denial, Outcome, Platform, PlatformError};
+use crate::contest::competition::Status;
+use crate::model::{Caller, CompetitionId, Grant, Member, Team, TeamId};
+use crate::store::NewTeamToken;
 
 /// Tokens longer than this are not looked up.
 const MAX_TOKEN_BYTES: usize = 256;
@@ -18,45 +18,86 @@ impl Platform {
     /// Who holds `token`.
     ///
     /// # Errors
-    /// [`PlatformError::BadToken`].
+    /// [`PlatformError::BadToken`], [`PlatformError::TokenExpired`].
     pub async fn authenticate(&self, token: &str) -> Outcome<Caller> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(PlatformError::BadToken);
         }
         if self.shared.data.is_admin_token(token) {
-            return Ok(Caller { role: Role::Admin, token_id: "admin".to_owned() });
+            return Ok(Caller::administrator("admin"));
         }
-        let found = self.shared.store.token_team(hash(token)).await?;
-        let (token_id, team) = found.ok_or(PlatformError::BadToken)?;
-        Ok(Caller { role: Role::Player { team }, token_id })
+        let (store, hash) = (&self.shared.store, hash(token));
+        if let Some((token_id, membership)) = store.token_team(hash).await? {
+            return Ok(Caller::of_team(membership, token_id));
+        }
+        let found = store.account_token(hash).await?;
+        let (token, account) = found.ok_or(PlatformError::BadToken)?;
+        let now = self.now();
+        if token.expires_at.is_some_and(|end| end <= now) {
+            return Err(PlatformError::TokenExpired);
+        }
+        let is_noted = token.last_used_at.is_some_and(|used| now.millis_since(used) < 60_000);
+        if !is_noted && let Err(error) = store.note_token_use(&token.id, now).await {
+            // Whoever it is may go on all the same.
+            tracing::warn!(error = %error, "could not note that a token was used");
+        }
+        let memberships = store.memberships(account.id).await?;
+        Ok(Caller::of_account(account, memberships, token.id, token.grant))
     }
 
-    /// Makes a token for team `name`, and the team when it is new. The token is shown once; only
-    /// its hash is stored.
+    /// Makes a token for team `name` in a competition, and the team when it is new. The token is
+    /// shown once; only its hash is stored. Without a competition named it is the only one that is
+    /// published.
     ///
     /// # Errors
-    /// When the name is not one.
-    pub async fn create_team_token(&self, name: &str) -> Outcome<(Team, String)> {
-        let token = format!("{TEAM_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
-        let token_id = URL_SAFE_NO_PAD.encode(random::<12>()?);
-        let team = self
-            .shared
-            .store
-            .create_team_token(
-                name,
-                &token_id,
-                hash(&token),
-                TeamId::new(Uuid::new_v4()),
-                self.now(),
-            )
-            .await
-            .map_err(|error| match error {
-                crate::store::StoreError::TeamName(_) => {
-                    PlatformError::BadTeamName { reason: error.to_string() }
-                }
-                other => other.into(),
-            })?;
+    /// When the name is not one, or it is not clear which competition is meant.
+    pub async fn create_team_token(
+        &self,
+        name: &str,
+        competition: &str,
+    ) -> Outcome<(Team, String)> {
+        let token = fresh_token("pf_")?;
+        let new = NewTeamToken {
+            competition: self.meant(competition)?,
+            name: name.to_owned(),
+            team_if_new: TeamId::new(Uuid::new_v4()),
+            token_id: public_id()?,
+            hash: hash(&token),
+            now: self.now(),
+        };
+        let team = self.shared.store.create_team_token(new).await.map_err(|error| match error {
+            crate::store::StoreError::TeamName(_) => {
+                PlatformError::BadTeamName { reason: error.to_string() }
+            }
+            other => other.into(),
+        })?;
         Ok((team, token))
+    }
+
+    /// The competition that an organizer means.
+    fn meant(&self, id: &str) -> Outcome<CompetitionId> {
+        if !id.is_empty() {
+            let found = self.find(id).ok_or_else(|| no_competition("competition_not_found", id))?;
+            return Ok(found.id.clone());
+        }
+        let mut published = self.every_contest();
+        published.retain(|contest| contest.status == Status::Published);
+        match published.as_slice() {
+            [only] => Ok(only.id.clone()),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|it| it.id.as_str()).collect();
+                let message = format!("name the competition (`--competition`): {}", ids.join(", "));
+                Err(Denial::invalid("competition_required", message).into())
+            }
+        }
+    }
+
+    /// Who is in which team.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn members(&self) -> Outcome<BTreeMap<TeamId, Vec<Member>>> {
+        Ok(self.shared.store.members().await?)
     }
 
     /// Every team, by name.
@@ -68,12 +109,14 @@ impl Platform {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-pub(super) fn random<const N: usize>() -> Outcome<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| PlatformError::Internal(Box::new(error)))?;
-    Ok(bytes)
+/// A token that is not for this competition, or for none.
+pub fn wrong_competition(grant: &Grant, competition: Option<&CompetitionId>) -> Denial {
+    let name = competition.map(CompetitionId::as_str).unwrap_or_default();
+    let message = match competition {
+        Some(id) => format!("this token is not for competition {id}"),
+        None => "this token is for no competition".to_owned(),
+    };
+    Denial::forbidden("token_competition_forbidden", message)
+        .with("competition_id", name)
+        .with("competition_access", grant.reach.as_str())
 }

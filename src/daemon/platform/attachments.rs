@@ -106,7 +106,9 @@ impl Platform {
     /// When the team has too many under way.
     pub fn begin_download(&self, caller: &Caller) -> Outcome<DownloadSlot> {
         let limit = MAX_DOWNLOADS;
-        let begun = self.shared.downloads.begin(caller.team());
+        // Who has an account is counted alone, whatever teams they are in.
+        let person = caller.account.as_ref().map(|account| TeamId::new(account.id.as_uuid()));
+        let begun = self.shared.downloads.begin(person.or_else(|| caller.team()));
         begun.ok_or(PlatformError::TooManyDownloads { limit })
     }
 

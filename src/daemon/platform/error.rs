@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::Denial;
 use crate::contest::Refusal;
 use crate::model::{ChallengeId, InstanceId, Pause, QuestionId, Revision};
 use crate::store::StoreError;
@@ -186,6 +187,12 @@ pub enum PlatformError {
     /// The token is unknown or revoked.
     #[error("Invalid or revoked token")]
     BadToken,
+    /// The token was good once.
+    #[error("Token has expired")]
+    TokenExpired,
+    /// The rules of accounts, teams or competitions say no.
+    #[error("{0}")]
+    Denied(Box<Denial>),
     /// The node does not keep instances apart, so it starts none; the reason is in a condition.
     #[error(
         "no instance starts right now: the walls of this node are being repaired ({reason}); instances that run are not affected, try again in a few minutes"
@@ -229,6 +236,12 @@ pub enum PlatformError {
 
 /// What every method of the platform returns.
 pub type Outcome<T> = Result<T, PlatformError>;
+
+impl From<Denial> for PlatformError {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(Box::new(denial))
+    }
+}
 
 impl From<StoreError> for PlatformError {
     fn from(error: StoreError) -> Self {

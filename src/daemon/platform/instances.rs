@@ -5,27 +5,22 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Outcome, Platform, PlatformError, StartRequest};
+use super::competitions::check_reach;
+use super::{Denial, Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
-use crate::contest::{LeaseBounds, lease};
+use crate::contest::{Contest, LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{builds, leases, nodes, queue, repairs, versions};
+use crate::daemon::{activities, builds, leases, nodes, queue, repairs, versions};
 use crate::model::{
     Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
-    ContainerRuntime, Death, Endpoint, Instance, InstanceId, InstancePhase, NodeId, Role, Scope,
-    ServiceName, StopReason, TeamId, UpdatePolicy,
+    ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId, InstancePhase, NodeId,
+    Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
-
-/// The competition that always runs and holds every challenge.
-pub(super) const DEFAULT_COMPETITION: &str = "default";
-
-/// Its title.
-pub const COMPETITION_TITLE: &str = "All challenges";
 
 impl Platform {
     /// Starts an instance for the caller's team; returns as soon as the intent is committed.
@@ -33,31 +28,23 @@ impl Platform {
     /// # Errors
     /// When the caller has no team, the challenge is not live, or a limit is reached.
     pub async fn start(&self, caller: &Caller, request: StartRequest) -> Outcome<Instance> {
-        let competition = match request.competition.as_str() {
-            "" => DEFAULT_COMPETITION,
-            name => name,
-        };
-        let team = match caller.team() {
-            Some(team) if competition == DEFAULT_COMPETITION => team,
-            _ => {
-                return Err(PlatformError::NotRegistered { competition: competition.to_owned() });
-            }
-        };
-        let unknown = || PlatformError::ChallengeNotFound { id: request.challenge.clone() };
-        let id: ChallengeId = request.challenge.parse().map_err(|_| unknown())?;
-        let live = self.live().get(&id).cloned().ok_or_else(unknown)?;
+        let (contest, team) = self.place(caller, &request.competition)?;
+        let live = self.playable(&contest, &request.challenge)?;
+        let id = live.challenge.id.clone();
+        self.check_size(&contest, team).await?;
         if let Some(pause) = self.shared.pauses.load().held_challenge(&id) {
             let what = format!("Challenge {id}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
         let challenge = live.challenge;
-        let node = self.place(&challenge, team).await?;
+        let node = self.node_for(&challenge, team).await?;
         let is_local = node == NodeId::local();
         let spec = if is_local {
             let spec = self.spec_of(&challenge).await?;
             self.check_runtime(&spec).await?;
             spec
         } else {
+            let unknown = || PlatformError::ChallengeNotFound { id: id.to_string() };
             remote_spec(&challenge).ok_or_else(unknown)?
         };
         let limits = &self.shared.config.limits;
@@ -68,7 +55,7 @@ impl Platform {
             id: InstanceId::new(Uuid::new_v4()),
             challenge: id,
             team,
-            competition: competition.to_owned(),
+            competition: contest.id.to_string(),
             node: node.clone(),
             revision: live.revision,
             tree: challenge.tree,
@@ -92,18 +79,29 @@ impl Platform {
             instance,
             spec,
             limits: InstanceLimits {
-                per_team: limits.instances_per_team,
+                per_team: contest.instances_per_team.unwrap_or(limits.instances_per_team),
                 per_node: self.capacity_of(&node),
             },
+            repeats: request.repeats,
             ports: PortRange { first: network.first_port, last: network.last_port },
         };
+        let wanted = new.instance.id;
         let instance = self.shared.store.insert_instance(new).await.map_err(refuse)?;
         queue::trigger(&self.shared, instance.id);
+        if instance.id == wanted {
+            let happening = Happening::InstanceStarted {
+                instance_id: instance.id,
+                node_id: instance.node.to_string(),
+                ip: caller.address.clone(),
+            };
+            let actor = activities::actor_of(caller);
+            activities::of_instance(&self.shared, &instance, actor, happening);
+        }
         Ok(instance)
     }
 
     /// The node that an instance of `challenge` goes to.
-    async fn place(&self, challenge: &Challenge, team: TeamId) -> Outcome<NodeId> {
+    async fn node_for(&self, challenge: &Challenge, team: TeamId) -> Outcome<NodeId> {
         let shared = &self.shared;
         if shared.config.nodes.local && shared.nodes.roster().is_empty() {
             return match nodes::place::closed(shared) {
@@ -131,6 +129,25 @@ impl Platform {
             Some(known) => known.node.capacity,
             None => self.shared.config.limits.instances_per_node,
         }
+    }
+
+    /// Refuses a team that has fewer members than the competition wants.
+    async fn check_size(&self, contest: &Contest, team: TeamId) -> Outcome<()> {
+        if contest.teams.min <= 1 {
+            return Ok(());
+        }
+        let members = self.shared.store.members().await?;
+        let n_members = members.get(&team).map_or(0, Vec::len);
+        let is_whole = u32::try_from(n_members).is_ok_and(|n| n >= contest.teams.min);
+        // A team with tokens of its own has no members that could be counted.
+        if is_whole || self.team(team).await?.captain.is_none() {
+            return Ok(());
+        }
+        let message = format!(
+            "a team of this competition has at least {} members, yours has {n_members}: invite others",
+            contest.teams.min
+        );
+        Err(Denial::conflict("team_too_small", message).into())
     }
 
     /// Refuses what wants a container runtime that the engine of the node does not have.
@@ -201,10 +218,13 @@ impl Platform {
         if is_leaving || instance.phase == InstancePhase::Stopped {
             return Err(unknown());
         }
+        if let Ok(competition) = instance.competition.parse() {
+            check_reach(Some(caller), &competition)?;
+        }
         match caller.role {
             Role::Admin => Ok(instance),
-            Role::Player { team } if team == instance.team => Ok(instance),
-            Role::Player { .. } => Err(PlatformError::NotYours),
+            Role::Player if caller.plays_for(instance.team) => Ok(instance),
+            Role::Player => Err(PlatformError::NotYours),
         }
     }
 
@@ -213,9 +233,18 @@ impl Platform {
     /// # Errors
     /// When the store fails.
     pub async fn instances(&self, caller: &Caller) -> Outcome<Vec<Instance>> {
-        let filter =
-            InstanceFilter { team: caller.team(), challenge: None, which: Which::LiveOrFailed };
-        let mut instances = self.shared.store.instances(filter).await?;
+        let filter = InstanceFilter { which: Which::LiveOrFailed, ..InstanceFilter::default() };
+        let mut instances = match caller.role {
+            Role::Admin => self.shared.store.instances(filter).await?,
+            Role::Player => {
+                let mut own = Vec::new();
+                for team in caller.teams() {
+                    let filter = InstanceFilter { team: Some(team), ..filter.clone() };
+                    own.extend(self.shared.store.instances(filter).await?);
+                }
+                own
+            }
+        };
         instances.retain(|instance| {
             instance.phase != InstancePhase::Removing || instance.error.is_some()
         });
@@ -232,7 +261,7 @@ impl Platform {
     pub fn doubts(&self, caller: &Caller, id: InstanceId) -> BTreeMap<ServiceName, Doubt> {
         match caller.role {
             Role::Admin => self.shared.doubts.of(id),
-            Role::Player { .. } => BTreeMap::new(),
+            Role::Player => BTreeMap::new(),
         }
     }
 
@@ -258,7 +287,12 @@ impl Platform {
         let now = self.now();
         let change = move |row: &mut Instance| lifecycle::renew(row, ttl, now);
         match self.shared.store.change_instance(instance.id, change).await? {
-            Some((renewed, true)) => Ok(renewed),
+            Some((renewed, true)) => {
+                let happening = Happening::InstanceRenewed { instance_id: renewed.id, ttl };
+                let actor = activities::actor_of(caller);
+                activities::of_instance(&self.shared, &renewed, actor, happening);
+                Ok(renewed)
+            }
             Some((other, false)) => {
                 Err(PlatformError::NotRunning { id: other.id, status: other.status().as_str() })
             }
@@ -329,9 +363,22 @@ impl Platform {
             let what = format!("Instance {}", instance.id);
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
-        leases::end(&self.shared, instance.id, reason)
-            .await?
-            .ok_or_else(|| PlatformError::InstanceNotFound { id: id.to_owned() })
+        let stopped = leases::end(&self.shared, instance.id, reason).await?;
+        let stopped =
+            stopped.ok_or_else(|| PlatformError::InstanceNotFound { id: id.to_owned() })?;
+        let happening = Happening::InstanceStopped {
+            instance_id: stopped.id,
+            node_id: stopped.node.to_string(),
+            reason: if reason == StopReason::User {
+                String::new()
+            } else {
+                reason.as_str().to_owned()
+            },
+            ip: caller.address.clone(),
+        };
+        let actor = activities::actor_of(caller);
+        activities::of_instance(&self.shared, &stopped, actor, happening);
+        Ok(stopped)
     }
 
     /// The last lines of its containers, by service (administrators).

@@ -8,8 +8,13 @@
 //! Wire shapes and HTTP statuses (`api`).
 
 mod accounts;
+mod activities;
 mod answers;
 mod attachments;
+mod competition_admin;
+mod competitions;
+mod denial;
+mod devices;
 mod error;
 mod events;
 mod explain;
@@ -24,7 +29,10 @@ mod provenance;
 mod recover;
 mod releases;
 mod repository;
+mod rosters;
+mod sign_in;
 mod solver;
+mod tokens;
 mod verdicts;
 mod vpn;
 
@@ -44,21 +52,27 @@ pub use crate::contest::Answer;
 pub use crate::daemon::adoption::Unadoptable;
 pub use crate::daemon::doubts::Doubt;
 pub use crate::daemon::webhook::Headers;
+pub use crate::store::Repeats;
+pub use accounts::wrong_competition;
 #[cfg(test)]
 pub(crate) use attachments::static_file;
 pub use attachments::{Content, Download, DownloadSlot, Downloads, ListedFile};
+pub use competition_admin::{CompetitionWish, Person};
+pub use denial::{Denial, DenialKind};
+pub use devices::{DEVICE_CODE_SECS, DeviceAnswer, DeviceCodes, DeviceVerdict};
 pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use hooks::Called;
-pub use instances::COMPETITION_TITLE;
 pub(in crate::daemon) use instances::remote_spec;
 pub use nodes::NodeState;
 pub use pauses::PauseRequest;
 pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};
 pub use releases::{CandidateState, Deed, ReleaseOverview, TagState};
+pub use rosters::EntryWish;
 pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
+pub use tokens::{Origin, TokenWish};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 pub use vpn::{VpnSession, VpnStatus};
 
@@ -71,7 +85,7 @@ pub struct Platform {
 impl Platform {
     /// What the loops share, for tests that play them.
     #[cfg(test)]
-    pub(super) fn shared_for_test(&self) -> &Arc<Shared> {
+    pub(crate) fn shared_for_test(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -172,10 +186,12 @@ pub struct SourceState {
 pub struct StartRequest {
     /// The challenge.
     pub challenge: String,
-    /// The competition; empty is the only one there is.
+    /// The competition; empty is the one that the caller plays in, if there is one only.
     pub competition: String,
     /// Wanted lease in seconds.
     pub ttl_secs: Option<i64>,
+    /// What happens when the team's instance of the challenge is starting already.
+    pub repeats: Repeats,
 }
 
 /// The verdict on one answer.

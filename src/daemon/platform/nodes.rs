@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::accounts::random;
+use super::tokens::random;
 use super::{Outcome, Platform, PlatformError};
 use crate::daemon::nodes;
 use crate::model::id::hex;
@@ -140,7 +140,7 @@ impl Platform {
     async fn voucher(&self, bearer: &str) -> Voucher {
         let caller = self.authenticate(bearer).await;
         match caller {
-            Ok(caller) if caller.role == crate::model::Role::Admin => Voucher::Admin,
+            Ok(caller) if caller.is_administrator() => Voucher::Admin,
             Ok(_) | Err(_) => Voucher::Invite(digest(bearer)),
         }
     }
@@ -237,7 +237,7 @@ impl Platform {
             return PlatformError::NodeRefused { reason };
         }
         match self.authenticate(bearer).await {
-            Ok(caller) if caller.role == crate::model::Role::Admin => {
+            Ok(caller) if caller.is_administrator() => {
                 PlatformError::NodeNotFound { id: cut(id) }
             }
             Ok(_) | Err(_) => PlatformError::NodeRefused {
@@ -272,7 +272,7 @@ impl Platform {
     pub async fn remove_node(&self, bearer: &str, id: &str) -> Outcome<()> {
         if self.node_of(bearer, id).is_none() {
             let is_admin = self.authenticate(bearer).await;
-            let is_admin = is_admin.is_ok_and(|caller| caller.role == crate::model::Role::Admin);
+            let is_admin = is_admin.is_ok_and(|caller| caller.is_administrator());
             if !is_admin {
                 return Err(self.refused_beat(bearer, id).await);
             }

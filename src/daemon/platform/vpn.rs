@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use super::{Outcome, Platform, PlatformError};
 use crate::daemon::{executor::Fault, vpn};
-use crate::model::{
-    Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp, VpnAccess,
-};
+use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Timestamp, VpnAccess};
 use crate::node::NodeError;
 use crate::render::attachments::Named;
 use crate::render::vpn::{Holder, Profile};
@@ -128,10 +126,7 @@ impl Platform {
             VpnChange::Rotate | VpnChange::Restore => "rotate_vpn",
             VpnChange::Revoke => "revoke_vpn",
         };
-        let who = match caller.role {
-            Role::Admin => caller.token_id.clone(),
-            Role::Player { team } => format!("team {team}"),
-        };
+        let who = caller.name();
         let object = format!("instance {}", instance.id);
         self.shared.store.note_deed(who, what, object, why, now).await?;
         Ok(access)

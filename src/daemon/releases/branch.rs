@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{FLAGOPS, ReleaseError, flip, quarantined, state_held};
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
-use crate::daemon::{exports, nodes, secrets, solver};
+use crate::daemon::{competitions, exports, nodes, secrets, solver};
 use crate::model::{ChallengeId, ConditionStatus, ConditionType, Revision, Scope};
 use crate::proof::Proof;
 use crate::release::live::{self, HoldReason, LiveChange, LiveVersion};
@@ -39,6 +39,7 @@ pub(super) async fn advance(shared: &Arc<Shared>) -> Result<(), ReleaseError> {
         return Ok(());
     }
     state_held(shared, None, Some(revision)).await;
+    competitions::follow(shared).await;
     let change = plan(shared).await?;
     state_prune(shared, change.held, revision).await;
     if change.promote.is_empty() && change.drop.is_empty() {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::{ReleaseError, replace, state};
 use crate::catalog::{self, Catalog, Policy};
-use crate::daemon::builds;
 use crate::daemon::platform::{LiveChallenge, LiveSet};
 use crate::daemon::shared::{Shared, Statement};
+use crate::daemon::{builds, competitions};
 use crate::git::Mirror;
 use crate::model::{
     ChallengeId, ConditionStatus, ConditionType, ObjectId, Revision, Scope, TagName, Timestamp,
@@ -51,6 +51,7 @@ pub(crate) async fn flip(
         Flip::Overtaken => return Ok(None),
     };
     shared.live.store(next);
+    competitions::follow(shared).await;
     tracing::info!(
         release.generation = generation.number, release.cause = generation.cause.as_str(),
         revision = %revision,

@@ -36,7 +36,7 @@ use crate::store::{InstanceLimits, NewInstance, PortRange};
 use crate::telemetry::Chain;
 
 /// The competition that canaries are in, for operators who list instances.
-pub(super) const COMPETITION: &str = "canary";
+pub(crate) const COMPETITION: &str = "canary";
 
 /// Between two looks at the row of a canary.
 const POLL: Duration = Duration::from_millis(100);
@@ -133,6 +133,7 @@ async fn start(
         spec: canary.spec.clone(),
         // The solver's slots bound them.
         limits: InstanceLimits { per_team: u32::MAX, per_node: u32::MAX },
+        repeats: crate::store::Repeats::Another,
         ports: PortRange { first: config.network.first_port, last: config.network.last_port },
     };
     let instance = shared.store.insert_instance(new).await.map_err(|error| cut_off(&error))?;

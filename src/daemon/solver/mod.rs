@@ -45,6 +45,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const MAX_CUT_OFF: u32 = 8;
 
 /// One version of a challenge.
+pub(crate) use canary::COMPETITION;
+
 pub(crate) type Version = (ChallengeId, TreeId);
 
 /// Who wants a version proven; the first is served first.

@@ -2,7 +2,7 @@
 //! reads why not.
 
 use super::*;
-use crate::model::{ConditionStatus, NodeId, Role};
+use crate::model::{ConditionStatus, NodeId};
 use crate::runtime::fake::{Port, Verb};
 use crate::runtime::{EngineError, ExecOutcome};
 
@@ -189,7 +189,7 @@ async fn operators_see_why_a_probe_fails_and_players_do_not() {
     let missing = "exec: \"nc\": executable file not found in $PATH: unknown";
     rig.engine.script_exec("db", [ExecOutcome { code: 126, output: missing.to_owned() }]);
     let (daemon, platform, red) = playing(&rig).await;
-    let operator = Caller { role: Role::Admin, token_id: "test".to_owned() };
+    let operator = Caller::administrator("test");
     let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
     let doubt = until("a probe to fail", async || {
         assert!(platform.doubts(&red, started.id).is_empty());

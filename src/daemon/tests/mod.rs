@@ -28,7 +28,7 @@ mod upgrade;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::platform::{Answer, StartRequest};
+use super::platform::{Answer, Repeats, StartRequest};
 use super::testing::Rig;
 use super::{Daemon, Platform};
 use crate::model::{
@@ -81,7 +81,12 @@ const ONE_FILES: &[(&str, &str)] =
     &[("WEB/WEB-001/metadata.yaml", METADATA), ("WEB/WEB-001/docker-compose.yml", COMPOSE)];
 
 fn start_request(challenge: &str) -> StartRequest {
-    StartRequest { challenge: challenge.to_owned(), competition: String::new(), ttl_secs: None }
+    StartRequest {
+        challenge: challenge.to_owned(),
+        competition: String::new(),
+        ttl_secs: None,
+        repeats: Repeats::Another,
+    }
 }
 
 /// Waits until `look` gives something; panics with what was waited for after ten seconds.
@@ -97,7 +102,7 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMu
 }
 
 async fn player(platform: &Platform, team: &str) -> Caller {
-    let (_, token) = platform.create_team_token(team).await.unwrap();
+    let (_, token) = platform.create_team_token(team, "").await.unwrap();
     platform.authenticate(&token).await.unwrap()
 }
 

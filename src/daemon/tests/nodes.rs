@@ -362,7 +362,7 @@ async fn what_may_move_is_in_one_place_at_a_time_and_keeps_its_answers() {
     // Drained: its containers are ended there before they are anywhere else, or right after; in the end
     // they are in one place.
     let change = NodeChange { duty: Some(Duty::Draining), ..NodeChange::default() };
-    let admin = Caller { role: crate::model::Role::Admin, token_id: "admin".to_owned() };
+    let admin = Caller::administrator("admin");
     let node = first.id.to_string();
     cluster.platform().change_node(&admin, &node, change, "story".to_owned()).await.unwrap();
     until("it to be elsewhere", async || {
@@ -444,13 +444,13 @@ async fn nothing_that_was_acknowledged_is_lost_or_doubled_in_any_weather() {
                 }
             }
             (3, Some(id)) => {
-                let admin = Caller { role: crate::model::Role::Admin, token_id: "a".to_owned() };
+                let admin = Caller::administrator("a");
                 if platform.stop(&admin, &id.to_string(), StopReason::User).await.is_ok() {
                     acknowledged.insert(id, false);
                 }
             }
             (4, Some(id)) => {
-                let admin = Caller { role: crate::model::Role::Admin, token_id: "a".to_owned() };
+                let admin = Caller::administrator("a");
                 let _ = platform
                     .reset(&admin, &id.to_string(), crate::planner::lifecycle::Answers::Keep)
                     .await;

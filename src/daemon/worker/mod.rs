@@ -32,7 +32,7 @@ use super::shared::{Shared, Swap};
 use super::{leases, queue, specs};
 use crate::model::{
     BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
-    InstanceStatus, Role, StopReason,
+    InstanceStatus, StopReason,
 };
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
@@ -175,7 +175,7 @@ impl LocalNode {
 
     /// The platform acts as an operator.
     fn caller() -> Caller {
-        Caller { role: Role::Admin, token_id: "platform".to_owned() }
+        Caller::administrator("platform")
     }
 
     async fn row(&self, id: InstanceId) -> Outcome<Instance> {

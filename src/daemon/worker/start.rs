@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::node::wire::{StartExtras, StartOrder};
 use crate::node::{NodeError, Outcome};
-use crate::store::{Given, InsertError, InstanceLimits, NewInstance, PortRange};
+use crate::store::{Given, InsertError, InstanceLimits, NewInstance, PortRange, Repeats};
 
 /// The lease of an instance whose platform keeps it by itself, and never tells: a year.
 const NO_LEASE_SECS: u32 = 366 * 86_400;
@@ -103,6 +103,8 @@ pub(super) async fn start(
             per_node: shared.config.limits.instances_per_node,
         },
         ports: PortRange { first: network.first_port, last: network.last_port },
+        // An id that is known never gets here.
+        repeats: Repeats::Another,
     };
     let given = Given {
         answers: order.answers,

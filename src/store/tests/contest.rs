@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::teams::{TeamNameError, check_team_name};
 use super::*;
 use crate::contest::{Decision, Progress};
-use crate::model::{ChallengeId, QuestionId, Submission, SubmissionId};
+use crate::model::{ChallengeId, Membership, QuestionId, Submission, SubmissionId};
 
 fn challenge() -> ChallengeId {
     "WEB-001".parse().unwrap()
@@ -27,6 +27,7 @@ fn submission(n: u128, of: TeamId, verdict: Verdict) -> Submission {
     Submission {
         id: SubmissionId::new(Uuid::from_u128(n)),
         team: of,
+        user: None,
         challenge: challenge(),
         instance: Some(instance_id(n)),
         question: question(),
@@ -35,6 +36,18 @@ fn submission(n: u128, of: TeamId, verdict: Verdict) -> Submission {
         submitted_at: at(i64::try_from(n).unwrap()),
         solve_time_secs: 4.1,
         revision: revision(7),
+    }
+}
+
+/// A token of team `name`, made at second `n`, as is the team `n` if it is new.
+fn token(name: &str, token_id: &str, hash: [u8; 32], n: u8) -> NewTeamToken {
+    NewTeamToken {
+        competition: "default".parse().unwrap(),
+        name: name.to_owned(),
+        team_if_new: team(u128::from(n)),
+        token_id: token_id.to_owned(),
+        hash,
+        now: at(i64::from(n)),
     }
 }
 
@@ -48,34 +61,35 @@ async fn record(store: &Store, n: u128, of: TeamId, verdict: Verdict) -> Submitt
 async fn a_team_is_made_with_its_first_token() {
     let fixture = Fixture::new();
     let store = &fixture.store;
-    let red = store.create_team_token("Red", "t1", [1; 32], team(1), at(1)).await.unwrap();
-    let again = store.create_team_token("Red", "t2", [2; 32], team(9), at(2)).await.unwrap();
-    let blue = store.create_team_token("Blue", "t3", [3; 32], team(2), at(3)).await.unwrap();
+    let red = store.create_team_token(token("Red", "t1", [1; 32], 1)).await.unwrap();
+    let again = store.create_team_token(token("Red", "t2", [2; 32], 9)).await.unwrap();
+    let blue = store.create_team_token(token("Blue", "t3", [3; 32], 2)).await.unwrap();
     assert_eq!((red.id, red.created_at, &again), (team(1), at(1), &red));
 
     let Fixture { store, folder: _folder } = fixture.reopened();
     assert_eq!(store.teams().await.unwrap(), [blue, red.clone()]);
     assert_eq!(store.team(team(1)).await.unwrap(), Some(red));
     assert_eq!(store.team(team(9)).await.unwrap(), None);
-    assert_eq!(store.token_team([2; 32]).await.unwrap(), Some(("t2".to_owned(), team(1))));
+    let membership = Membership { competition: "default".parse().unwrap(), team: team(1) };
+    assert_eq!(store.token_team([2; 32]).await.unwrap(), Some(("t2".to_owned(), membership)));
     assert_eq!(store.token_team([4; 32]).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_token_that_exists_makes_no_team() {
     let Fixture { store, folder: _folder } = Fixture::new();
-    store.create_team_token("Red", "t1", [1; 32], team(1), at(1)).await.unwrap();
-    let double = store.create_team_token("Blue", "t2", [1; 32], team(2), at(1)).await;
+    store.create_team_token(token("Red", "t1", [1; 32], 1)).await.unwrap();
+    let double = store.create_team_token(token("Blue", "t2", [1; 32], 2)).await;
     assert!(matches!(double, Err(StoreError::Refused { .. })), "{double:?}");
     assert_eq!(store.teams().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn names_that_hide_or_break_text_are_refused() {
-    for name in ["Red", "Ünïcødé 2", "日本", "0day's & <b>", "🚩", &"x".repeat(64)] {
+    for name in ["Red", "Ünïcødé 2", "日本", "0day's & <b>", "🚩", &"x".repeat(80)] {
         assert_eq!(check_team_name(name), Ok(()), "{name:?}");
     }
-    for name in ["", &"x".repeat(65)] {
+    for name in ["", &"x".repeat(81)] {
         assert!(matches!(check_team_name(name), Err(TeamNameError::Length { .. })), "{name:?}");
     }
     for name in [
@@ -98,7 +112,7 @@ async fn names_that_hide_or_break_text_are_refused() {
         assert_eq!(check_team_name(name), Err(TeamNameError::Padded), "{name:?}");
     }
     let Fixture { store, folder: _folder } = Fixture::new();
-    let refused = store.create_team_token("a\nb", "t", [1; 32], team(1), at(1)).await;
+    let refused = store.create_team_token(token("a\nb", "t", [1; 32], 1)).await;
     assert!(matches!(refused, Err(StoreError::TeamName(_))), "{refused:?}");
 }
 

@@ -164,6 +164,7 @@ fn new_instance(n: u128) -> NewInstance {
         instance: instance(n),
         spec: spec(),
         limits: InstanceLimits { per_team: 1000, per_node: 1000 },
+        repeats: crate::store::Repeats::Another,
         ports: PortRange { first: 20_000, last: 20_999 },
     }
 }

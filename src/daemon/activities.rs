@@ -1,0 +1,65 @@
+//! The one place where what happens in contests is recorded.
+//!
+//! What is recorded is for people and for the stream; nothing is decided from it, so one that is
+//! lost to a kill between the act and its record costs a line and nothing else.
+
+use super::shared::Shared;
+use super::{isolation, solver};
+use crate::model::{Activity, Actor, ActorKind, Caller, Happening, Instance};
+
+/// Records something that happened, in the order of calls and without waiting, and rings for who
+/// follows along.
+pub(crate) fn record(shared: &Shared, activity: Activity) {
+    let happened = shared.happened.clone();
+    shared.store.add_activity(activity, move |added| match added {
+        Ok(seq) => {
+            happened.send_replace(seq);
+        }
+        Err(error) => tracing::error!(
+            error = %crate::telemetry::chain::Chain(&error),
+            "could not record what happened"
+        ),
+    });
+}
+
+/// Records what happened to an instance that players know of.
+pub(crate) fn of_instance(
+    shared: &Shared,
+    instance: &Instance,
+    actor: Actor,
+    happening: Happening,
+) {
+    if [isolation::COMPETITION, solver::COMPETITION].contains(&instance.competition.as_str()) {
+        return;
+    }
+    let activity = Activity {
+        at: shared.now(),
+        happening,
+        competition: instance.competition.parse().ok(),
+        team: Some(instance.team),
+        challenge: Some(instance.challenge.clone()),
+        actor,
+    };
+    record(shared, activity);
+}
+
+/// The node as an actor, for what an instance does by itself: the contract names its team.
+pub(crate) fn by_itself(instance: &Instance) -> Actor {
+    let team = instance.team.to_string();
+    Actor { name: team.clone(), id: team, kind: ActorKind::Team }
+}
+
+/// Who asks, as an actor.
+pub(crate) fn actor_of(caller: &Caller) -> Actor {
+    let kind = match caller.role {
+        crate::model::Role::Admin => ActorKind::Admin,
+        crate::model::Role::Player => ActorKind::Team,
+    };
+    match (&caller.account, caller.team()) {
+        (Some(account), _) => {
+            Actor { id: account.id.to_string(), name: account.name.clone(), kind }
+        }
+        (None, Some(team)) => Actor { id: team.to_string(), name: caller.name(), kind },
+        (None, None) => Actor { id: caller.token_id.clone(), name: caller.name(), kind },
+    }
+}

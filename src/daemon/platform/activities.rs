@@ -1,0 +1,23 @@
+//! What happened, for those it is about.
+
+use super::{Outcome, Platform};
+use crate::model::{Caller, Timestamp};
+use crate::store::{ActivityFilter, ActivityRow};
+
+impl Platform {
+    /// What the caller and their teams did, the newest first; and how much there is of it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn activities_of(
+        &self,
+        caller: &Caller,
+        since: Option<Timestamp>,
+        page: (usize, usize),
+    ) -> Outcome<(Vec<ActivityRow>, usize)> {
+        let actor = caller.account.as_ref().map(|account| account.id.to_string());
+        let of = Some((caller.teams(), actor.unwrap_or_else(|| caller.token_id.clone())));
+        let filter = ActivityFilter { of, after: None, since, page };
+        Ok(self.shared.store.activities(filter).await?)
+    }
+}
