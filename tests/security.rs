@@ -12,8 +12,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The cases of the groups that are about walls, files and the VPN, and what they are about.
+/// The cases of the groups that are about walls, files and the VPN, some about accounts, and what
+/// they are about.
 const CASES: &[(&str, &str)] = &[
+    ("A10", "Tokens that are used beyond what they are for"),
+    ("A20", "Text of others in pages"),
+    ("A23", "Finding out who has an account"),
+    ("L04", "Starts that are sent twice"),
     ("M16", "Dockerfiles that fetch, mount or reach outside"),
     ("M17", "Dockerfiles and contexts that are no plain files of the folder"),
     ("M19", "Images with a hostile configuration"),

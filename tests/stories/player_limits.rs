@@ -18,7 +18,7 @@ async fn a_team_and_a_node_have_as_many_instances_as_they_may() {
     let daemon = Daemon::start(settings).await;
     daemon.live(CHALLENGE).await;
     let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
-    let wish = json!({ "challenge_id": CHALLENGE });
+    let wish = json!({ "challenge_id": CHALLENGE, "another": true });
 
     let (first, _second) = (red.start(CHALLENGE).await, red.start(CHALLENGE).await);
     let refused = red.post("/instances", wish.clone()).await;
@@ -30,7 +30,8 @@ async fn a_team_and_a_node_have_as_many_instances_as_they_may() {
 
     red.stop(&first).await;
     until("the place is free again", PATIENCE, || async {
-        let reply = blue.try_post("/instances", json!({ "challenge_id": CHALLENGE })).await?;
+        let body = json!({ "challenge_id": CHALLENGE, "another": true });
+        let reply = blue.try_post("/instances", body).await?;
         if reply.status == 202 { Ok(()) } else { Err(format!("{reply:?}")) }
     })
     .await;

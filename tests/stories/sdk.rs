@@ -44,6 +44,27 @@ async fn the_instance_part_of_the_sdk_works() {
     daemon.nothing_left().await;
 }
 
+#[tokio::test]
+async fn every_core_method_that_is_here_works() {
+    require_sdk();
+    let quiz = Challenge::quiz("QUIZ-703");
+    let stage = Stage::with(&[
+        Challenge::web("WEB-703", "one").with("attachments/readme.txt", "read me\n"),
+        quiz,
+    ])
+    .await;
+    let daemon = stage.serve().await;
+    daemon.live("WEB-703").await;
+    daemon.live("QUIZ-703").await;
+    let script = repository_root().join("tests/stories/fixtures/sdk_conformance.py");
+    let mut run = Command::new(python());
+    run.arg(script).args([&daemon.url(), daemon.admin().token(), "WEB-703", "QUIZ-703"]);
+    let done = Finished::of(&mut run);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("49 of 93 core"), "{}", done.stdout);
+    daemon.nothing_left().await;
+}
+
 /// The script of the contract, unmodified and whole. CI has it beside the repository; a checkout
 /// without it still has the fixture above.
 #[tokio::test]
