@@ -1,3 +1,5 @@
+//! Who leads, by example and for any solves.
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
