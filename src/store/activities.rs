@@ -50,6 +50,8 @@ impl Store {
         &self,
         filter: ActivityFilter,
     ) -> Result<(Vec<ActivityRow>, usize), StoreError> {
+        // Nobody waits when something is added: so whoever asks waits for what was added before.
+        self.write(|_| Ok::<(), StoreError>(())).await?;
         self.read(move |db| {
             let (teams, actor) = filter.of.unzip();
             let teams: Option<Vec<String>> =

@@ -164,3 +164,26 @@ async fn a_database_of_the_first_schema_opens_and_keeps_its_rows() {
     drop(store);
     assert!(files(&folder).contains(&"x.db.before-0002".to_owned()));
 }
+
+#[tokio::test]
+async fn teams_and_their_tokens_survive_that_teams_belong_to_competitions() {
+    let (_folder, path) = folder();
+    let before = MIGRATIONS.iter().position(|step| step.name == "0016_accounts").unwrap();
+    let old = open_with(&path, &MIGRATIONS[..before]).unwrap();
+    let id = team(7).to_string();
+    old.execute("INSERT INTO teams (id, name, created_at) VALUES (?1, 'Red', 5000)", [&id])
+        .unwrap();
+    old.execute(
+        "INSERT INTO team_tokens (token_id, token_hash, team, created_at)
+         VALUES ('t1', ?1, ?2, 6000)",
+        (vec![7_u8; 32], &id),
+    )
+    .unwrap();
+    drop(old);
+    let store = Store::open(&path).unwrap();
+    let teams = store.teams().await.unwrap();
+    let seen: Vec<_> = teams.iter().map(|it| (it.id, it.competition.as_str(), &*it.name)).collect();
+    assert_eq!(seen, [(team(7), "default", "Red")]);
+    let (token_id, membership) = store.token_team([7; 32]).await.unwrap().unwrap();
+    assert_eq!((token_id.as_str(), membership.team), ("t1", team(7)));
+}
