@@ -237,9 +237,7 @@ impl Platform {
             return PlatformError::NodeRefused { reason };
         }
         match self.authenticate(bearer).await {
-            Ok(caller) if caller.is_administrator() => {
-                PlatformError::NodeNotFound { id: cut(id) }
-            }
+            Ok(caller) if caller.is_administrator() => PlatformError::NodeNotFound { id: cut(id) },
             Ok(_) | Err(_) => PlatformError::NodeRefused {
                 reason: "Invalid node or admin credentials".to_owned(),
             },
