@@ -124,7 +124,7 @@ async fn identify(parts: &Parts, platform: &Platform) -> Result<Caller, ApiError
 
 /// Refuses a fine-grained token that does not allow `N` anywhere. In which competition it is used
 /// is checked where that is known: on the path, or with the instance.
-fn allow<N: Need>(caller: &Caller) -> Result<(), ApiError> {
+pub(crate) fn allow<N: Need>(caller: &Caller) -> Result<(), ApiError> {
     let Some(grant) = &caller.grant else { return Ok(()) };
     let (area, needed, granted) = (N::AREA, N::LEVEL, grant.level(N::AREA));
     if granted < needed {

@@ -27,6 +27,7 @@ mod competitions;
 mod devices;
 mod download;
 mod error;
+mod events;
 mod extract;
 mod gc;
 mod gitops;
@@ -127,6 +128,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(limited(submissions::submit_routes()))
         .merge(limited(submissions::verify_routes()))
         .merge(vpn::routes())
+        .merge(events::routes())
         .merge(nodes::routes())
         .merge(limited(vpn::rotate_routes()))
         .merge(admin::routes())

@@ -3,17 +3,22 @@
 //! What is recorded is for people and for the stream; nothing is decided from it, so one that is
 //! lost to a kill between the act and its record costs a line and nothing else.
 
+use std::sync::Arc;
+
 use super::shared::Shared;
 use super::{isolation, solver};
-use crate::model::{Activity, Actor, ActorKind, Caller, Happening, Instance};
+use crate::model::{Activity, Actor, ActorKind, Caller, Happening, Instance, NodeId};
+use crate::store::ActivityRow;
 
 /// Records something that happened, in the order of calls and without waiting, and rings for who
 /// follows along.
 pub(crate) fn record(shared: &Shared, activity: Activity) {
     let happened = shared.happened.clone();
+    let told = activity.clone();
     shared.store.add_activity(activity, move |added| match added {
         Ok(seq) => {
-            happened.send_replace(seq);
+            // Nobody may be listening.
+            let _ = happened.send(Arc::new(ActivityRow { seq, activity: told }));
         }
         Err(error) => tracing::error!(
             error = %crate::telemetry::chain::Chain(&error),
@@ -41,6 +46,14 @@ pub(crate) fn of_instance(
         actor,
     };
     record(shared, activity);
+}
+
+/// Records what happened to a node.
+pub(crate) fn of_node(shared: &Shared, node: &NodeId, happening: Happening) {
+    let id = node.to_string();
+    let actor = Actor { name: id.clone(), id, kind: ActorKind::Node };
+    let (at, competition) = (shared.now(), None);
+    record(shared, Activity { at, happening, competition, team: None, challenge: None, actor });
 }
 
 /// The node as an actor, for what an instance does by itself: the contract names its team.

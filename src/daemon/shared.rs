@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 
 use super::attachments::{Folder, Renderer};
 use super::competitions::Contests;
@@ -35,7 +35,10 @@ use crate::notify::Receiver;
 use crate::runtime::Engine;
 use crate::runtime::wall::Wall;
 use crate::secrets::Identities;
-use crate::store::{DataDir, NewCondition, Store};
+use crate::store::{ActivityRow, DataDir, NewCondition, Store};
+
+/// Most happenings that somebody who is slow is behind.
+const HAPPENINGS: usize = 256;
 
 /// Everything the tasks share. One per daemon, behind an [`Arc`].
 pub(crate) struct Shared {
@@ -81,8 +84,8 @@ pub(crate) struct Shared {
     pub(crate) specs: Specs,
     /// What drifted, and how much of it may be repaired at once.
     pub(crate) repairs: Repairs,
-    /// Changes whenever something happened in a contest: its number.
-    pub(crate) happened: watch::Sender<i64>,
+    /// What happens in contests, for who follows along. Bounded: whoever is slow loses the oldest.
+    pub(crate) happened: broadcast::Sender<Arc<ActivityRow>>,
     /// Which versions are to be proven by their own exploits.
     pub(crate) solver: Solver,
     /// Asks the source loop to look at once; answered when that look is done.
@@ -315,7 +318,7 @@ impl Shared {
             queue: Queue::default(),
             specs: Specs::default(),
             repairs: Repairs::default(),
-            happened: watch::Sender::new(0),
+            happened: broadcast::Sender::new(HAPPENINGS),
             solver: Solver::new(n_solver_slots),
             looks,
             webhook,

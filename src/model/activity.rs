@@ -146,6 +146,43 @@ pub enum Happening {
         /// From where.
         ip: String,
     },
+    /// A node joined.
+    NodeRegistered {
+        /// Which.
+        node_id: String,
+        /// Where; for operators.
+        url: String,
+    },
+    /// It was not heard of for too long.
+    NodeUnhealthy {
+        /// Which.
+        node_id: String,
+        /// Where; for operators.
+        url: String,
+        /// For how long.
+        error_message: String,
+    },
+    /// It was heard of again.
+    NodeRecovered {
+        /// Which.
+        node_id: String,
+        /// Where; for operators.
+        url: String,
+        /// For how long it was not.
+        downtime_seconds: i64,
+    },
+    /// It was removed.
+    NodeRemoved {
+        /// Which.
+        node_id: String,
+    },
+    /// Its name, labels or duty changed.
+    NodeUpdated {
+        /// Which.
+        node_id: String,
+        /// What people call it.
+        display_name: String,
+    },
     /// Somebody got another role.
     TeamRoleChanged {
         /// Whose.

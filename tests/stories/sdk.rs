@@ -94,6 +94,7 @@ async fn the_conformance_script_passes() {
         "/answers/flag",
         "--timeout",
         "60",
+        "--events",
     ]);
     let done = Finished::of(&mut run);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);

@@ -23,8 +23,8 @@ use std::time::Duration;
 use super::queue;
 use super::shared::{Shared, Statement, Swap};
 use crate::model::{
-    ConditionStatus, ConditionType, Duty, Instance, InstanceId, InstancePhase, Node, NodeId, Scope,
-    Timestamp,
+    ConditionStatus, ConditionType, Duty, Happening, Instance, InstanceId, InstancePhase, Node,
+    NodeId, Scope, Timestamp,
 };
 use crate::node::client::Connector;
 use crate::node::wire::Beating;
@@ -225,6 +225,12 @@ async fn after_loss(shared: &Arc<Shared>, row: &Instance) -> Result<(), StoreErr
 async fn state_lost(shared: &Shared, node: &Node, now: Timestamp) {
     let secs = now.millis_since(node.last_beat) / 1000;
     tracing::warn!(node.id = %node.id, "node {} was not heard of for {secs} s", node.id);
+    let happening = Happening::NodeUnhealthy {
+        node_id: node.id.to_string(),
+        url: node.url.clone(),
+        error_message: format!("No heartbeat for {secs}s"),
+    };
+    super::activities::of_node(shared, &node.id, happening);
     let message = format!(
         "node {} ({}) was not heard of: is it running, and does it reach this platform? Its instances fail, or go elsewhere where their challenge allows that",
         node.id, node.url

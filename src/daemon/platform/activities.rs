@@ -1,5 +1,9 @@
 //! What happened, for those it is about.
 
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
 use super::{Outcome, Platform};
 use crate::model::{Caller, Timestamp};
 use crate::store::{ActivityFilter, ActivityRow};
@@ -19,5 +23,24 @@ impl Platform {
         let of = Some((caller.teams(), actor.unwrap_or_else(|| caller.token_id.clone())));
         let filter = ActivityFilter { of, after: None, since, page };
         Ok(self.shared.store.activities(filter).await?)
+    }
+
+    /// What happens from now on.
+    pub fn follow_activities(&self) -> broadcast::Receiver<Arc<ActivityRow>> {
+        self.shared.happened.subscribe()
+    }
+
+    /// What happened after number `after`, the oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn activities_after(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Outcome<Vec<Arc<ActivityRow>>> {
+        let filter = ActivityFilter { of: None, after: Some(after), since: None, page: (limit, 0) };
+        let (rows, _) = self.shared.store.activities(filter).await?;
+        Ok(rows.into_iter().map(Arc::new).collect())
     }
 }

@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 
 use super::tokens::random;
 use super::{Outcome, Platform, PlatformError};
-use crate::daemon::nodes;
+use crate::daemon::{activities, nodes};
 use crate::model::id::hex;
 use crate::model::node::{MAX_LABELS, is_label};
 use crate::model::{
-    Caller, ConditionStatus, Duty, Instance, Node, NodeEvent, NodeId, NodeInvite, NodeReport,
-    NodeSample, NodeUrl, Plain, Revision, Scope,
+    Caller, ConditionStatus, Duty, Happening, Instance, Node, NodeEvent, NodeId, NodeInvite,
+    NodeReport, NodeSample, NodeUrl, Plain, Revision, Scope,
 };
 use crate::node::Node as Link;
 use crate::node::tls::Pin;
@@ -123,6 +123,9 @@ impl Platform {
         })?;
         nodes::refresh(&self.shared).await?;
         tracing::info!(node.id = %node.id, node.url = %node.url, "node {} joined", node.id);
+        let (node_id, url) = (node.id.to_string(), node.url.clone());
+        let happening = Happening::NodeRegistered { node_id, url };
+        activities::of_node(&self.shared, &node.id, happening);
         let words = format!("node {} ({}) joined", node.id, node.url);
         nodes::state(&self.shared, &node.id, ConditionStatus::True, "Ok", words).await;
         Ok((node, token, self.source_offer()))
@@ -200,6 +203,12 @@ impl Platform {
             Beaten::Fresh => {}
             Beaten::Recovered(millis) => {
                 tracing::info!(node.id = %id, "node {id} is back after {} s", millis / 1000);
+                let happening = Happening::NodeRecovered {
+                    node_id: id.to_string(),
+                    url: node.url.clone(),
+                    downtime_seconds: millis / 1000,
+                };
+                activities::of_node(shared, &id, happening);
                 let words = format!("node {id} is back after {} s", millis / 1000);
                 nodes::state(shared, &id, ConditionStatus::True, "Ok", words).await;
             }
@@ -280,6 +289,8 @@ impl Platform {
             nodes::refresh(&self.shared).await?;
             self.shared.store.clear_conditions(&Scope::Node(id.clone())).await?;
             tracing::info!(node.id = %id, "node {id} was removed");
+            let happening = Happening::NodeRemoved { node_id: id.to_string() };
+            activities::of_node(&self.shared, &id, happening);
             self.wake_rows_of(&id).await?;
         }
         Ok(())
@@ -350,7 +361,10 @@ impl Platform {
             self.shared.store.note_deed(who, what, object, why, now).await?;
         }
         let changed = self.shared.store.change_node(&node, change, now).await?;
-        nodes::replace(&self.shared, changed.ok_or_else(unknown)?).await;
+        let changed = changed.ok_or_else(unknown)?;
+        let (node_id, display_name) = (changed.id.to_string(), changed.name.clone());
+        activities::of_node(&self.shared, &node, Happening::NodeUpdated { node_id, display_name });
+        nodes::replace(&self.shared, changed).await;
         // Which nodes count for a release may be others now.
         let again = Arc::clone(&self.shared);
         self.shared.tasks.spawn("releases", async move {

@@ -1,0 +1,314 @@
+//! What happens in contests, as it happens: the event stream of the contract.
+//!
+//! In:  a token in the query, because a browser's `EventSource` sends no header. Out: frames with a
+//! number, a name and one line of JSON.
+//!
+//! # Invariants
+//! * What is about a team goes to its members and to administrators, nothing of it to anybody else; a
+//!   bad, expired or under-scoped token is nobody's.
+//! * A reader that is slow loses the oldest frames, never the memory of this process: all readers share
+//!   one bounded buffer.
+//!
+//! # Not here
+//! What is recorded and when (`daemon::activities`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{InstancesRead, allow};
+use super::error::Answer;
+use super::extract::{FromParams, Params, Query};
+use super::serve::Stopping;
+use crate::daemon::platform::Platform;
+use crate::model::{Activity, Caller, Happening, TeamId};
+use crate::store::ActivityRow;
+
+/// Silence after which a stream says that it is alive (`contract/http-api.md` §10).
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Most frames that a reader who comes back is told of.
+const MAX_MISSED: usize = 1_000;
+
+/// Routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Platform> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+/// Who listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listener {
+    is_admin: bool,
+    teams: Vec<TeamId>,
+}
+
+impl Listener {
+    /// Nobody in particular.
+    fn anonymous() -> Self {
+        Self { is_admin: false, teams: Vec::new() }
+    }
+
+    fn of(caller: &Caller) -> Self {
+        if allow::<InstancesRead>(caller).is_err() {
+            return Self::anonymous();
+        }
+        let is_admin = caller.is_administrator() && caller.grant.is_none();
+        Self { is_admin, teams: caller.teams() }
+    }
+
+    /// Whether they are told of it.
+    fn hears(&self, activity: &Activity) -> bool {
+        self.is_admin
+            || match audience(&activity.happening) {
+                Audience::All => true,
+                Audience::Team => activity.team.is_some_and(|team| self.teams.contains(&team)),
+                Audience::Admins => false,
+            }
+    }
+}
+
+/// Who an event is for (`contract/http-api.md` §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    All,
+    Team,
+    Admins,
+}
+
+fn audience(happening: &Happening) -> Audience {
+    match happening {
+        Happening::NodeRegistered { .. }
+        | Happening::NodeUnhealthy { .. }
+        | Happening::NodeRecovered { .. }
+        | Happening::NodeRemoved { .. }
+        | Happening::NodeUpdated { .. } => Audience::All,
+        Happening::TeamRegistered { .. }
+        | Happening::InstanceStarted { .. }
+        | Happening::InstanceReady { .. }
+        | Happening::InstanceError { .. }
+        | Happening::InstanceStopped { .. }
+        | Happening::InstanceRenewed { .. }
+        | Happening::FlagCorrect { .. }
+        | Happening::FlagWrong { .. } => Audience::Team,
+        Happening::TeamRoleChanged { .. }
+        | Happening::CompetitionAdminChanged { .. }
+        | Happening::CompetitionInviteChanged { .. } => Audience::Admins,
+    }
+}
+
+/// The token, and where to go on.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StreamParams {
+    /// Of a player or an administrator; without one only what is for everybody comes.
+    #[param(required = false)]
+    token: String,
+}
+
+impl FromParams for StreamParams {
+    fn read(params: &mut Params) -> Self {
+        Self { token: params.text("token") }
+    }
+}
+
+/// What happens, as it happens. A reader that comes back with the `Last-Event-ID` it saw is first told
+/// what it missed.
+#[utoipa::path(get, path = "/events", tag = "events",
+    params(StreamParams,
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event seen.")),
+    responses((status = 200, content_type = "text/event-stream")))]
+async fn events(
+    State(platform): State<Platform>,
+    stopping: Option<Extension<Stopping>>,
+    Query(StreamParams { token }): Query<StreamParams>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let listener = match token.as_str() {
+        "" => Listener::anonymous(),
+        token => match platform.authenticate(token).await {
+            Ok(caller) => Listener::of(&caller),
+            Err(_) => Listener::anonymous(),
+        },
+    };
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let last: Option<i64> = last.and_then(|text| text.parse().ok());
+    // First the ear, then the past: nothing falls between them, and nothing comes twice.
+    let live = platform.follow_activities();
+    let missed = match last {
+        Some(last) => platform.activities_after(last, MAX_MISSED).await?,
+        None => Vec::new(),
+    };
+    let stop = stopping.map_or_else(CancellationToken::new, |Extension(Stopping(stop))| stop);
+    let frames = frames(listener, missed, last.unwrap_or(0), BroadcastStream::new(live));
+    let body = Body::from_stream(frames.take_until(stop.cancelled_owned()));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    let mut response = (headers, body).into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Everything that `listener` is told.
+fn frames(
+    listener: Listener,
+    missed: Vec<Arc<ActivityRow>>,
+    last: i64,
+    live: BroadcastStream<Arc<ActivityRow>>,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let told = missed.last().map_or(last, |row| row.seq);
+    // A reader that lagged goes on with what is still there.
+    let live = live.filter_map(|row| std::future::ready(row.ok()));
+    let live = live.filter(move |row| std::future::ready(row.seq > told));
+    let texts = stream::iter(missed).chain(live).filter_map(move |row| {
+        let text = text_of(&listener, &row);
+        std::future::ready((!text.is_empty()).then_some(text))
+    });
+    let texts = Box::pin(texts);
+    let alive = stream::unfold(texts, |mut texts| async move {
+        match tokio::time::timeout(KEEPALIVE, texts.next()).await {
+            Ok(Some(text)) => Some((text, texts)),
+            Ok(None) => None,
+            Err(_) => Some((": keepalive\n\n".to_owned(), texts)),
+        }
+    });
+    let first = stream::once(std::future::ready(": connected\n\n".to_owned()));
+    first.chain(alive).map(|text| Ok(Bytes::from(text)))
+}
+
+/// The frames that `listener` gets for a row; often none.
+fn text_of(listener: &Listener, row: &ActivityRow) -> String {
+    let mut text = String::new();
+    if listener.hears(&row.activity) {
+        let happening = serde_json::to_value(&row.activity.happening).unwrap_or_default();
+        let name = happening["event"].as_str().unwrap_or_default();
+        text.push_str(&frame(Some(row.seq), name, &data(listener, &row.activity, &happening)));
+    }
+    if matches!(row.activity.happening, Happening::FlagCorrect { .. }) {
+        text.push_str(&frame(None, "scoreboard_updated", &json!({})));
+    }
+    text
+}
+
+fn frame(seq: Option<i64>, name: &str, data: &Value) -> String {
+    let id = seq.map_or_else(String::new, |seq| format!("id: {seq}\n"));
+    format!("{id}event: {name}\ndata: {data}\n\n")
+}
+
+/// The payload, without what the contract keeps from clients: which question was answered, and where a
+/// node is.
+fn data(listener: &Listener, activity: &Activity, happening: &Value) -> Value {
+    let mut data = happening["detail"].as_object().cloned().unwrap_or_default();
+    let is_flag =
+        matches!(activity.happening, Happening::FlagCorrect { .. } | Happening::FlagWrong { .. });
+    if is_flag {
+        data.remove("question_id");
+    }
+    if !listener.is_admin {
+        data.remove("url");
+    }
+    let challenge = activity.challenge.as_ref().map(ToString::to_string).unwrap_or_default();
+    data.insert("challenge_id".to_owned(), challenge.into());
+    data.insert("actor_id".to_owned(), activity.actor.id.clone().into());
+    data.insert("actor_name".to_owned(), activity.actor.name.clone().into());
+    data.insert("actor_type".to_owned(), activity.actor.kind.as_str().into());
+    Value::Object(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::model::{Actor, ActorKind, Timestamp};
+
+    fn team(n: u8) -> TeamId {
+        TeamId::new(uuid::Uuid::from_bytes([n; 16]))
+    }
+
+    fn row(seq: i64, happening: Happening) -> Arc<ActivityRow> {
+        let actor = Actor { id: "a".to_owned(), name: "red".to_owned(), kind: ActorKind::Team };
+        let activity = Activity {
+            at: Timestamp::from_millis(1),
+            happening,
+            competition: None,
+            team: Some(team(1)),
+            challenge: "WEB-001".parse().ok(),
+            actor,
+        };
+        Arc::new(ActivityRow { seq, activity })
+    }
+
+    fn correct() -> Happening {
+        Happening::FlagCorrect {
+            instance_id: None,
+            question_id: "flag".to_owned(),
+            solve_time_s: 4.1,
+            ip: "198.51.100.7".to_owned(),
+        }
+    }
+
+    fn lost() -> Happening {
+        Happening::NodeUnhealthy {
+            node_id: "n1".to_owned(),
+            url: "http://10.0.0.5:8101".to_owned(),
+            error_message: "No heartbeat".to_owned(),
+        }
+    }
+
+    fn player(n: u8) -> Listener {
+        Listener { is_admin: false, teams: vec![team(n)] }
+    }
+
+    #[test]
+    fn what_is_about_a_team_is_told_to_that_team_and_to_administrators() {
+        let admin = Listener { is_admin: true, teams: Vec::new() };
+        let row = row(7, correct());
+        let told = text_of(&player(1), &row);
+        assert!(told.starts_with("id: 7\nevent: flag_correct\ndata: {"), "{told}");
+        assert!(told.contains("198.51.100.7") && !told.contains("question_id"), "{told}");
+        assert!(text_of(&admin, &row).contains("flag_correct"));
+        for other in [player(2), Listener::anonymous()] {
+            let told = text_of(&other, &row);
+            assert_eq!(told, "event: scoreboard_updated\ndata: {}\n\n", "no word of whose it was");
+        }
+    }
+
+    #[test]
+    fn everybody_is_told_of_nodes_and_only_operators_where_they_are() {
+        let admin = Listener { is_admin: true, teams: Vec::new() };
+        let row = row(8, lost());
+        assert!(text_of(&Listener::anonymous(), &row).contains("node_unhealthy"));
+        assert!(!text_of(&Listener::anonymous(), &row).contains("10.0.0.5"));
+        assert!(text_of(&admin, &row).contains("10.0.0.5"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_comes_back_is_told_what_it_missed_once_and_a_quiet_stream_is_alive() {
+        let (sender, receiver) = broadcast::channel(4);
+        sender.send(row(3, correct())).unwrap();
+        sender.send(row(4, lost())).unwrap();
+        let missed = vec![row(2, lost()), row(3, correct())];
+        let stream = frames(player(1), missed, 1, BroadcastStream::new(receiver));
+        let told: Vec<_> = stream.take(5).collect().await;
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|it| String::from_utf8(it.unwrap().to_vec()).unwrap())
+            .map(|it| it.lines().next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(told, [": connected", "id: 2", "id: 3", "id: 4", ": keepalive"]);
+    }
+}
