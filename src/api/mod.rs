@@ -129,7 +129,6 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(limited(submissions::verify_routes()))
         .merge(vpn::routes())
         .merge(events::routes())
-        .merge(nodes::routes())
         .merge(limited(vpn::rotate_routes()))
         .merge(admin::routes())
         .merge(builds::routes())
