@@ -44,7 +44,8 @@ pub use id::{
     TagName, TeamId, TreeId,
 };
 pub use instance::{
-    Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
+    Death, Door, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance,
+    StopReason,
 };
 pub use node::{
     Duty, LOST_AFTER_SECS, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample,

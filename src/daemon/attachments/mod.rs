@@ -153,7 +153,7 @@ async fn facts(
 fn addresses(row: &Instance) -> BTreeMap<String, Address> {
     let mut addresses = BTreeMap::new();
     for endpoint in &row.surface {
-        let address = Address { host: endpoint.host.clone(), port: endpoint.port };
+        let address = Address { host: endpoint.host.clone(), port: endpoint.public_port() };
         addresses.entry(endpoint.service.to_string()).or_insert(address);
     }
     addresses

@@ -176,6 +176,7 @@ impl Platform {
                 port: port.target,
                 target: port.target,
                 transport: port.transport,
+                door: None,
             }));
         }
         Ok(endpoints)
