@@ -94,6 +94,8 @@ pub(super) struct Framing {
     /// The head so far, when the state is one.
     head: Vec<u8>,
     n_blank_lines: u8,
+    /// Messages whose heads went on.
+    n_messages: u64,
     max_head: usize,
 }
 
@@ -149,7 +151,7 @@ enum Chunked {
 impl Framing {
     /// Before the first message.
     pub(super) fn new(max_head: usize) -> Self {
-        Self { state: State::Head, head: Vec::new(), n_blank_lines: 0, max_head }
+        Self { state: State::Head, head: Vec::new(), n_blank_lines: 0, n_messages: 0, max_head }
     }
 
     /// Takes some of `input`, adds what may go on to `out`, and returns how many bytes it took: fewer
@@ -195,9 +197,9 @@ impl Framing {
         }
     }
 
-    /// Whether nothing is taken before [`Framing::resume`].
-    pub(super) fn is_asked(&self) -> bool {
-        self.state == State::Asked
+    /// Which message, counted from 1, asks for an upgrade; nothing is taken before [`Framing::resume`].
+    pub(super) fn asked(&self) -> Option<u64> {
+        (self.state == State::Asked).then_some(self.n_messages)
     }
 
     /// Goes on after an upgrade was asked for.
@@ -247,6 +249,7 @@ impl Framing {
                     Ok(next) => {
                         out.append(&mut self.head);
                         self.n_blank_lines = 0;
+                        self.n_messages += 1;
                         self.state = next;
                         return nth + 1;
                     }

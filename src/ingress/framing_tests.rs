@@ -161,7 +161,7 @@ fn nothing_goes_on_before_it_is_known_what_became_of_an_upgrade() {
     let mut bytes = asked.clone();
     bytes.extend(b"\x81\x05hello");
     assert_eq!(framing.feed(&bytes, &mut out), asked.len());
-    assert!(framing.is_asked());
+    assert_eq!(framing.asked(), Some(1));
     assert_eq!(framing.feed(b"more", &mut out), 0);
     framing.resume(Upgrade::Accepted);
     assert_eq!(framing.unseen(), u64::MAX);
@@ -179,7 +179,7 @@ fn an_upgrade_with_a_body_or_to_something_else_is_a_request_like_any_other() {
         let mut framing = Framing::new(MAX_HEAD);
         let bytes = get(headers);
         assert_eq!(framing.feed(&bytes, &mut Vec::new()), bytes.len());
-        assert!(!framing.is_asked(), "{headers:?}");
+        assert_eq!(framing.asked(), None, "{headers:?}");
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Line {
 
 #[derive(Debug, Default)]
 struct Gate {
+    /// Which message asks for an upgrade, until it is known what became of that.
+    asked: Option<u64>,
     outcome: Option<Upgrade>,
     waker: Option<Waker>,
 }
@@ -35,10 +37,18 @@ impl Line {
         self.refusal.get().copied()
     }
 
-    /// Lets the reader go on after an upgrade was asked for.
-    pub(super) fn resume(&self, outcome: Upgrade) {
+    /// Whether message `nth`, counted from 1, asks for an upgrade.
+    pub(super) fn is_asked(&self, nth: u64) -> bool {
+        self.gate().asked == Some(nth)
+    }
+
+    /// Lets the reader go on after message `nth` was answered, when that is what it waits for.
+    pub(super) fn resume(&self, nth: u64, outcome: Upgrade) {
         let mut gate = self.gate();
-        gate.outcome = Some(outcome);
+        if gate.asked != Some(nth) {
+            return;
+        }
+        (gate.asked, gate.outcome) = (None, Some(outcome));
         if let Some(waker) = gate.waker.take() {
             waker.wake();
         }
@@ -75,6 +85,9 @@ impl<T> Judged<T> {
         self.waiting = input[n..].to_vec();
         if let Some(refusal) = self.framing.refusal() {
             let _ = self.line.refusal.set(refusal);
+        }
+        if let Some(nth) = self.framing.asked() {
+            self.line.gate().asked = Some(nth);
         }
     }
 
@@ -127,7 +140,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Judged<T> {
                 // The stand-in asks for an answer and for the end of the connection.
                 return Poll::Pending;
             }
-            if this.framing.is_asked() {
+            if this.framing.asked().is_some() {
                 ready!(this.poll_gate(cx));
                 continue;
             }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use http_body_util::{Either, Empty, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::upgrade::{self, OnUpgrade};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::task::JoinSet;
@@ -40,6 +41,8 @@ pub(super) struct Conversation {
     pub(super) host: OnceLock<Option<String>>,
     /// What its reader says; there is none for HTTP/2.
     pub(super) line: Option<Arc<Line>>,
+    /// Requests so far; those of HTTP/1 come one after the other.
+    pub(super) n_requests: AtomicU64,
     pub(super) backends: Backends,
     /// What goes on after HTTP ended.
     pub(super) tunnels: Mutex<JoinSet<()>>,
@@ -60,14 +63,19 @@ impl Conversation {
         request: Request<Incoming>,
     ) -> Result<Answer, Infallible> {
         let is_http_1 = request.version() != Version::HTTP_2;
-        let answer = match self.pass_on(request).await {
+        let nth = self.n_requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = match self.pass_on(request, nth).await {
             Ok(answer) => answer,
             Err(page) => self.page(&page, is_http_1),
         };
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS
-            && let Some(line) = &self.line
-        {
-            line.resume(Upgrade::Declined);
+        if let Some(line) = &self.line {
+            line.resume(
+                nth,
+                match answer.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => Upgrade::Accepted,
+                    _ => Upgrade::Declined,
+                },
+            );
         }
         Ok(answer)
     }
@@ -81,7 +89,7 @@ impl Conversation {
         answer
     }
 
-    async fn pass_on(&self, mut request: Request<Incoming>) -> Result<Answer, Page> {
+    async fn pass_on(&self, mut request: Request<Incoming>, nth: u64) -> Result<Answer, Page> {
         self.check_line()?;
         let to = addressee(&request)?;
         if self.host.get_or_init(|| Some(to.name.clone())).as_ref() != Some(&to.name) {
@@ -97,10 +105,7 @@ impl Conversation {
         if route.reach == Reach::Starting {
             return Err(Page::Starting);
         }
-        let is_upgrade = self.line.is_some()
-            && request.method() == Method::GET
-            && request.body().is_end_stream()
-            && headers::is_websocket(request.headers());
+        let is_upgrade = self.line.as_ref().is_some_and(|line| line.is_asked(nth));
         let client = is_upgrade.then(|| upgrade::on(&mut request));
         let request = self.outgoing(request, &to, client.is_some());
         let sending = self.backends.send(&self.inner, route, request);
@@ -174,9 +179,6 @@ impl Conversation {
         let service = upgrade::on(&mut answer);
         headers::answer_on(answer.headers_mut());
         headers::ask_websocket(answer.headers_mut());
-        if let Some(line) = &self.line {
-            line.resume(Upgrade::Accepted);
-        }
         let tunnel = async move {
             let (Ok(client), Ok(service)) = tokio::join!(client, service) else { return };
             let (mut client, mut service) = (TokioIo::new(client), TokioIo::new(service));

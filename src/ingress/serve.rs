@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -201,6 +202,7 @@ fn conversation(
         scheme: scheme.unwrap_or(Scheme::Https),
         host,
         line,
+        n_requests: AtomicU64::new(0),
         backends: Backends::default(),
         tunnels: Mutex::default(),
     })

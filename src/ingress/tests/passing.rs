@@ -83,6 +83,22 @@ async fn websocket_is_agreed_on_by_the_service_and_then_bytes_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn websocket_may_follow_a_request_even_one_without_its_answer_yet() {
+    let mut stage = Stage::new().await;
+    let switch: &'static [u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst";
+    let (service, seen) = stage.answers(&[switch, SWITCH, b"\x81\x04echo"]).await;
+    stage.lead("ws", service, Protocol::Http);
+    let mut stream = stage.connect(&host("ws"), &[b"http/1.1"]).await;
+    let first = "GET /first HTTP/1.1\r\nHost: ws.ctf.test\r\n\r\n";
+    let ask = "GET /chat HTTP/1.1\r\nHost: ws.ctf.test\r\nConnection: Upgrade\r\n\
+               Upgrade: websocket\r\n\r\n";
+    stream.write_all(format!("{first}{ask}\u{1}frame").as_bytes()).await.unwrap();
+    until(&mut stream, "echo").await;
+    let seen = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
+    assert!(seen.ends_with("\r\n\r\n\u{1}frame"), "{seen}");
+}
+
+#[tokio::test]
 async fn a_service_that_declines_websocket_is_asked_on_as_before() {
     let mut stage = Stage::new().await;
     let echo = stage.echo().await;

@@ -174,25 +174,29 @@ impl Stage {
         address
     }
 
-    /// A service that says `answer` to whoever has sent something, and notes what it was sent.
+    /// A service that says `answer` whenever it was sent something, and notes what that was.
     pub(super) async fn says(&self, answer: &'static [u8]) -> (SocketAddr, Seen) {
+        self.answers(&[answer]).await
+    }
+
+    /// A service that says each of `answers` in turn when it was sent something, and then the last one.
+    pub(super) async fn answers(&self, answers: &[&'static [u8]]) -> (SocketAddr, Seen) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Seen::default();
         let noted = Arc::clone(&seen);
-        let tasks = self.tasks.clone();
+        let (tasks, answers) = (self.tasks.clone(), answers.to_vec());
         self.tasks.spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let noted = Arc::clone(&noted);
+                let (noted, answers) = (Arc::clone(&noted), answers.clone());
                 tasks.spawn(async move {
                     let mut bytes = [0; 4096];
-                    while let Ok(n) = stream.read(&mut bytes).await {
-                        if n == 0 {
-                            return;
-                        }
+                    let last = answers.len() - 1;
+                    for nth in 0.. {
+                        let Ok(n @ 1..) = stream.read(&mut bytes).await else { return };
                         noted.lock().unwrap().extend_from_slice(&bytes[..n]);
-                        if stream.write_all(answer).await.is_err() {
+                        if stream.write_all(answers[last.min(nth)]).await.is_err() {
                             return;
                         }
                     }
