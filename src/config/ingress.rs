@@ -237,11 +237,10 @@ pub(super) fn defaults(ingress: &IngressConfig) -> Value {
 mod tests {
     use super::*;
 
-    fn with(certificate: bool, plain: bool) -> IngressConfig {
+    fn with_tls() -> IngressConfig {
         IngressConfig {
             domain: Some("ctf.test".to_owned()),
-            certificate: certificate.then(|| "cert.pem".into()),
-            plain_listen: plain.then(|| SocketAddr::from(([0, 0, 0, 0], 8080))),
+            certificate: Some("cert.pem".into()),
             ..IngressConfig::default()
         }
     }
@@ -249,7 +248,9 @@ mod tests {
     #[test]
     fn what_players_speak_through_which_port() {
         use EndpointKind::{Http, Https, Ssh, Tcp, Vpn};
-        let (tls, plain) = (with(true, false), with(false, true));
+        let tls = with_tls();
+        let address = SocketAddr::from(([0, 0, 0, 0], 8080));
+        let plain = IngressConfig { certificate: None, plain_listen: Some(address), ..tls.clone() };
         let told = IngressConfig { public_port: Some(8443), ..tls.clone() };
         let off = IngressConfig { domain: None, ..tls.clone() };
         for (config, kind, transport, door) in [

@@ -21,7 +21,7 @@ use tokio::io::copy_bidirectional;
 use tokio::task::JoinSet;
 
 use super::Inner;
-use super::backend::{BackendError, Backends};
+use super::backend::{BackendError, Backends, Sent};
 use super::framing::Upgrade;
 use super::headers::{self, Scheme};
 use super::host::name_of;
@@ -62,11 +62,10 @@ impl Conversation {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Answer, Infallible> {
-        let is_http_1 = request.version() != Version::HTTP_2;
         let nth = self.n_requests.fetch_add(1, Ordering::Relaxed) + 1;
         let answer = match self.pass_on(request, nth).await {
             Ok(answer) => answer,
-            Err(page) => self.page(&page, is_http_1),
+            Err(page) => self.page(&page),
         };
         if let Some(line) = &self.line {
             line.resume(
@@ -80,10 +79,12 @@ impl Conversation {
         Ok(answer)
     }
 
-    fn page(&self, page: &Page, is_http_1: bool) -> Answer {
+    fn page(&self, page: &Page) -> Answer {
         tracing::debug!(peer = %self.peer, status = page.status(), "the ingress answers itself");
         let mut answer = page.answer().map(Either::Right);
-        if matches!(page, Page::Refused(_) | Page::BadHost | Page::Misdirected) && is_http_1 {
+        if self.line.is_some()
+            && matches!(page, Page::Refused(_) | Page::BadHost | Page::Misdirected)
+        {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
@@ -107,7 +108,10 @@ impl Conversation {
         }
         let is_upgrade = self.line.as_ref().is_some_and(|line| line.is_asked(nth));
         let client = is_upgrade.then(|| upgrade::on(&mut request));
-        let request = self.outgoing(request, &to, client.is_some());
+        let mut request = self.outgoing(request, &to);
+        if client.is_some() {
+            headers::ask_websocket(request.headers_mut());
+        }
         let sending = self.backends.send(&self.inner, route, request);
         let mut answer = match tokio::time::timeout(self.inner.idle(), sending).await {
             Ok(Ok(answer)) => answer,
@@ -156,17 +160,9 @@ impl Conversation {
     }
 
     /// The request as the service gets it.
-    fn outgoing(
-        &self,
-        request: Request<Incoming>,
-        to: &Addressee,
-        is_upgrade: bool,
-    ) -> Request<super::backend::Sent> {
+    fn outgoing(&self, request: Request<Incoming>, to: &Addressee) -> Request<Sent> {
         let (mut parts, body) = request.into_parts();
         headers::send_on(&mut parts.headers, self.peer, self.scheme, &to.value);
-        if is_upgrade {
-            headers::ask_websocket(&mut parts.headers);
-        }
         parts.uri = origin_form(&parts.uri);
         parts.version = Version::HTTP_11;
         let body =

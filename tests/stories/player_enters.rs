@@ -15,7 +15,7 @@ const DOMAIN: &str = "ctf.test";
 /// Longest conversation.
 const SECS: &str = "30";
 
-/// Web, a service that speaks WebSocket, a service that speaks anything, and a shell.
+/// Web, a service that speaks WebSocket, and one that speaks anything.
 fn doors(id: &str) -> Challenge {
     Challenge::web(id, "one")
         .with(
@@ -35,11 +35,6 @@ fn doors(id: &str) -> Challenge {
     ports: [\"1337\"]
     labels: {ctfy.service.protocol: tcp}
     x-answers: [flag]
-    deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
-  shell:
-    build: services/raw
-    ports: [\"1337\"]
-    labels: {ctfy.service.protocol: ssh}
     deploy: {resources: {limits: {cpus: \"0.5\", memory: 32M}}}
 ",
         )
@@ -181,12 +176,6 @@ async fn a_player_enters_by_name_and_nobody_else_does() {
     for service in ["web", "ws", "raw"] {
         assert_eq!(published(&daemon, &mine.id, service), ["127.0.0.1"], "{service}");
     }
-    // A client of SSH speaks no TLS: that stays a host port.
-    let (kind, host, port) = endpoint(&red, &mine.id, "shell").await;
-    assert_eq!((kind.as_str(), host.as_str()), ("ssh", "127.0.0.1"));
-    assert_ne!(port, u64::from(door.port));
-    assert_eq!(published(&daemon, &mine.id, "shell"), ["0.0.0.0"]);
-
     // HTTP of both versions, each team its own flag, and it is the right one.
     let flag = door.curl(&web, "/answers/flag", &["--http1.1"]);
     assert!(flag.starts_with("FLAG{"), "{flag}");

@@ -1,6 +1,7 @@
 //! An ingress on a free port, services behind it, and clients that send bytes.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -268,7 +269,7 @@ async fn repeat(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let (parts, body) = request.into_parts();
     let mut text = format!("{} {}\n", parts.method, parts.uri);
     for (name, value) in &parts.headers {
-        text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        let _ = writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes()));
     }
     text.push('\n');
     let mut bytes = text.into_bytes();
