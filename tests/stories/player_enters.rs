@@ -182,7 +182,6 @@ async fn a_player_enters_by_name_and_nobody_else_does() {
     assert_ne!(flag, door.curl(&other, "/answers/flag", &[]));
     let spoken = ["--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
     assert_eq!(door.curl(&web, "/answers/flag", &spoken), "2 200");
-    red.submit(&mine.id, "flag", flag.into()).await.expect_status(200);
 
     // A name that nobody has, and another host than the one that TLS asked for.
     let code = ["-o", "/dev/null", "-w", "%{http_code}"];
@@ -206,6 +205,7 @@ async fn a_player_enters_by_name_and_nobody_else_does() {
     door.talk(&raw, "", "FLAG{");
 
     // Names outlive the daemon, and a new certificate needs no restart.
+    daemon.stop().await;
     daemon.restart().await;
     assert_eq!(endpoint(&red, &mine.id, "web").await.1, web);
     assert!(door.curl(&web, "/answers/flag", &[]).starts_with("FLAG{"));
@@ -223,8 +223,9 @@ async fn a_player_enters_by_name_and_nobody_else_does() {
     })
     .await;
 
-    // What is over has no name any more.
-    red.stop(&mine.id).await;
+    // The flag is the right one, and what is solved is over and has no name any more.
+    let graded = red.submit(&mine.id, "flag", flag.into()).await.expect_status(200);
+    assert_eq!(graded.body["correct"], true, "{}", graded.body);
     red.gone(&mine.id).await;
     until("the name is gone", crate::support::PATIENCE, || async {
         let code = door.curl(&web, "/", &code);
