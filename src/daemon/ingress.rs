@@ -19,6 +19,7 @@ const BURST: Duration = Duration::from_millis(20);
 /// Keeps `table` until the daemon stops.
 pub(crate) async fn keep(shared: Arc<Shared>, table: Arc<Table>) {
     let mut bell = shared.store.instance_bell();
+    table.follow(bell.clone());
     let stop = shared.tasks.stopping().clone();
     loop {
         bell.mark_unchanged();

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -84,6 +84,8 @@ pub struct Table {
     routes: RwLock<Arc<Routes>>,
     /// Passes over the rows: begun, and done.
     passes: watch::Sender<(u64, u64)>,
+    /// Rings when rows changed; heard up to the last pass that began.
+    bell: Mutex<Option<watch::Receiver<()>>>,
     wanted: Notify,
 }
 
@@ -92,14 +94,27 @@ impl Default for Table {
         Self {
             routes: RwLock::default(),
             passes: watch::Sender::new((0, 0)),
+            bell: Mutex::default(),
             wanted: Notify::new(),
         }
     }
 }
 
 impl Table {
+    /// Takes the bell that rings when rows changed.
+    pub fn follow(&self, bell: watch::Receiver<()>) {
+        *self.bell() = Some(bell);
+    }
+
+    fn bell(&self) -> MutexGuard<'_, Option<watch::Receiver<()>>> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that the rows are about to be read; returns what [`Table::replace`] takes.
     pub fn begin(&self) -> u64 {
+        if let Some(bell) = self.bell().as_mut() {
+            bell.mark_unchanged();
+        }
         let mut pass = 0;
         self.passes.send_modify(|(begun, _)| {
             *begun += 1;
@@ -125,16 +140,27 @@ impl Table {
         routes.get(host).copied()
     }
 
-    /// Where `host` leads. One that is starting is looked at again first: its row may be newer.
+    /// Where `host` leads. Before it is said that a name leads nowhere, or not yet, rows that changed are
+    /// looked at: they may be newer. While nothing changes, names that nobody has cost nothing.
     pub async fn settled(&self, host: &str) -> Option<Route> {
-        let route = self.get(host)?;
-        if route.reach == Reach::Ready {
-            return Some(route);
-        }
+        let route = self.get(host);
         let mut passes = self.passes.subscribe();
-        let (begun, _) = *passes.borrow_and_update();
-        self.wanted.notify_one();
-        let newer = passes.wait_for(|(_, done)| *done > begun);
+        let (begun, done) = *passes.borrow_and_update();
+        let has_changed =
+            || self.bell().as_ref().is_some_and(|bell| bell.has_changed().unwrap_or(false));
+        let enough = match route.map(|route| route.reach) {
+            Some(Reach::Ready) => return route,
+            Some(Reach::Starting) => begun + 1,
+            // After a start nothing is known before the first look.
+            None if done == 0 => 1,
+            None if has_changed() => begun + 1,
+            None if begun > done => begun,
+            None => return None,
+        };
+        if enough > begun {
+            self.wanted.notify_one();
+        }
+        let newer = passes.wait_for(|(_, done)| *done >= enough);
         let _ = tokio::time::timeout(PATIENCE, newer).await;
         self.get(host)
     }

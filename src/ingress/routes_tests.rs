@@ -108,8 +108,46 @@ async fn who_asks_for_an_instance_that_is_ready_by_its_row_waits_for_the_table()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_is_new_is_looked_for_when_rows_changed_and_only_then() {
+    let table = Table::default();
+    let bell = watch::Sender::new(());
+    table.follow(bell.subscribe());
+    let pass = table.begin();
+    table.replace(pass, Routes::new());
+    let begin = tokio::time::Instant::now();
+    assert_eq!(table.settled("a.test").await, None);
+    bell.send_replace(());
+    let rows = [row(1, InstancePhase::Ready, vec![endpoint("a.test", EndpointKind::Http, 1)])];
+    let keeping = async {
+        table.wanted().await;
+        let pass = table.begin();
+        table.replace(pass, routes(&rows));
+    };
+    let (found, ()) = tokio::join!(table.settled("a.test"), keeping);
+    assert_eq!(found.map(|it| it.reach), Some(Reach::Ready));
+    // Nothing changed since: whoever guesses costs no look.
+    assert_eq!(table.settled("b.test").await, None);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_start_names_are_waited_for() {
+    let table = Table::default();
+    let rows = [row(1, InstancePhase::Ready, vec![endpoint("a.test", EndpointKind::Http, 1)])];
+    let keeping = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let pass = table.begin();
+        table.replace(pass, routes(&rows));
+    };
+    let (found, ()) = tokio::join!(table.settled("a.test"), keeping);
+    assert_eq!(found.map(|it| it.reach), Some(Reach::Ready));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_name_that_is_unknown_or_for_long() {
     let table = Table::default();
+    let pass = table.begin();
+    table.replace(pass, Routes::new());
     let begin = tokio::time::Instant::now();
     assert_eq!(table.settled("nobody.test").await, None);
     assert_eq!(begin.elapsed(), Duration::ZERO);
