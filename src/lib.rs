@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod git;
+pub mod ingress;
 pub mod node;
 pub mod notify;
 pub mod runtime;

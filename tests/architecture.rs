@@ -34,6 +34,7 @@ const ROOMS: &[&str] = &[
     "builder",
     "notify",
     "node",
+    "ingress",
     "daemon",
     "api",
     "cli",

@@ -96,7 +96,6 @@ const BY_NAME: &[(&str, &str)] = &[
 /// Cases that no test tries, and why. One that a test tries by now is not shown as skipped.
 const SKIPPED: &[(&str, &str)] = &[
     ("T10", "flagops never unpacks an archive that an author offers"),
-    ("N16", "there is no ingress: ports are published on host ports"),
     ("N19", "no permanent canary runs beside the events"),
     ("R11", "bandwidth is not shaped"),
     ("R16", "traffic is not captured"),

@@ -11,6 +11,7 @@ mod check;
 mod converged;
 mod engagement;
 mod floor;
+mod ingress;
 mod placement;
 mod planner;
 mod platform;
@@ -63,6 +64,9 @@ fn main() -> Result<()> {
     if wants("release") {
         runtime.block_on(releases::live(&mut report, runs))?;
         runtime.block_on(releases::preview(&mut report, runs))?;
+    }
+    if wants("ingress") {
+        runtime.block_on(ingress::run(&mut report))?;
     }
     if wants("no-op") {
         runtime.block_on(converged::no_op(&mut report))?;

@@ -235,9 +235,9 @@ pub(crate) fn progress(phase: InstancePhase) -> Option<Progress> {
 
 fn services(surface: &[Endpoint]) -> Vec<ServiceEndpoint> {
     let endpoint = |endpoint: &Endpoint| ServiceEndpoint {
-        service_type: endpoint.kind.as_str(),
+        service_type: endpoint.public_kind().as_str(),
         host: endpoint.host.clone(),
-        port: endpoint.port,
+        port: endpoint.public_port(),
         credentials: None,
         path: "/",
         label: endpoint.service.to_string(),
@@ -376,6 +376,7 @@ mod tests {
                 port: 30_001,
                 target: 80,
                 transport: Transport::Tcp,
+                door: None,
             }],
             created_at: Timestamp::from_millis(1_000),
             started_at: Timestamp::from_millis(1_500),

@@ -15,6 +15,7 @@ use crate::api;
 use crate::config::{Config, Secret};
 use crate::daemon::{Bond, Daemon, Parts, Renderer, StartError, tag_wish};
 use crate::git::{Credentials, Mirror, MirrorError, Opened, Remote, RemoteError};
+use crate::ingress::{Ingress, IngressError};
 use crate::model::{Clock, NodeUrl};
 use crate::node::NodeError;
 use crate::node::client::{Connector, HttpPlatform};
@@ -57,6 +58,9 @@ pub(super) enum RunError {
         /// How that is reached.
         interface: String,
     },
+    /// Players would not reach what is started.
+    #[error(transparent)]
+    Ingress(#[from] IngressError),
     /// `source.repo` is not a remote we read.
     #[error("`source.repo` cannot be used")]
     Remote(#[from] RemoteError),
@@ -115,7 +119,9 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
             "made the data directory; the administrator's token is in this file"
         );
     }
+    let ingress = Ingress::open(&config.ingress).await?;
     let (daemon, metrics) = open(config, remote, data, None).await?;
+    open_door(&daemon, ingress);
     info!(%address, "listening on http://{address}");
     notify::ready("following the repository");
     let pulse = daemon.tasks();
@@ -125,6 +131,21 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
     daemon.stop().await;
     info!("stopped; instances keep running and are adopted at the next start");
     served
+}
+
+/// Lets players in through the ingress, where one is configured. It ends with the daemon's tasks.
+fn open_door(daemon: &Daemon, ingress: Option<Ingress>) {
+    let Some(ingress) = ingress else { return };
+    let (tls, plain) = ingress.addresses();
+    for (address, what) in [(tls, "TLS"), (plain, "plain HTTP")] {
+        if let Some(address) = address {
+            info!(%address, "the ingress listens for {what} on {address}");
+        }
+    }
+    let tasks = daemon.tasks();
+    daemon.keep_routes(ingress.table());
+    tasks.spawn("certificate", ingress.keep_certificate(tasks.stopping().clone()));
+    tasks.spawn("ingress", ingress.serve(tasks.stopping().clone()));
 }
 
 /// Opens every room and starts the daemon.
@@ -178,7 +199,9 @@ pub(super) async fn run_node(
     let token = identity.token.clone();
     info!(node.id = %identity.node, "node {} of {}", identity.node, identity.platform);
     let bond = Some(Bond { platform, identity });
+    let ingress = Ingress::open(&config.ingress).await?;
     let (daemon, metrics) = open(config, remote, data, bond).await?;
+    open_door(&daemon, ingress);
     info!(%address, "listening on http://{address}");
     notify::ready("following the platform");
     let pulse = daemon.tasks();

@@ -58,6 +58,7 @@ fn defaults(config: &Config) -> Value {
         source,
         engine,
         network,
+        ingress,
         builder,
         secrets,
         gc,
@@ -80,6 +81,7 @@ fn defaults(config: &Config) -> Value {
     all.insert("source".to_owned(), source_defaults(source));
     all.insert("engine".to_owned(), json!({ "endpoint": endpoint }));
     all.insert("network".to_owned(), network_defaults(network));
+    all.insert("ingress".to_owned(), super::ingress::defaults(ingress));
     let builder = json!({
         "n_slots": n_slots,
         "deadline_secs": deadline_secs,
@@ -373,6 +375,9 @@ mod tests {
             "network.publish_address = \"localhost\"",
             "network.public_host = \"http://x/\"",
             "network.wall = \"on\"",
+            "ingress.listen = 443",
+            "ingress.domain = \"*.ctf.test\"",
+            "ingress.certificate = \"\"",
             "builder.network = \"host\"",
             "limits.gate = \"none\"",
             "limits.attempt_caps.dynamic = 1",

@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 
 use super::forge::{self, StatusesConfig, WebhookConfig};
+use super::ingress::{self, IngressConfig};
 use super::layers::{Layers, Setting};
 use super::nodes::{self, NodeConfig, NodesConfig};
 use super::release::ReleaseConfig;
@@ -33,6 +34,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Addresses and ports of instances.
     pub network: NetworkConfig,
+    /// The one door that players reach instances through.
+    pub ingress: IngressConfig,
     /// How images are built.
     pub builder: BuilderConfig,
     /// What decrypts files of the repository.
@@ -499,6 +502,7 @@ impl Default for Config {
                 source_connections: 1024,
                 tunnel_pool: Ipv4Net::new_assert(Ipv4Addr::new(10, 82, 0, 0), 15),
             },
+            ingress: IngressConfig::default(),
             builder: BuilderConfig {
                 n_slots: 2,
                 deadline_secs: 1200,
@@ -558,6 +562,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         source: take_source(layers, default.source),
         engine: EngineConfig { endpoint: layers.take("engine.endpoint", default.engine.endpoint) },
         network: take_network(layers, default.network),
+        ingress: ingress::take(layers, &default.ingress),
         builder: BuilderConfig {
             n_slots: layers.take_in("builder.n_slots", default.builder.n_slots, 1..=64),
             deadline_secs: layers.take_in(

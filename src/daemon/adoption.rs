@@ -150,17 +150,30 @@ pub(crate) fn spec(
     Ok(spec)
 }
 
-/// Gives each endpoint the port that its container publishes; 0 where there is none yet.
-pub(crate) fn with_ports(surface: Vec<Endpoint>, containers: &[&ContainerSeen]) -> Vec<Endpoint> {
-    let port_of = |endpoint: &Endpoint| {
+/// Gives each endpoint the port that its container publishes; 0 where there is none yet. What is
+/// published for everybody, because it was started before there was an ingress, stays at `public_host`.
+pub(crate) fn with_ports(
+    surface: Vec<Endpoint>,
+    public_host: &str,
+    containers: &[&ContainerSeen],
+) -> Vec<Endpoint> {
+    let published_of = |endpoint: &Endpoint| {
         let of_service =
             containers.iter().filter(|seen| seen.service.as_ref() == Some(&endpoint.service));
         of_service
             .flat_map(|seen| &seen.published)
             .find(|it| it.target == endpoint.target && it.transport == endpoint.transport)
-            .map_or(0, |published| published.port)
     };
-    surface.into_iter().map(|it| Endpoint { port: port_of(&it), ..it }).collect()
+    let with_port = |mut endpoint: Endpoint| {
+        let published = published_of(&endpoint);
+        endpoint.port = published.map_or(0, |it| it.port);
+        if endpoint.door.is_some() && published.is_some_and(|it| !it.address.is_loopback()) {
+            endpoint.door = None;
+            public_host.clone_into(&mut endpoint.host);
+        }
+        endpoint
+    };
+    surface.into_iter().map(with_port).collect()
 }
 
 /// The networks that its containers say fulfil its wishes, as far as the engine has them.

@@ -22,6 +22,7 @@ mod exports;
 mod gauges;
 mod gc;
 mod hints;
+mod ingress;
 mod instances;
 pub mod isolation;
 mod leases;
@@ -67,6 +68,7 @@ use crate::catalog;
 use crate::config::identities::{self, IdentityError};
 use crate::config::{BuildNetworkChoice, Config};
 use crate::git::{Mirror, MirrorError};
+use crate::ingress::Table;
 use crate::model::Clock;
 use crate::notify::Pump;
 use crate::runtime::wall::Wall;
@@ -216,6 +218,11 @@ impl Daemon {
     /// This machine as a node.
     pub fn node(&self) -> LocalNode {
         LocalNode::new(Arc::clone(&self.shared))
+    }
+
+    /// Keeps the names of the ingress of this node, which lead to its instances.
+    pub fn keep_routes(&self, table: Arc<Table>) {
+        self.shared.tasks.spawn("routes", ingress::keep(Arc::clone(&self.shared), table));
     }
 
     /// The table of tasks, for what the wiring adds.

@@ -248,12 +248,36 @@ pub struct Endpoint {
     pub kind: EndpointKind,
     /// Host that players use.
     pub host: String,
-    /// Port on that host.
+    /// The port of this node that it is published on. Players use [`Endpoint::public_port`].
     pub port: u16,
     /// Port inside the container.
     pub target: u16,
     /// Transport.
     pub transport: Transport,
+    /// The ingress in front of it; absent where players reach the published port itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<Door>,
+}
+
+/// Where and how players reach an endpoint that only the ingress of its node can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Door {
+    /// What players speak.
+    pub kind: EndpointKind,
+    /// The port of the ingress.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// What players speak.
+    pub fn public_kind(&self) -> EndpointKind {
+        self.door.map_or(self.kind, |door| door.kind)
+    }
+
+    /// The port that players use on [`Endpoint::host`].
+    pub fn public_port(&self) -> u16 {
+        self.door.map_or(self.port, |door| door.port)
+    }
 }
 
 word_enum!(

@@ -49,7 +49,8 @@ pub use id::{
     TagName, TeamId, TreeId, UserId,
 };
 pub use instance::{
-    Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance, StopReason,
+    Death, Door, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance,
+    StopReason,
 };
 pub use invite::{Invite, InviteKind};
 pub use node::{

@@ -27,7 +27,7 @@ pub struct Ground<'a> {
     pub spec_hash: &'a SpecHash,
     /// Where its ports are published: the endpoints with their allocated host ports.
     pub surface: &'a [Endpoint],
-    /// The host address ports are bound to.
+    /// The host address ports are bound to, but those behind the ingress.
     pub publish_address: IpAddr,
     /// The name server of instances that may reach the internet.
     pub resolver: Ipv4Addr,
@@ -131,7 +131,11 @@ fn published(ground: &Ground<'_>, service: &ServiceSpec) -> Vec<Published> {
                     && endpoint.transport == port.transport
             })?;
             Some(Published {
-                address: ground.publish_address,
+                // Only the ingress of this node may reach what is behind it.
+                address: match endpoint.door {
+                    Some(_) => Ipv4Addr::LOCALHOST.into(),
+                    None => ground.publish_address,
+                },
                 port: endpoint.port,
                 target: port.target,
                 transport: port.transport,

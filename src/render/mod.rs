@@ -4,8 +4,8 @@
 //!
 //! In:  the installation's answer key, an instance id, the dynamic questions, attachment templates,
 //!      the networks of an engagement.
-//! Out: minted answers, the archive that is unpacked at `/answers`, rendered attachments, and what a
-//!      VPN gateway and its players get.
+//! Out: minted answers, the archive that is unpacked at `/answers`, rendered attachments, what a VPN
+//!      gateway and its players get, and the names that the ingress knows endpoints by.
 //!
 //! # Not here
 //! Where the key is kept (`store::datadir`), how bytes reach a container (`runtime`), how a claimed
@@ -13,4 +13,7 @@
 
 pub mod answers;
 pub mod attachments;
+mod label;
 pub mod vpn;
+
+pub use label::label;

@@ -118,6 +118,8 @@ struct Inner {
     strangers: Mutex<StrangerPorts>,
     /// Rings after conditions changed.
     bell: watch::Sender<()>,
+    /// Rings after rows of instances changed.
+    instance_bell: watch::Sender<()>,
     /// The file.
     path: PathBuf,
 }
@@ -140,17 +142,25 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = migrate::open(path)?;
         let readers = Readers::open(path)?;
-        let writer = Writer::start(connection)?;
+        let instance_bell = watch::Sender::new(());
+        let writer = Writer::start(connection, "instances", instance_bell.clone())?;
         let strangers = Mutex::default();
         let bell = watch::Sender::new(());
         let path = path.to_owned();
-        Ok(Self { inner: Arc::new(Inner { readers, writer, strangers, bell, path }) })
+        Ok(Self {
+            inner: Arc::new(Inner { readers, writer, strangers, bell, instance_bell, path }),
+        })
     }
 
     /// Changes whenever conditions did. A hint: look at the rows after each change, and now and
     /// then without one.
     pub fn bell(&self) -> watch::Receiver<()> {
         self.inner.bell.subscribe()
+    }
+
+    /// Changes whenever rows of instances did, after that can be read. A hint, as [`Store::bell`] is.
+    pub fn instance_bell(&self) -> watch::Receiver<()> {
+        self.inner.instance_bell.subscribe()
     }
 
     fn ring(&self) {

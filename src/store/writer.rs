@@ -4,11 +4,13 @@
 //! wrote in between, whatever the busy timeout; with a queue nobody ever waits in vain.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use rusqlite::hooks::Action;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::StoreError;
 use crate::telemetry::failpoint;
@@ -23,9 +25,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which owns the connection from now on.
-    pub(super) fn start(mut connection: Connection) -> Result<Self, StoreError> {
+    /// Starts the thread, which owns the connection from now on. `bell` rings after a change that
+    /// touched rows of `table`, when it can be read.
+    pub(super) fn start(
+        mut connection: Connection,
+        table: &'static str,
+        bell: watch::Sender<()>,
+    ) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel::<Job>();
+        let is_touched = Arc::new(AtomicBool::new(false));
+        let touched = Arc::clone(&is_touched);
+        let watch_table = move |_: Action, _: &str, changed: &str, _: i64| {
+            if changed == table {
+                touched.store(true, Ordering::Relaxed);
+            }
+        };
+        connection.update_hook(Some(watch_table))?;
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -33,6 +48,9 @@ impl Writer {
                     // A change that panics is rolled back by its transaction's drop; whoever waits
                     // for it learns of it, and the next change runs as if nothing had been.
                     let _ = std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+                    if is_touched.swap(false, Ordering::Relaxed) {
+                        bell.send_replace(());
+                    }
                 }
             })
             .map_err(|error| StoreError::System {

@@ -32,6 +32,7 @@ mod organizer_releases;
 mod player_attacks;
 mod player_connects;
 mod player_downloads;
+mod player_enters;
 mod player_limits;
 mod sdk;
 mod source_faults;

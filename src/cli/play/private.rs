@@ -142,6 +142,7 @@ impl Private {
         let number = u16::from_be_bytes([self.digest[0], self.digest[1]]);
         // What somebody tries on a laptop is nobody else's alarm.
         config.notify.url_file = None;
+        config.ingress.domain = None;
         let network = &mut config.network;
         network.n_ready = 0;
         network.publish_address = std::net::Ipv4Addr::LOCALHOST.into();

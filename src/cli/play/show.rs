@@ -313,6 +313,7 @@ mod tests {
                 port: 30001,
                 target: 80,
                 transport: crate::model::compose::Transport::Tcp,
+                door: None,
             };
             assert_eq!(address(&endpoint), shown);
         }

@@ -160,7 +160,7 @@ fn title_of(shared: &Shared, competition: &str) -> String {
 fn addresses(row: &Instance) -> BTreeMap<String, Address> {
     let mut addresses = BTreeMap::new();
     for endpoint in &row.surface {
-        let address = Address { host: endpoint.host.clone(), port: endpoint.port };
+        let address = Address { host: endpoint.host.clone(), port: endpoint.public_port() };
         addresses.entry(endpoint.service.to_string()).or_insert(address);
     }
     addresses

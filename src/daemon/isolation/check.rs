@@ -150,6 +150,7 @@ async fn start(shared: &Arc<Shared>, spec: InstanceSpec) -> Result<Instance, Str
         port: 0,
         target: PORT,
         transport: Transport::Tcp,
+        door: None,
     });
     let instance = Instance {
         id: InstanceId::new(Uuid::new_v4()),

@@ -290,6 +290,7 @@ fn endpoints(known: &Known, state: &InstanceState) -> Vec<Endpoint> {
                     port: service.port,
                     target: service.port,
                     transport: crate::model::compose::Transport::Tcp,
+                    door: None,
                 })
             });
             services.collect()

@@ -20,6 +20,7 @@ use crate::model::{
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
+use crate::render;
 use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
 
 impl Platform {
@@ -51,8 +52,9 @@ impl Platform {
         let bounds = self.lease_bounds();
         let ttl = lease::grant(request.ttl_secs, &challenge.metadata.instance, bounds);
         let now = self.now();
+        let new_id = InstanceId::new(Uuid::new_v4());
         let instance = Instance {
-            id: InstanceId::new(Uuid::new_v4()),
+            id: new_id,
             challenge: id,
             team,
             competition: contest.id.to_string(),
@@ -63,7 +65,7 @@ impl Platform {
             error: None,
             stop_reason: None,
             // Elsewhere its node gives it ports.
-            surface: if is_local { self.surface(&spec) } else { Vec::new() },
+            surface: if is_local { self.surface(new_id, &spec) } else { Vec::new() },
             created_at: now,
             started_at: now,
             stopped_at: None,
@@ -185,17 +187,28 @@ impl Platform {
         Ok(builds::images_of(&self.shared, challenge).await?)
     }
 
-    /// Every endpoint in the order of services and ports; the store fills in the host ports.
-    pub(in crate::daemon) fn surface(&self, spec: &InstanceSpec) -> Vec<Endpoint> {
-        let host = &self.shared.config.network.public_host;
+    /// Every endpoint of `id` in the order of services and ports; the store fills in the host ports.
+    pub(in crate::daemon) fn surface(&self, id: InstanceId, spec: &InstanceSpec) -> Vec<Endpoint> {
+        let config = &self.shared.config;
+        let key = self.shared.data.answer_key();
         let endpoints = spec.services.iter().flat_map(|service| {
-            service.ports.iter().filter(|port| !port.is_hidden).map(|port| Endpoint {
-                service: service.name.clone(),
-                kind: port.kind,
-                host: host.clone(),
-                port: 0,
-                target: port.target,
-                transport: port.transport,
+            service.ports.iter().filter(|port| !port.is_hidden).map(|port| {
+                let door = config.ingress.door(port.kind, port.transport);
+                Endpoint {
+                    service: service.name.clone(),
+                    kind: port.kind,
+                    host: match door {
+                        Some((_, domain)) => {
+                            let label = render::label(key, id, &service.name, port.target);
+                            format!("{label}.{domain}")
+                        }
+                        None => config.network.public_host.clone(),
+                    },
+                    port: 0,
+                    target: port.target,
+                    transport: port.transport,
+                    door: door.map(|(door, _)| door),
+                }
             })
         });
         endpoints.collect()

@@ -154,9 +154,10 @@ impl Platform {
             Ok(spec) => spec,
             Err(why) => return Ok(Err(why)),
         };
-        instance.surface = adoption::with_ports(self.surface(&spec), &containers);
-        let networks = adoption::networks(&spec, &containers, &listing.networks);
         let network = &self.shared.config.network;
+        let surface = self.surface(id, &spec);
+        instance.surface = adoption::with_ports(surface, &network.public_host, &containers);
+        let networks = adoption::networks(&spec, &containers, &listing.networks);
         let ports = PortRange { first: network.first_port, last: network.last_port };
         Ok(Ok(AdoptedInstance { instance, spec, networks, ports }))
     }

@@ -171,6 +171,7 @@ impl Platform {
                 port: port.target,
                 target: port.target,
                 transport: port.transport,
+                door: None,
             }));
         }
         Ok(endpoints)

@@ -9,6 +9,7 @@ mod gc;
 mod history;
 mod hooks;
 mod idle;
+mod ingress;
 mod isolation;
 mod kills;
 mod nodes;

@@ -539,9 +539,9 @@ async fn rows(shared: &Shared) -> Result<Vec<Instance>, StoreError> {
 /// Where players attack, in the words of the contract.
 fn surface(endpoints: &[Endpoint], provided_files: Vec<FileEntry>) -> Surface {
     let service = |it: &Endpoint| Service {
-        service_type: it.kind.as_str().to_owned(),
+        service_type: it.public_kind().as_str().to_owned(),
         host: it.host.clone(),
-        port: it.port,
+        port: it.public_port(),
         credentials: None,
         path: "/".to_owned(),
         label: it.service.to_string(),

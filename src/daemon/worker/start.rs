@@ -82,7 +82,7 @@ pub(super) async fn start(
         phase: InstancePhase::Queued,
         error: None,
         stop_reason: None,
-        surface: platform.surface(&spec),
+        surface: platform.surface(id, &spec),
         created_at: now,
         started_at: now,
         stopped_at: None,

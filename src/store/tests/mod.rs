@@ -116,6 +116,7 @@ fn endpoint(transport: Transport) -> Endpoint {
         port: 0,
         target: 80,
         transport,
+        door: None,
     }
 }
 
