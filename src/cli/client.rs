@@ -266,7 +266,10 @@ impl Client {
     /// As [`Self::for_team`].
     pub(crate) async fn mint(&self, name: &str, competition: &str) -> Result<Value, ClientError> {
         let request = Request::to(&["admin", "tokens"]);
-        let body = serde_json::json!({ "team": name, "competition": competition });
+        let mut body = serde_json::json!({ "team": name });
+        if !competition.is_empty() {
+            body["competition"] = competition.into();
+        }
         let answer = self.post(request, Some(&body)).await?;
         if answer.text("token").is_empty() {
             return Err(self.odd("POST /api/v1/admin/tokens", "there is no token in the answer"));
