@@ -190,9 +190,17 @@ async fn the_client_of_the_contract_can_ask_a_node_for_everything() {
         .with("attachments/readme.txt", "read me\n")
         .with("attachments/letter.txt.tpl", "{{ answer.flag }}\n");
     let stage = Stage::with(&[challenge]).await;
-    let platform = Daemon::start(platform_of(&stage)).await;
+    let mut platform = Daemon::start(platform_of(&stage)).await;
     let node = Daemon::start(node_of(&stage, &platform, "one").await).await;
     platform.live("WEB-806").await;
+    until("the node follows what is live", PATIENCE, || async {
+        let nodes = nodes(&platform).await;
+        let follows = nodes.values().any(|node| node["generation"].as_u64() > Some(0));
+        if follows { Ok(()) } else { Err(format!("{nodes:?}")) }
+    })
+    .await;
+    // It would take on what is started behind its back, and start it again.
+    platform.kill9();
     let identity = std::fs::read(node.data_dir().join("node.json")).expect("it has joined");
     let identity: Value = serde_json::from_slice(&identity).expect("it is whole");
     let token = identity["token"].as_str().expect("it has a token").to_owned();
