@@ -1,6 +1,7 @@
 //! What boards show beside the standings: bars, curves, a matrix, numbers of challenges and people.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -193,12 +194,27 @@ fn percent(part: u32, whole: u32) -> f64 {
     if whole == 0 { 0.0 } else { (f64::from(part) / f64::from(whole) * 1000.0).round() / 10.0 }
 }
 
-/// What a competition is looked at with: its books, and what of it one sees.
-struct View<'a> {
-    books: &'a Books,
-    contest: &'a Contest,
-    offered: &'a LiveSet,
+/// What a competition is looked at with: its books, what of it one sees, and who tried what.
+struct View {
+    books: Books,
+    contest: Arc<Contest>,
+    offered: LiveSet,
     eyes: Eyes,
+    tries: Vec<Tries>,
+}
+
+impl View {
+    /// Of competition `id`, for `caller`.
+    async fn of(platform: &Platform, caller: &Maybe, id: &str) -> Answer<Self> {
+        let contest = platform.contest(caller.0.as_ref(), id)?;
+        Ok(Self {
+            books: Books::read(platform).await?,
+            offered: platform.offered(caller.0.as_ref(), &contest),
+            eyes: eyes_of(platform, caller, &contest),
+            tries: platform.tries(Some(&contest)).await?,
+            contest,
+        })
+    }
 }
 
 /// How each team stands with each challenge.
@@ -234,15 +250,17 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn breakdown_of(view: &View<'_>, tries: &[Tries]) -> Vec<ChallengeRow> {
+fn breakdown_of(view: &View) -> Vec<ChallengeRow> {
     let versions = view.books.versions();
-    let ledger = view.books.ledger(Some(view.contest), &versions, view.eyes);
+    let ledger = view.books.ledger(Some(&view.contest), &versions, view.eyes);
     let names: BTreeMap<TeamId, &str> =
         ledger.entrants().map(|team| (team.id, team.name.as_str())).collect();
     let facts = Facts::of(ledger.counted());
     let row = |challenge: &Challenge| {
-        let own =
-            tries.iter().filter(|it| it.challenge == challenge.id && names.contains_key(&it.team));
+        let own = view
+            .tries
+            .iter()
+            .filter(|it| it.challenge == challenge.id && names.contains_key(&it.team));
         let (attempts, n_correct) =
             own.fold((0, 0), |(n, n_correct), it| (n + it.n, n_correct + it.n_correct));
         let first = facts.first.get(&challenge.id);
@@ -263,15 +281,15 @@ fn breakdown_of(view: &View<'_>, tries: &[Tries]) -> Vec<ChallengeRow> {
     view.offered.values().map(|live| row(&live.challenge)).collect()
 }
 
-fn matrix_of(view: &View<'_>, tries: &[Tries]) -> SolveMatrix {
+fn matrix_of(view: &View) -> SolveMatrix {
     let versions = view.books.versions();
-    let ledger = view.books.ledger(Some(view.contest), &versions, view.eyes);
+    let ledger = view.books.ledger(Some(&view.contest), &versions, view.eyes);
     let facts = Facts::of(ledger.counted());
     let places = ledger.places();
     let entrants: BTreeSet<TeamId> = places.iter().map(|place| place.team).collect();
     let is_shown =
         |it: &&Tries| entrants.contains(&it.team) && view.offered.contains_key(&it.challenge);
-    let shown: Vec<&Tries> = tries.iter().filter(is_shown).collect();
+    let shown: Vec<&Tries> = view.tries.iter().filter(is_shown).collect();
     let tried: BTreeSet<TeamId> = shown.iter().map(|it| it.team).collect();
     let cell = |it: &Tries| {
         let challenge = &view.offered[&it.challenge].challenge;
@@ -366,13 +384,8 @@ async fn breakdown(
     caller: Maybe,
     Path(id): Path<String>,
 ) -> Answer<Json<ChallengeBreakdown>> {
-    let contest = platform.contest(caller.0.as_ref(), &id)?;
-    let books = Books::read(&platform).await?;
-    let offered = platform.offered(caller.0.as_ref(), &contest);
-    let eyes = eyes_of(&platform, &caller, &contest);
-    let tries = platform.tries(Some(&contest)).await?;
-    let view = View { books: &books, contest: &contest, offered: &offered, eyes };
-    let challenges = breakdown_of(&view, &tries);
+    let view = View::of(&platform, &caller, &id).await?;
+    let challenges = breakdown_of(&view);
     Ok(Json(ChallengeBreakdown { challenges, generated_at: platform.now().as_secs_f64() }))
 }
 
@@ -385,13 +398,8 @@ async fn matrix(
     caller: Maybe,
     Path(id): Path<String>,
 ) -> Answer<Json<SolveMatrix>> {
-    let contest = platform.contest(caller.0.as_ref(), &id)?;
-    let books = Books::read(&platform).await?;
-    let offered = platform.offered(caller.0.as_ref(), &contest);
-    let eyes = eyes_of(&platform, &caller, &contest);
-    let tries = platform.tries(Some(&contest)).await?;
-    let view = View { books: &books, contest: &contest, offered: &offered, eyes };
-    Ok(Json(matrix_of(&view, &tries)))
+    let view = View::of(&platform, &caller, &id).await?;
+    Ok(Json(matrix_of(&view)))
 }
 
 /// Numbers of every challenge that everybody sees.

@@ -29,6 +29,7 @@ mod serve;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
