@@ -392,7 +392,7 @@ async fn status(State(platform): State<Platform>, _admin: Admin) -> Answer<Json<
     Ok(Json(GitopsStatus {
         source: source(platform.source().await?),
         engine_ready: platform.is_engine_ready(),
-        counts: counts_view(platform.counts().await?),
+        counts: counts_view(platform.totals().await?),
         notices: notices_view(platform.outbox().await?),
         conditions: in_order(platform.conditions().await?),
         challenges: platform.challenge_states().await?.iter().map(challenge).collect(),

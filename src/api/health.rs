@@ -118,7 +118,7 @@ struct Probe {
 /// The first thing that clients ask: who answers, and which version.
 #[utoipa::path(get, path = "/health", tag = "meta", responses((status = 200, body = HealthResponse)))]
 async fn health(State(platform): State<Platform>) -> Answer<Json<HealthResponse>> {
-    let counts = platform.counts().await?;
+    let counts = platform.totals().await?;
     Ok(Json(HealthResponse {
         status: "ok",
         hostname: "flagops",
@@ -128,13 +128,22 @@ async fn health(State(platform): State<Platform>) -> Answer<Json<HealthResponse>
     }))
 }
 
+/// How many nodes there are, the embedded one among them, and how many of them are well.
+async fn nodes_of(platform: &Platform) -> Answer<(u32, u32)> {
+    let nodes = platform.nodes().await?;
+    let n_healthy = nodes.iter().filter(|state| state.is_healthy).count();
+    let own = u32::from(platform.has_local_node());
+    let own_healthy = own * u32::from(platform.is_engine_ready());
+    Ok((own + as_u32(nodes.len()), own_healthy + as_u32(n_healthy)))
+}
+
 /// What runs here, since when, from which revision.
 #[utoipa::path(get, path = "/meta", tag = "meta", responses((status = 200, body = MetaResponse)))]
 async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<MetaResponse>> {
     // Before the first look at the remote there is no revision, and that is no failure here.
     let source = platform.source().await.ok();
-    let counts = if caller.is_admin() { Some(platform.counts().await?) } else { None };
-    let n_healthy = u32::from(platform.is_engine_ready());
+    let counts = if caller.is_admin() { Some(platform.totals().await?) } else { None };
+    let nodes = if caller.is_admin() { Some(nodes_of(&platform).await?) } else { None };
     let release = platform.active().await?.map(|(generation, manifest)| MetaRelease {
         generation: generation.number,
         tag: manifest.tag.map(|(name, _)| name.to_string()),
@@ -155,8 +164,8 @@ async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<Me
         server_time_ts: platform.now().as_secs_f64(),
         teams_total: counts.as_ref().map(|counts| counts.teams),
         users_total: counts.as_ref().map(|counts| counts.teams),
-        nodes_total: counts.as_ref().map(|_| 1),
-        nodes_healthy: counts.as_ref().map(|_| n_healthy),
+        nodes_total: nodes.map(|(n_nodes, _)| n_nodes),
+        nodes_healthy: nodes.map(|(_, n_healthy)| n_healthy),
         running_instances: counts.as_ref().map(|counts| counts.running_instances),
         solves_total: counts.as_ref().map(|counts| counts.solves),
         admin_shell_enabled: false,

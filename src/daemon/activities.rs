@@ -48,6 +48,20 @@ pub(crate) fn of_instance(
     record(shared, activity);
 }
 
+/// Records that an instance can be used, wherever it runs.
+pub(crate) fn ready(shared: &Shared, row: &Instance) {
+    let (instance_id, node_id) = (row.id, row.node.to_string());
+    let happening = Happening::InstanceReady { instance_id, node_id };
+    of_instance(shared, row, by_itself(row), happening);
+}
+
+/// Records that an instance failed; `why` is for players.
+pub(crate) fn failed(shared: &Shared, row: &Instance, why: &str) {
+    let (instance_id, node_id) = (row.id, row.node.to_string());
+    let happening = Happening::InstanceError { instance_id, node_id, error: why.to_owned() };
+    of_instance(shared, row, by_itself(row), happening);
+}
+
 /// Records what happened to a node.
 pub(crate) fn of_node(shared: &Shared, node: &NodeId, happening: Happening) {
     let id = node.to_string();

@@ -31,8 +31,8 @@ use super::specs;
 use super::tasks::jittered;
 use super::watch;
 use crate::model::{
-    ConditionStatus, ConditionType, Death, Happening, Instance, InstanceId, InstancePhase, NodeId,
-    RetryClass, Scope, ServiceName, Timestamp,
+    ConditionStatus, ConditionType, Death, Instance, InstanceId, InstancePhase, NodeId, RetryClass,
+    Scope, ServiceName, Timestamp,
 };
 use crate::planner::drift::{self, DriftClass};
 use crate::planner::{
@@ -453,12 +453,7 @@ impl Worker {
                 "instance {} of {} is ready", self.id, instance.challenge
             );
             self.shared.set_obstacle(self.id, None);
-            let happening = Happening::InstanceReady {
-                instance_id: self.id,
-                node_id: instance.node.to_string(),
-            };
-            let actor = activities::by_itself(&instance);
-            activities::of_instance(&self.shared, &instance, actor, happening);
+            activities::ready(&self.shared, &instance);
             if job.is_first_start() {
                 metrics::start_finished(
                     metrics::Outcome::Ok,
@@ -530,13 +525,7 @@ impl Worker {
         let changed = self.shared.store.change_instance(self.id, change).await?;
         self.shared.set_obstacle(self.id, None);
         if let Some((instance, true)) = changed {
-            let happening = Happening::InstanceError {
-                instance_id: self.id,
-                node_id: instance.node.to_string(),
-                error: reason.clone(),
-            };
-            let actor = activities::by_itself(&instance);
-            activities::of_instance(&self.shared, &instance, actor, happening);
+            activities::failed(&self.shared, &instance, &reason);
             let message = format!("{reason}{detail}");
             self.state_health(job, ConditionStatus::False, "Failing", message).await;
         }

@@ -53,9 +53,7 @@ pub use instance::{
     StopReason,
 };
 pub use invite::{Invite, InviteKind};
-pub use node::{
-    Duty, LOST_AFTER_SECS, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample,
-};
+pub use node::{Duty, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample};
 pub use node_url::{NodeUrl, NodeUrlError, Plain};
 pub use notice::{Alarm, AlarmPhase, Notice, NoticeKind, Told};
 pub use pause::{Pause, PauseKind, Pauses};

@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::challenge::word_enum;
 use super::{BuildKey, BuildState, NodeId, Timestamp};
 
-/// Without a heartbeat for this long a node counts as lost, in seconds (`contract/http-api.md` §4.1).
-pub const LOST_AFTER_SECS: i64 = 90;
-
 /// Most labels of one node.
 pub const MAX_LABELS: usize = 32;
 
@@ -48,9 +45,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Whether it was heard of lately.
-    pub fn is_healthy(&self, now: Timestamp) -> bool {
-        now.millis_since(self.last_beat) < LOST_AFTER_SECS * 1000
+    /// Whether it was heard of within so many seconds.
+    pub fn is_heard(&self, now: Timestamp, patience_secs: u32) -> bool {
+        now.millis_since(self.last_beat) < i64::from(patience_secs) * 1000
     }
 }
 

@@ -66,21 +66,27 @@ pub enum Step {
     Renew(u32),
     /// It failed.
     Fail(String),
-    /// Ask the node to end it.
+    /// Ask the node to end it; then nothing of it is left.
     Stop,
-    /// Nothing of it is left.
-    Gone,
     /// Nothing.
     Rest,
 }
 
-/// The next step. Total.
+/// The next step where nothing that the node says could change it: an order that arrives is worth more
+/// than an answer that does not, and asking twice is asking once.
+pub fn unasked(row: &Instance) -> Option<Step> {
+    match (lifecycle::want(row), row.phase) {
+        (Want::Gone, _) => Some(Step::Stop),
+        (Want::Run, InstancePhase::Queued) => Some(Step::Start),
+        (Want::Run, _) => None,
+    }
+}
+
+/// The next step where [`unasked`] has none. Total.
 pub fn step(row: &Instance, seen: Option<&RemoteSeen>, now: Timestamp) -> Step {
-    match (lifecycle::want(row), seen) {
-        (Want::Gone, None) => Step::Gone,
-        (Want::Gone, Some(_)) => Step::Stop,
-        (Want::Run, None) => Step::Start,
-        (Want::Run, Some(seen)) => towards_ready(row, seen, now),
+    match seen {
+        None => Step::Start,
+        Some(seen) => towards_ready(row, seen, now),
     }
 }
 
@@ -153,7 +159,12 @@ mod tests {
     fn take(row: &mut Instance, node: &mut Option<RemoteSeen>, step: &Step) {
         let n_resets = row.n_resets;
         match step {
+            // What a node has already it does not start again.
+            Step::Start if node.is_some() => {
+                lifecycle::reached(row, n_resets, InstancePhase::Preparing);
+            }
             Step::Start | Step::Restart | Step::Reset => {
+                lifecycle::reached(row, n_resets, InstancePhase::Preparing);
                 let lease = lease_secs(row, now());
                 let fresh = RemoteSeen {
                     remaining_secs: Some(lease),
@@ -178,8 +189,8 @@ mod tests {
             Step::Fail(why) => {
                 lifecycle::fail(row, n_resets, why.clone());
             }
-            Step::Stop => *node = None,
-            Step::Gone => {
+            Step::Stop => {
+                *node = None;
                 lifecycle::gone(row, now());
             }
             Step::Rest => {}
@@ -227,7 +238,7 @@ mod tests {
                 if !row.phase.is_live() {
                     break;
                 }
-                let step = step(&row, node.as_ref(), now());
+                let step = unasked(&row).unwrap_or_else(|| step(&row, node.as_ref(), now()));
                 take(&mut row, &mut node, &step);
             }
             if row.phase.is_live() {

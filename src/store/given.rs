@@ -51,7 +51,7 @@ impl Store {
         self.write(move |db| Ok(give(db, id, &given)?)).await
     }
 
-    /// Forgets what was given to instances that are over.
+    /// Forgets what was given to an instance that there is not.
     ///
     /// # Errors
     /// When the database does not take it.

@@ -2,7 +2,6 @@
 //! lost for players.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -158,7 +157,11 @@ async fn a_platform_that_dies_or_loses_its_database_finds_everything_again() {
     let ready = red.play("WEB-804").await;
     let flag = ready.flag("/answers/flag").await;
     platform.kill9();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until("a node notices that its platform is away", PATIENCE, || async {
+        let noticed = [&one, &two].iter().any(|node| node.log().contains("PlatformSilent"));
+        if noticed { Ok(()) } else { Err(one.log()) }
+    })
+    .await;
     assert_eq!(ready.flag("/answers/flag").await, flag, "its node goes on serving");
     platform.restart().await;
     until("it is ready as ever", PATIENCE, || async {

@@ -19,10 +19,9 @@ pub(crate) async fn states(shared: &Shared) -> Result<BTreeMap<BuildKey, BuildSt
         return Ok(own);
     }
     let now = shared.now();
-    let patience = i64::from(shared.config.nodes.lost_after_secs) * 1000;
-    let counts = |node: &crate::model::Node| {
-        node.duty == Duty::Active && now.millis_since(node.last_beat) < patience
-    };
+    let patience = shared.config.nodes.lost_after_secs;
+    let counts =
+        |node: &crate::model::Node| node.duty == Duty::Active && node.is_heard(now, patience);
     let mut all: Vec<&BTreeMap<BuildKey, BuildState>> = roster
         .values()
         .filter(|known| counts(&known.node))

@@ -172,14 +172,12 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 
 async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let now = shared.now();
-    let patience = i64::from(shared.config.nodes.lost_after_secs);
-    for node in shared.store.lose_nodes(now.plus_secs(-patience), now).await? {
+    let patience = shared.config.nodes.lost_after_secs;
+    for node in shared.store.lose_nodes(now.plus_secs(-i64::from(patience)), now).await? {
         state_lost(shared, &node, now).await;
     }
     let roster = shared.nodes.roster();
-    let is_lost = |id: &NodeId| {
-        roster.get(id).is_some_and(|it| now.millis_since(it.node.last_beat) >= patience * 1000)
-    };
+    let is_lost = |id: &NodeId| roster.get(id).is_some_and(|it| !it.node.is_heard(now, patience));
     let is_draining = |id: &NodeId| roster.get(id).is_some_and(|it| it.node.duty == Duty::Draining);
     if !roster.keys().any(|id| is_lost(id) || is_draining(id)) {
         return Ok(());
@@ -205,8 +203,9 @@ async fn after_loss(shared: &Arc<Shared>, row: &Instance) -> Result<(), StoreErr
         return Ok(());
     }
     let (n_resets, why) = (row.n_resets, format!("Node {} unhealthy", row.node));
+    let reason = why.clone();
     let change = move |row: &mut Instance| {
-        let fits = lifecycle::fail(row, n_resets, why);
+        let fits = lifecycle::fail(row, n_resets, reason);
         if fits {
             row.stop_reason = Some(crate::model::StopReason::NodeUnhealthy);
         }
@@ -217,6 +216,7 @@ async fn after_loss(shared: &Arc<Shared>, row: &Instance) -> Result<(), StoreErr
             instance.id = %row.id, node.id = %row.node,
             "instance {} is lost with its node {}", row.id, row.node
         );
+        super::activities::failed(shared, &row, &why);
         queue::trigger(shared, row.id);
     }
     Ok(())

@@ -37,7 +37,7 @@ pub(crate) async fn choose(
     let (no_labels, now) = (BTreeMap::new(), shared.now());
     let closed = closed(shared).unwrap_or_default();
     let own_runtimes = own_runtimes(shared, &wanted).await;
-    let patience = i64::from(shared.config.nodes.lost_after_secs) * 1000;
+    let patience = shared.config.nodes.lost_after_secs;
     let used = |id: &NodeId| {
         let used = usage.get(id);
         let n_of_team = used.and_then(|it| it.by_team.get(&team)).copied().unwrap_or(0);
@@ -70,7 +70,7 @@ pub(crate) async fn choose(
         let (node, (n_instances, n_of_team, memory_used_bytes)) = (&known_node.node, used(id));
         candidates.push(Candidate {
             id,
-            is_healthy: now.millis_since(node.last_beat) < patience,
+            is_healthy: node.is_heard(now, patience),
             duty: node.duty,
             closed: &node.report.closed,
             labels: &node.labels,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::super::executor::answers_of;
 use super::super::queue::Signal;
 use super::super::shared::Shared;
-use super::super::{specs, versions};
+use super::super::{activities, specs, versions};
 use super::Known;
 use crate::model::{
     Challenge, ConditionStatus, ConditionType, Endpoint, EndpointKind, Instance, InstanceId,
@@ -23,9 +23,8 @@ use crate::model::{
 };
 use crate::node::wire::{InstanceState, ResetOrder, StartExtras, StartOrder};
 use crate::node::{NodeError, Outcome};
-use crate::planner::Want;
 use crate::planner::lifecycle;
-use crate::planner::remote::{RemoteSeen, RemoteState, Step, lease_secs, step};
+use crate::planner::remote::{RemoteSeen, RemoteState, Step, lease_secs, step, unasked};
 use crate::release::spec::InstanceSpec;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
@@ -76,23 +75,18 @@ pub(crate) async fn pass(
         return forgotten(shared, row).await;
     };
     let failed = |source| RemoteError::Node { node: row.node.clone(), source };
-    if lifecycle::want(&row) == Want::Gone {
-        // Whatever it says of it: a stop that arrives is worth more than an answer that does not.
-        gone_or(known.link.stop(row.id).await).map_err(failed)?;
-        gone(shared, &row).await?;
-        return Ok(Pass::Done);
-    }
-    if row.phase == InstancePhase::Queued {
-        // Nobody has asked for it yet, and asking twice is asking once.
-        return start(shared, &known, &row, signal).await;
-    }
-    let state = match known.link.status(row.id).await {
-        Ok(state) => Some(state),
-        Err(NodeError::NotFound(_)) => None,
-        Err(error) => return Err(failed(error)),
+    let (next, state) = match unasked(&row) {
+        Some(next) => (next, None),
+        None => {
+            let state = match known.link.status(row.id).await {
+                Ok(state) => Some(state),
+                Err(NodeError::NotFound(_)) => None,
+                Err(error) => return Err(failed(error)),
+            };
+            let seen = state.as_ref().map(|state| seen_of(&known, &row, state));
+            (step(&row, seen.as_ref(), shared.now()), state)
+        }
     };
-    let seen = state.as_ref().map(|state| seen_of(&known, &row, state));
-    let next = step(&row, seen.as_ref(), shared.now());
     match next {
         Step::Rest => {
             shared.set_obstacle(row.id, None);
@@ -118,8 +112,8 @@ pub(crate) async fn pass(
             Ok(Pass::Later(POLL))
         }
         Step::Ready | Step::Note => {
-            if let Some(seen) = seen {
-                note(shared, &row, seen).await?;
+            if let Some(state) = &state {
+                note(shared, &row, seen_of(&known, &row, state)).await?;
             }
             Ok(Pass::Again)
         }
@@ -133,9 +127,6 @@ pub(crate) async fn pass(
         }
         Step::Stop => {
             gone_or(known.link.stop(row.id).await).map_err(failed)?;
-            Ok(Pass::Again)
-        }
-        Step::Gone => {
             gone(shared, &row).await?;
             Ok(Pass::Done)
         }
@@ -350,6 +341,7 @@ async fn note(shared: &Shared, row: &Instance, seen: RemoteSeen) -> Result<(), S
             duration_ms = took, "instance {} of {} is ready on node {}", row.id, row.challenge, row.node
         );
         shared.set_obstacle(row.id, None);
+        activities::ready(shared, &row);
         if is_first {
             let took = Duration::from_millis(took.unsigned_abs());
             metrics::start_finished(metrics::Outcome::Ok, took);
@@ -363,7 +355,8 @@ async fn fail(shared: &Shared, row: &Instance, why: String) -> Result<(), StoreE
     let change = move |row: &mut Instance| lifecycle::fail(row, n_resets, reason);
     let changed = shared.store.change_instance(row.id, change).await?;
     shared.set_obstacle(row.id, None);
-    if matches!(changed, Some((_, true))) {
+    if let Some((row, true)) = changed {
+        activities::failed(shared, &row, &why);
         let statement = super::Statement {
             scope: Scope::Instance(row.id),
             kind: ConditionType::Healthy,
@@ -428,7 +421,7 @@ pub(crate) async fn adopt(shared: &Arc<Shared>, known: &Arc<Known>, id: Instance
         }
         None => tracing::warn!(
             instance.id = %id, node.id = %known.node.id,
-            "node {} has instance {id}, which cannot be taken on: its challenge cannot be read at its commit; end it with `flagops nodes` on that node",
+            "node {} has instance {id}, which cannot be taken on: its challenge cannot be read at its commit, or nobody is named whose it is; it ends with its lease there",
             known.node.id
         ),
     }

@@ -313,9 +313,9 @@ impl Platform {
     pub async fn nodes(&self) -> Outcome<Vec<NodeState>> {
         let usage = self.shared.store.usage().await?;
         let (now, roster) = (self.now(), self.shared.nodes.roster());
-        let patience = i64::from(self.shared.config.nodes.lost_after_secs) * 1000;
+        let patience = self.shared.config.nodes.lost_after_secs;
         let state = |known: &Arc<nodes::Known>| NodeState {
-            is_healthy: now.millis_since(known.node.last_beat) < patience,
+            is_healthy: known.node.is_heard(now, patience),
             n_instances: usage.get(&known.node.id).map_or(0, |it| it.n_instances),
             node: known.node.clone(),
         };

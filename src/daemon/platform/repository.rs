@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{ChallengeState, Counts, LiveChallenge, Outcome, Platform, PlatformError, SourceState};
 use crate::catalog::Folder;
 use crate::daemon::builds;
-use crate::model::{Build, BuildState, ChallengeId, Condition, NodeId};
+use crate::model::{Build, BuildState, ChallengeId, Condition, Duty, NodeId};
 use crate::release::identity::build_units;
 
 impl Platform {
@@ -108,7 +108,28 @@ impl Platform {
         self.source().await
     }
 
-    /// Numbers.
+    /// Numbers of all nodes together; what is lost or off duty has no room.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn totals(&self) -> Outcome<Counts> {
+        let own = self.counts().await?;
+        let mut totals = match self.has_local_node() {
+            true => own,
+            false => Counts { running_instances: 0, live_instances: 0, max_instances: 0, ..own },
+        };
+        for state in self.nodes().await? {
+            let on_node = self.shared.store.counts(&state.node.id).await?;
+            totals.running_instances += on_node.running;
+            totals.live_instances += on_node.live_or_failed;
+            if state.is_healthy && state.node.duty == Duty::Active {
+                totals.max_instances += state.node.capacity;
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Numbers of this machine.
     ///
     /// # Errors
     /// When the store fails.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
-use crate::model::{Duty, NodeId};
+use crate::model::{Duty, Happening, NodeId};
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
     InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder,
@@ -323,6 +323,8 @@ async fn a_silent_node_loses_nothing_before_its_time_and_its_owner_is_told_after
     let red = player(&cluster.platform(), "red").await;
     let started = cluster.platform().start(&red, start_request("WEB-001")).await.unwrap();
     cluster.ready(started.id).await;
+    let totals = cluster.platform().totals().await.unwrap();
+    assert_eq!((totals.running_instances, totals.max_instances), (1, 10));
     let machine = &cluster.machines[0];
     machine.be(Weather::Deaf);
     machine.is_beating.store(false, Ordering::SeqCst);
@@ -337,6 +339,12 @@ async fn a_silent_node_loses_nothing_before_its_time_and_its_owner_is_told_after
     assert_eq!(lost.stop_reason, Some(StopReason::NodeUnhealthy));
     assert_eq!(lost.status(), InstanceStatus::Error);
     assert_eq!(machine.has().await.len(), 1, "it goes on serving");
+    let told = cluster.platform().activities_after(0, 100).await.unwrap();
+    let count = |is_it: fn(&Happening) -> bool| {
+        told.iter().filter(|row| is_it(&row.activity.happening)).count()
+    };
+    assert_eq!(count(|it| matches!(it, Happening::InstanceReady { .. })), 1, "{told:#?}");
+    assert_eq!(count(|it| matches!(it, Happening::InstanceError { .. })), 1, "{told:#?}");
     // Back again, it gives it up.
     machine.be(Weather::Fine);
     machine.is_beating.store(true, Ordering::SeqCst);
@@ -477,6 +485,20 @@ async fn nothing_that_was_acknowledged_is_lost_or_doubled_in_any_weather() {
         assert_eq!(cluster.places(id).await.len(), usize::from(is_wanted), "seed {seed}");
     }
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_belong_to_no_row_go_at_the_next_start() {
+    let rig = Rig::new();
+    let daemon = rig.start().await;
+    let id = InstanceId::new(uuid::Uuid::from_bytes([5; 16]));
+    let answers = BTreeMap::from([("flag".to_owned(), "FLAG{x}".to_owned())]);
+    let given = crate::store::Given { answers, ..crate::store::Given::default() };
+    daemon.store().give(id, given).await.unwrap();
+    crate::daemon::worker::restore(&daemon.shared).await.unwrap();
+    assert!(daemon.store().given().await.unwrap().is_empty());
+    assert_eq!(daemon.shared.worker.given(id), None);
+    daemon.stop().await;
 }
 
 #[tokio::test]

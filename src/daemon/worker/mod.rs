@@ -128,12 +128,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Recalls what was given before this daemon started.
+/// Recalls what was given before this daemon started. What belongs to no row goes: it was kept before a
+/// row that was never written.
 ///
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn restore(shared: &Shared) -> Result<(), StoreError> {
-    shared.worker.given.store(shared.store.given().await?);
+    let mut given = shared.store.given().await?;
+    for id in given.keys().copied().collect::<Vec<_>>() {
+        if shared.store.instance(id).await?.is_none() {
+            shared.store.forget_given(id).await?;
+            given.remove(&id);
+        }
+    }
+    shared.worker.given.store(given);
     let generation = shared.store.platform_generation().await?;
     shared.worker.generation.store(generation, Ordering::SeqCst);
     Ok(())

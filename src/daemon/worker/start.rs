@@ -111,7 +111,7 @@ pub(super) async fn start(
         team: extras.map(|it| it.team_name.chars().take(MAX_TEAM).collect()).unwrap_or_default(),
         fence_secs: extras.map_or(0, |it| it.fence_secs),
     };
-    // First: a worker must find them, and those of a row that was not written are swept.
+    // First: a worker must find them, and those of a row that was not written go at the next start.
     give(shared, id, given).await.map_err(internal)?;
     shared.store.insert_instance(new).await.map_err(|error| match error {
         InsertError::Store(error) => internal(error),
