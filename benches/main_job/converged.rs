@@ -99,7 +99,12 @@ pub(crate) async fn embedded(config: Config) -> Result<(Daemon, FakeEngine)> {
     };
     engine.add_image("base:1", image);
     let remote = Remote::parse(&config.source.repo, Path::new("/"))?;
-    let mirror = Mirror::open(&data.path().join("mirror"), remote, Credentials::default())?
+    let credentials = Credentials {
+        ssh_key: config.source.ssh_key.clone(),
+        known_hosts: config.source.known_hosts.clone(),
+        token_file: config.source.token_file.clone(),
+    };
+    let mirror = Mirror::open(&data.path().join("mirror"), remote, credentials)?
         .with_tags(flagops::daemon::tag_wish(&config.release));
     let store = Store::open(&data.database_path())?;
     let clock = Arc::new(SystemClock);

@@ -18,6 +18,7 @@ mod platform;
 mod releases;
 mod render;
 mod report;
+mod ssh;
 mod vpn;
 mod wall;
 
@@ -63,6 +64,7 @@ fn main() -> Result<()> {
     }
     if wants("release") {
         runtime.block_on(releases::live(&mut report, runs))?;
+        runtime.block_on(releases::called(&mut report, runs))?;
         runtime.block_on(releases::preview(&mut report, runs))?;
     }
     if wants("ingress") {

@@ -5,8 +5,9 @@
 //!
 //! # Invariants
 //! * After every hint there is a look that began after it, and one at least ten seconds after it.
-//! * However many hints come, at most one in five seconds is acted on; those in between are one hint
-//!   at the end of these five seconds.
+//! * Three hints in a row are acted on at once, because a commit and its tag are often pushed within a
+//!   second. However many come, no more than that and one in five seconds are; those in between are one
+//!   hint at the end of these five seconds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,26 +21,31 @@ use crate::model::Clock as _;
 /// When we look after a hint, in milliseconds.
 const LOOKS_AFTER: [i64; 3] = [0, 2_000, 10_000];
 
-/// The shortest time between two hints that are acted on, in milliseconds.
+/// The time between two hints that are acted on in a storm, in milliseconds.
 const APART: i64 = 5_000;
+
+/// Hints that are acted on at once after a silence.
+const BURST: i64 = 3;
 
 /// The looks that hints ask for. Times are those of a monotonic clock, in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hints {
     /// When the newest hint is acted on; it may be still to come.
     newest: Option<i64>,
+    /// When nothing would be left of the storm: each hint that is acted on moves it by [`APART`].
+    quiet_at: i64,
     due: BTreeSet<i64>,
 }
 
 impl Hints {
     /// A hint came at `now`.
     pub(crate) fn hint(&mut self, now: i64) {
-        let at = match self.newest {
-            // One that waits already speaks for this one as well.
-            Some(newest) if now < newest => return,
-            Some(newest) if now < newest + APART => newest + APART,
-            Some(_) | None => now,
-        };
+        // One that waits already speaks for this one as well.
+        if self.newest.is_some_and(|newest| now < newest) {
+            return;
+        }
+        let at = now.max(self.quiet_at - (BURST - 1) * APART);
+        self.quiet_at = self.quiet_at.max(at) + APART;
         self.newest = Some(at);
         self.due.extend(LOOKS_AFTER.map(|after| at + after));
     }
@@ -123,8 +129,16 @@ mod tests {
     fn a_hint_is_three_looks_and_hints_in_between_are_one_at_the_end() {
         assert_eq!(looks(vec![]), Vec::<i64>::new());
         assert_eq!(looks(vec![7]), [7, 2_007, 10_007]);
-        assert_eq!(looks(vec![0, 1, 2, 4_999]), [0, 2_000, 5_000, 7_000, 10_000, 15_000]);
-        assert_eq!(looks(vec![0, 5_000]), [0, 2_000, 5_000, 7_000, 10_000, 15_000]);
+        // A commit, then its tag: players do not wait for a look that comes by itself.
+        assert_eq!(looks(vec![0, 900]), [0, 900, 2_000, 2_900, 10_000, 10_900]);
+        let storm = looks(vec![0, 1, 2, 3, 4, 4_999, 5_001]);
+        assert_eq!(
+            storm,
+            [
+                0, 1, 2, 2_000, 2_001, 2_002, 5_000, 7_000, 10_000, 10_001, 10_002, 12_000, 15_000,
+                20_000
+            ]
+        );
     }
 
     #[test]
@@ -152,10 +166,12 @@ mod tests {
         #[test]
         fn a_storm_is_few_looks(hints_at in prop::collection::vec(0_i64..60_000, 0..400)) {
             let looks = looks(hints_at);
-            for window in looks.windows(4) {
-                prop_assert!(window[3] - window[0] >= APART / 2, "{looks:?}");
+            // Those of a burst and of one hint in five seconds, each of which is three looks.
+            prop_assert!(looks.len() <= 3 * (60_000 / 5_000 + 1 + 2), "{looks:?}");
+            for (nth, begin) in looks.iter().enumerate() {
+                let n_soon = looks[nth..].iter().take_while(|at| **at < begin + APART).count();
+                prop_assert!(n_soon <= 3 * 4, "{looks:?}");
             }
-            prop_assert!(looks.len() <= 3 * (60_000 / 5_000 + 1));
         }
     }
 }
