@@ -152,6 +152,9 @@ impl From<PlatformError> for ApiError {
             PlatformError::Capacity { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "capacity_exceeded", message)
             }
+            PlatformError::Waits { .. } => {
+                Self::new(StatusCode::CONFLICT, "instance_waiting", message)
+            }
             PlatformError::NotRunning { .. } => {
                 Self::new(StatusCode::CONFLICT, "instance_not_running", message)
             }

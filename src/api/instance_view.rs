@@ -6,9 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::catalogue::{AttachmentInfo, Lock, attachments, question_info};
+use crate::daemon::platform::PlaceInLine;
 use crate::model::{
     Challenge, Death, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Question,
-    QuestionId,
+    QuestionId, Waiting,
 };
 use crate::release::chain::ServiceImage;
 
@@ -80,8 +81,10 @@ pub(crate) struct InstanceInfo {
     pub(crate) network_topology: &'static str,
     pub(crate) vpn_endpoint: Option<VpnEndpoint>,
     pub(crate) entry_urls: Vec<String>,
-    /// How far it is, finer than `status`.
+    /// How far it is, finer than `status`; `waiting` while no node has room.
     pub(crate) phase: &'static str,
+    /// Where it stands while it waits for room.
+    pub(crate) queue: Option<QueuePlace>,
     /// Why it failed.
     pub(crate) error: String,
     /// The commit it was started from.
@@ -192,8 +195,10 @@ pub(crate) struct InstanceStatusResponse {
     pub(crate) error: String,
     /// Always empty: we intercept no traffic.
     pub(crate) cert_volume: &'static str,
-    /// How far it is, finer than `status`.
+    /// How far it is, finer than `status`; `waiting` while no node has room.
     pub(crate) phase: &'static str,
+    /// Where it stands while it waits for room.
+    pub(crate) queue: Option<QueuePlace>,
     /// While starting: which step, of how many.
     pub(crate) progress: Option<Progress>,
     /// The last service that died.
@@ -207,6 +212,24 @@ pub(crate) struct Progress {
     pub(crate) of: u32,
     /// For people: what is being done, or waited for.
     pub(crate) message: &'static str,
+}
+
+/// The word for a start that waits for room: it is no phase of an instance.
+pub(crate) const WAITING: &str = "waiting";
+
+/// A place in the line of those who wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct QueuePlace {
+    /// From 1. Teams with fewer instances go first, so it can become larger for a while.
+    pub(crate) position: usize,
+    /// How many wait.
+    pub(crate) length: usize,
+}
+
+impl QueuePlace {
+    pub(crate) fn of(place: PlaceInLine) -> Self {
+        Self { position: place.position, length: place.length }
+    }
 }
 
 /// How a team stands with the questions of one challenge.
@@ -277,10 +300,22 @@ pub(crate) fn status(
         error: error_of(instance),
         cert_volume: "",
         phase: instance.phase.as_str(),
+        queue: None,
         progress: progress(instance.phase)
             .map(|step| Progress { message: obstacle.unwrap_or(step.message), ..step }),
         last_death: instance.last_death.as_ref().map(DeathView::of),
     }
+}
+
+/// What `GET …/status` says of a start that waits for room, at `queue`, or failed to get any.
+pub(crate) fn waiting(waiting: &Waiting, queue: Option<QueuePlace>) -> InstanceStatusResponse {
+    let mut status = status(&waiting.as_instance(), Vec::new(), None);
+    if queue.is_some() {
+        let message = "every node is full: waiting until an instance ends";
+        status.phase = WAITING;
+        status.progress = Some(Progress { step: 0, of: 5, message });
+    }
+    InstanceStatusResponse { queue, ..status }
 }
 
 /// What `GET /instances/{id}` says. Without its challenge, which can only be missing when the
@@ -319,6 +354,7 @@ pub(crate) fn info(
         .filter(|_| is_ready),
         entry_urls: metadata.map(|metadata| metadata.entry_urls.clone()).unwrap_or_default(),
         phase: instance.phase.as_str(),
+        queue: None,
         error: error_of(instance),
         revision: instance.revision.to_string(),
         provenance: None,
@@ -490,6 +526,7 @@ mod tests {
             "https://example.org"
           ],
           "phase": "ready",
+          "queue": null,
           "error": "",
           "revision": "0707070707070707070707070707070707070707",
           "provenance": null,
@@ -531,6 +568,7 @@ mod tests {
           "error": "`web` exited with 1",
           "cert_volume": "",
           "phase": "failed",
+          "queue": null,
           "progress": null,
           "last_death": null
         }

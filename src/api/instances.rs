@@ -15,12 +15,12 @@ use super::auth::{Admin, InstancesRead, InstancesWrite, Maybe, Signed};
 use super::error::{Answer, Envelope};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instance_view::{
-    self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, Standing,
+    self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, QueuePlace, Standing, WAITING,
 };
 use super::page::{Page, PageParams};
 use super::standings::Tally;
-use crate::daemon::platform::{Platform, PlatformError, Repeats, StartRequest};
-use crate::model::{Caller, Challenge, Instance, Role, StopReason};
+use crate::daemon::platform::{Platform, PlatformError, Repeats, Seen, StartRequest};
+use crate::model::{Caller, Challenge, Instance, Role, StopReason, Waiting};
 use crate::planner::lifecycle::Answers;
 
 /// Routes of this file but the limited one.
@@ -211,11 +211,30 @@ async fn view(
     Ok(info)
 }
 
+/// A start that waits, as the instance that it becomes.
+async fn waiting_view(
+    platform: &Platform,
+    caller: &Caller,
+    waiting: &Waiting,
+    tally: &Tally,
+) -> Answer<InstanceInfo> {
+    let mut info = view(platform, caller, &waiting.as_instance(), tally).await?;
+    info.node_id.clear();
+    info.provenance = None;
+    info.queue = platform.place_in_line(waiting).map(QueuePlace::of);
+    if info.queue.is_some() {
+        info.phase = WAITING;
+    }
+    Ok(info)
+}
+
 /// The instance `id`, if `caller` may see it.
 pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answer<InstanceInfo> {
-    let instance = platform.instance(caller, id).await?;
     let tally = Tally::of(&platform.solves().await?);
-    view(platform, caller, &instance, &tally).await
+    match platform.seen(caller, id).await? {
+        Seen::Instance(instance) => view(platform, caller, &instance, &tally).await,
+        Seen::Waits(waiting) => waiting_view(platform, caller, &waiting, &tally).await,
+    }
 }
 
 /// The instances that `caller` may see and `filter` admits, oldest first.
@@ -229,11 +248,15 @@ pub(crate) async fn rows(
     for instance in platform.instances(caller).await? {
         rows.push(view(platform, caller, &instance, &tally).await?);
     }
+    for waiting in platform.waiting(caller).await? {
+        rows.push(waiting_view(platform, caller, &waiting, &tally).await?);
+    }
     rows.retain(|row| filter.admits(row));
     Ok(rows)
 }
 
-/// Starts an instance of a challenge for the caller's team. Poll its status until `ready`.
+/// Starts an instance of a challenge for the caller's team. Poll its status until `ready`. When no node
+/// has room it waits, and `queue` says where it stands.
 #[utoipa::path(post, path = "/instances", tag = "instances", security(("bearer" = [])),
     request_body = StartBody,
     responses((status = 202, body = StartResponse), (status = 403, body = Envelope),
@@ -278,6 +301,13 @@ async fn stop_all(
     Admin(caller): Admin,
 ) -> Answer<Json<Vec<StopResponse>>> {
     let mut stopped = Vec::new();
+    // First, so that nobody gets the room that becomes free.
+    for waiting in platform.waiting(&caller).await? {
+        let id = waiting.id.to_string();
+        if platform.leave_line(&caller, &id).await? {
+            stopped.push(StopResponse { status: "stopped", id });
+        }
+    }
     for instance in platform.instances(&caller).await? {
         let id = instance.id.to_string();
         match platform.stop(&caller, &id, StopReason::AdminStopAll).await {
@@ -314,7 +344,13 @@ async fn status(
     Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceStatusResponse>> {
-    let instance = platform.instance(&caller, &id).await?;
+    let instance = match platform.seen(&caller, &id).await? {
+        Seen::Instance(instance) => instance,
+        Seen::Waits(waiting) => {
+            let place = platform.place_in_line(&waiting).map(QueuePlace::of);
+            return Ok(Json(instance_view::waiting(&waiting, place)));
+        }
+    };
     let files = attachments::of(&platform, &instance).await?;
     Ok(Json(instance_view::status(&instance, files, platform.obstacle(&instance))))
 }
@@ -368,6 +404,9 @@ async fn stop(
     Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
 ) -> Answer<Json<StopResponse>> {
+    if platform.leave_line(&caller, &id).await? {
+        return Ok(Json(StopResponse { status: "stopped", id }));
+    }
     let stopped = platform.stop(&caller, &id, StopReason::User).await?;
     Ok(Json(StopResponse { status: "stopped", id: stopped.id.to_string() }))
 }
@@ -392,12 +431,11 @@ pub(super) async fn nested(
     caller: &Caller,
     (competition, id): (String, String),
 ) -> Answer<Path<String>> {
-    let instance = platform.instance(caller, &id).await?;
-    if instance.competition == competition {
-        Ok(Path(id))
-    } else {
-        Err(PlatformError::InstanceNotFound { id }.into())
-    }
+    let is_in = match platform.seen(caller, &id).await? {
+        Seen::Instance(instance) => instance.competition == competition,
+        Seen::Waits(waiting) => waiting.competition == competition,
+    };
+    if is_in { Ok(Path(id)) } else { Err(PlatformError::InstanceNotFound { id }.into()) }
 }
 
 /// As `GET /instances/{instance_id}`.

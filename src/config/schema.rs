@@ -195,6 +195,8 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
     let LimitsConfig {
         instances_per_team,
         instances_per_node,
+        waiting_starts,
+        waiting_secs,
         n_start_slots,
         start_deadline_secs,
         default_ttl_secs,
@@ -217,6 +219,8 @@ fn limits_defaults(limits: &LimitsConfig) -> Value {
     json!({
         "instances_per_team": instances_per_team,
         "instances_per_node": instances_per_node,
+        "waiting_starts": waiting_starts,
+        "waiting_secs": waiting_secs,
         "n_start_slots": n_start_slots,
         "start_deadline_secs": start_deadline_secs,
         "default_ttl_secs": default_ttl_secs,

@@ -222,6 +222,12 @@ pub struct LimitsConfig {
     /// Live instances in all (default 500).
     #[schemars(range(min = 1, max = 100_000))]
     pub instances_per_node: u32,
+    /// Starts that wait until a node has room, of all teams; 0 refuses them at once (default 500).
+    #[schemars(range(max = 100_000))]
+    pub waiting_starts: u32,
+    /// How long a start waits for room at most, in seconds (default 1800).
+    #[schemars(range(min = 1, max = 86_400))]
+    pub waiting_secs: u32,
     /// Starts at a time; the engine gains nothing from more (default 4).
     #[schemars(range(min = 1, max = 64))]
     pub n_start_slots: u32,
@@ -520,6 +526,8 @@ impl Default for Config {
             limits: LimitsConfig {
                 instances_per_team: 100,
                 instances_per_node: 500,
+                waiting_starts: 500,
+                waiting_secs: 1800,
                 n_start_slots: 4,
                 start_deadline_secs: 300,
                 default_ttl_secs: 86_400,
@@ -665,6 +673,8 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
             default.instances_per_node,
             1..=100_000,
         ),
+        waiting_starts: number("limits.waiting_starts", default.waiting_starts, 0..=100_000),
+        waiting_secs: number("limits.waiting_secs", default.waiting_secs, 1..=86_400),
         n_start_slots: number("limits.n_start_slots", default.n_start_slots, 1..=64),
         start_deadline_secs: number(
             "limits.start_deadline_secs",

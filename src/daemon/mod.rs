@@ -53,6 +53,7 @@ mod tests;
 mod verdicts;
 mod versions;
 mod vpn;
+mod waiting;
 mod watch;
 mod webhook;
 mod worker;
@@ -185,6 +186,7 @@ impl Daemon {
         tasks.spawn("gc", gc::keep(Arc::clone(&shared)));
         tasks.spawn("backups", recovery::keep_backups(Arc::clone(&shared)));
         tasks.spawn("leases", leases::keep(Arc::clone(&shared)));
+        tasks.spawn("line", waiting::keep(Platform::new(Arc::clone(&shared)), Arc::clone(&shared)));
         tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
         tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));

@@ -21,6 +21,7 @@ use super::specs::Specs;
 use super::steady::Steady;
 use super::tasks::Tasks;
 use super::verdicts::Verdicts;
+use super::waiting::Line;
 use super::webhook::Webhook;
 use super::worker::Worker;
 use crate::builder::Builder;
@@ -96,6 +97,10 @@ pub(crate) struct Shared {
     pub(crate) hinted: Notify,
     /// Rings when the forge may have to be told something.
     pub(crate) statuses_due: Notify,
+    /// Starts that wait for room.
+    pub(crate) line: Swap<Line>,
+    /// Rings when it is to be served at once.
+    pub(crate) line_due: Notify,
     /// Bounds the engine calls that start containers.
     pub(crate) start_slots: Semaphore,
     /// Bounds network creation, which the engine serialises anyway (P8).
@@ -324,6 +329,8 @@ impl Shared {
             webhook,
             hinted: Notify::new(),
             statuses_due: Notify::new(),
+            line: Swap::default(),
+            line_due: Notify::new(),
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
             releases,

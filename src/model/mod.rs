@@ -28,6 +28,7 @@ pub mod team;
 pub mod time;
 pub mod tree;
 pub mod vpn;
+pub mod waiting;
 
 pub use account::{Account, AccountRole, AccountToken, Area, Grant, Level, Profile, Reach};
 pub use activity::{Activity, Actor, ActorKind, Happening};
@@ -62,3 +63,4 @@ pub use team::{Caller, Member, Membership, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};
 pub use vpn::VpnAccess;
+pub use waiting::Waiting;

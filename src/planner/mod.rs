@@ -28,6 +28,7 @@ pub mod gc;
 mod invariants;
 pub mod isolation;
 pub mod lifecycle;
+pub mod line;
 pub mod placement;
 pub mod prune;
 pub mod remote;

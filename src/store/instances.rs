@@ -150,20 +150,12 @@ impl Store {
         let avoid = self.avoided_ports(&[]);
         let offset = random_offset()?;
         self.write(move |db| {
-            let NewInstance { mut instance, spec, limits, ports, repeats } = new;
-            if repeats == Repeats::Same
-                && let Some(starting) = starting_like(db, &instance)?
+            if new.repeats == Repeats::Same
+                && let Some(starting) = starting_like(db, &new.instance)?
             {
                 return Ok(starting);
             }
-            check_limits(db, &instance, limits)?;
-            instance.phase = InstancePhase::Queued;
-            insert(db, &instance, &spec)?;
-            images::note_start(db, &spec, instance.created_at)?;
-            ports::allocate(db, instance.id, &mut instance.surface, ports, &avoid, offset)?
-                .ok_or(InsertError::NoFreePort)?;
-            update(db, &instance)?;
-            Ok(instance)
+            take_on(db, new, &avoid, offset)
         })
         .await
     }
@@ -440,7 +432,7 @@ impl Store {
         self.read(|db| {
             db.prepare_cached(concat!(
                 "SELECT revision FROM live UNION SELECT revision FROM release_revisions \
-                 UNION SELECT revision FROM ",
+                 UNION SELECT revision FROM waiting UNION SELECT revision FROM ",
                 not_stopped!(),
                 " AND phase <> 'failed'"
             ))?
@@ -466,8 +458,29 @@ pub(super) fn random_offset() -> Result<u32, StoreError> {
         .map_err(|error| StoreError::System { what: "randomness", source: Box::new(error) })
 }
 
+/// Writes the row of `new`, with ports, within the limits.
+pub(super) fn take_on(
+    db: &Connection,
+    new: NewInstance,
+    avoid: &BTreeSet<u16>,
+    offset: u32,
+) -> Result<Instance, InsertError> {
+    let NewInstance { mut instance, spec, limits, ports, repeats: _ } = new;
+    check_limits(db, &instance, limits)?;
+    instance.phase = InstancePhase::Queued;
+    insert(db, &instance, &spec)?;
+    images::note_start(db, &spec, instance.created_at)?;
+    ports::allocate(db, instance.id, &mut instance.surface, ports, avoid, offset)?
+        .ok_or(InsertError::NoFreePort)?;
+    update(db, &instance)?;
+    Ok(instance)
+}
+
 /// The instance of the same team, challenge and competition that is on its way for the first time.
-fn starting_like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<Instance>> {
+pub(super) fn starting_like(
+    db: &Connection,
+    wish: &Instance,
+) -> rusqlite::Result<Option<Instance>> {
     db.prepare_cached(concat!(
         "SELECT * FROM ",
         not_stopped!(),
@@ -482,14 +495,22 @@ fn starting_like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<In
     .optional()
 }
 
+/// Instances of `team` that are not stopped, and its starts that wait.
+pub(super) fn n_of_team(db: &Connection, team: TeamId) -> rusqlite::Result<u32> {
+    db.prepare_cached(concat!(
+        "SELECT (SELECT count(*) FROM ",
+        not_stopped!(),
+        " AND team = ?1) + (SELECT count(*) FROM waiting WHERE team = ?1 AND error IS NULL)"
+    ))?
+    .query_row([team.to_string()], |row| row.get(0))
+}
+
 fn check_limits(
     db: &Connection,
     instance: &Instance,
     limits: InstanceLimits,
 ) -> Result<(), InsertError> {
-    let of_team: u32 = db
-        .prepare_cached(concat!("SELECT count(*) FROM ", not_stopped!(), " AND team = ?1"))?
-        .query_row([instance.team.to_string()], |row| row.get(0))?;
+    let of_team = n_of_team(db, instance.team)?;
     if of_team >= limits.per_team {
         return Err(InsertError::TeamLimit { limit: limits.per_team });
     }

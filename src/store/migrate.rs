@@ -59,6 +59,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0017_activities",
         sql: include_str!("../../schema/sql/0017_activities.sql"),
     },
+    Migration { name: "0018_waiting", sql: include_str!("../../schema/sql/0018_waiting.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -58,6 +58,7 @@ mod tests;
 pub mod time;
 pub mod tombstones;
 pub mod vpn;
+pub mod waiting;
 pub mod webhooks;
 mod writer;
 
@@ -99,6 +100,7 @@ pub use submissions::{BestPerson, Submitted, Tries, Work};
 pub use tags::{DecisionKind, TagDecision};
 pub use teams::NewTeamToken;
 pub use vpn::VpnChange;
+pub use waiting::{EnqueueError, Enqueued, WaitingLimits};
 
 use ports::StrangerPorts;
 use readers::Readers;

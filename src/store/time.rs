@@ -26,6 +26,7 @@ impl Store {
                  WHERE delivery = 'waiting'",
                 "UPDATE device_codes SET expires_at = expires_at + ?1",
                 "UPDATE proofs SET at = at + ?1",
+                "UPDATE waiting SET asked_at = asked_at + ?1, failed_at = failed_at + ?1",
                 "UPDATE cursors SET value = value + ?1 WHERE name = 'last_seen'",
             ] {
                 db.prepare_cached(sql)?.execute([millis])?;

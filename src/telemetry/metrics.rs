@@ -18,6 +18,8 @@ use crate::model::{InstancePhase, InstanceStatus, StopReason};
 
 /// Gauge by `status`: instances.
 pub const INSTANCES: &str = "flagops_instances";
+/// Starts that wait for room.
+pub const WAITING_STARTS: &str = "flagops_waiting_starts";
 /// Histogram by `phase`: how long one phase of a start took.
 pub const START_PHASE_SECONDS: &str = "flagops_start_phase_duration_seconds";
 /// Histogram by `outcome`: from the request to ready.
@@ -193,6 +195,7 @@ impl Metrics {
 
 fn describe() {
     describe_gauge!(INSTANCES, "Instances by status.");
+    describe_gauge!(WAITING_STARTS, "Starts that wait until a node has room.");
     describe_histogram!(START_PHASE_SECONDS, "How long one phase of a start took.");
     describe_histogram!(START_SECONDS, "From the request for an instance until it was ready.");
     describe_counter!(INSTANCES_ENDED, "Instances that ended, by reason.");
@@ -212,6 +215,11 @@ fn describe() {
     describe_counter!(COMMIT_STATUSES, "Deliveries of commit statuses by what became of them.");
     describe_counter!(WEBHOOK_CALLS, "Calls of webhooks by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
+}
+
+/// How many starts wait for room.
+pub fn waiting_starts(n: usize) {
+    gauge!(WAITING_STARTS).set(n as f64);
 }
 
 /// How many instances have which status; a status that is absent is 0.

@@ -14,7 +14,8 @@ async fn a_team_and_a_node_have_as_many_instances_as_they_may() {
     let settings = stage
         .settings()
         .number("limits.instances_per_team", 2)
-        .number("limits.instances_per_node", 3);
+        .number("limits.instances_per_node", 3)
+        .number("limits.waiting_starts", 0);
     let daemon = Daemon::start(settings).await;
     daemon.live(CHALLENGE).await;
     let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
@@ -35,6 +36,43 @@ async fn a_team_and_a_node_have_as_many_instances_as_they_may() {
         if reply.status == 202 { Ok(()) } else { Err(format!("{reply:?}")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_finds_no_room_waits_in_a_line_that_survives_a_kill() {
+    let stage = Stage::with(&[Challenge::web(CHALLENGE, "one")]).await;
+    let mut daemon = Daemon::start(stage.settings().number("limits.instances_per_node", 1)).await;
+    daemon.live(CHALLENGE).await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let first = red.start(CHALLENGE).await;
+    let wish = json!({ "challenge_id": CHALLENGE });
+    let reply = blue.post("/instances", wish.clone()).await.expect_status(202);
+    assert_eq!(reply.text("status"), "starting");
+    let id = reply.text("id").to_owned();
+    let again = blue.post("/instances", wish).await.expect_status(202);
+    assert_eq!(again.text("id"), id, "a repeated wish waits once");
+    let status = format!("/instances/{id}/status");
+    let waits = |body: &Value| {
+        body["status"] == "starting"
+            && body["phase"] == "waiting"
+            && body["queue"] == json!({ "position": 1, "length": 1 })
+    };
+    let seen = blue.get(&status).await.expect_status(200).body;
+    assert!(waits(&seen), "{seen}");
+    let listed = blue.get("/instances").await.expect_status(200).body;
+    assert_eq!(listed["items"][0]["queue"]["position"], 1, "{listed}");
+    red.get(&status).await.expect_refusal(403, "forbidden");
+    blue.post(&format!("/instances/{id}/renew"), json!({}))
+        .await
+        .expect_refusal(409, "instance_waiting");
+
+    daemon.kill9();
+    daemon.restart().await;
+    let seen = blue.get(&status).await.expect_status(200).body;
+    assert!(waits(&seen), "{seen}");
+    red.stop(&first).await;
+    blue.ready(&id).await;
+    blue.stop(&id).await;
 }
 
 #[tokio::test]

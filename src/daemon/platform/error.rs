@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Denial;
+use super::{Denial, PlaceInLine};
 use crate::contest::Refusal;
 use crate::model::{ChallengeId, InstanceId, Pause, QuestionId, Revision};
 use crate::store::StoreError;
@@ -21,6 +21,14 @@ pub enum PlatformError {
     ChallengeNotFound {
         /// As sent.
         id: String,
+    },
+    /// It is no instance yet.
+    #[error("Instance {id} waits for room{}", .place.map(|it| format!(" ({it})")).unwrap_or_default())]
+    Waits {
+        /// Of the instance that it becomes.
+        id: InstanceId,
+        /// Where it stands; `None` when it failed to get room.
+        place: Option<PlaceInLine>,
     },
     /// The instance is another team's.
     #[error("Not your instance")]

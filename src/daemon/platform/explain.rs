@@ -3,7 +3,9 @@
 use super::{ChallengeState, Outcome, Platform, PlatformError};
 use crate::daemon::observe::View;
 use crate::daemon::{nodes, specs};
-use crate::model::{BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope};
+use crate::model::{
+    BuildState, ChallengeId, ConditionStatus, Instance, InstanceId, NodeId, Scope, Waiting,
+};
 use crate::planner::report::{self, Around, Report};
 use crate::planner::{self, lifecycle};
 use crate::release::chain::{self, Link, Origin};
@@ -104,6 +106,9 @@ impl Platform {
 
     async fn explain_instance(&self, id: InstanceId) -> Outcome<(Report, Option<Origin>)> {
         let unknown = || PlatformError::InstanceNotFound { id: id.to_string() };
+        if let Some(waiting) = self.shared.store.waiting_start(id).await? {
+            return Ok((self.report_of_waiting(&waiting), None));
+        }
         let row = self.shared.store.instance(id).await?.ok_or_else(unknown)?;
         let listing = self.listing().await;
         let view = listing.as_ref().map(Listing::view);
@@ -134,6 +139,22 @@ impl Platform {
         });
         let observed = observed.as_ref().map(|(observed, plan)| (observed, plan));
         Ok(report::instance(row, spec, observed, around))
+    }
+
+    /// What a start waits for.
+    fn report_of_waiting(&self, waiting: &Waiting) -> Report {
+        let wanted = format!("an instance of {} for team {}", waiting.challenge, waiting.team);
+        let mut report = Report { wanted, ..Report::default() };
+        match (&waiting.failure, self.place_in_line(waiting)) {
+            (Some((why, _)), _) => report.because.push(why.clone()),
+            (None, place) => {
+                let place = place.map(|it| it.to_string()).unwrap_or_default();
+                report.seen.push(format!("it waits for room: {place}"));
+                report.next.push("start it on the first node that has room".to_owned());
+                report.because.extend(self.why_waiting(waiting.id));
+            }
+        }
+        report
     }
 
     /// What is known of an instance on another node.

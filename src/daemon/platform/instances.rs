@@ -6,14 +6,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::competitions::check_reach;
-use super::{Denial, Outcome, Platform, PlatformError, StartRequest};
+use super::{Denial, LiveChallenge, Outcome, Platform, PlatformError, StartRequest};
 use crate::builder::JobState;
 use crate::contest::{Contest, LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
 use crate::daemon::{activities, builds, leases, nodes, queue, repairs, versions};
 use crate::model::{
-    Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
+    Actor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
     ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId, InstancePhase, NodeId,
     Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy,
 };
@@ -21,51 +21,105 @@ use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
 use crate::render;
-use crate::store::{InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Which};
+use crate::store::{
+    InsertError, InstanceFilter, InstanceLimits, NewInstance, PortRange, Repeats, Which,
+};
+
+/// An instance that somebody wants, after everything was checked but whether there is room.
+pub(super) struct Wish {
+    pub(super) id: InstanceId,
+    pub(super) contest: Arc<Contest>,
+    pub(super) live: LiveChallenge,
+    pub(super) team: TeamId,
+    pub(super) ttl_secs: Option<i64>,
+    pub(super) repeats: Repeats,
+}
 
 impl Platform {
-    /// Starts an instance for the caller's team; returns as soon as the intent is committed.
+    /// Starts an instance for the caller's team; returns as soon as the intent is committed. One that
+    /// no node has room for waits ([`place_in_line`](Self::place_in_line)).
     ///
     /// # Errors
     /// When the caller has no team, the challenge is not live, or a limit is reached.
     pub async fn start(&self, caller: &Caller, request: StartRequest) -> Outcome<Instance> {
         let (contest, team) = self.place(caller, &request.competition)?;
         let live = self.playable(&contest, &request.challenge)?;
-        let id = live.challenge.id.clone();
         self.check_size(&contest, team).await?;
-        if let Some(pause) = self.shared.pauses.load().held_challenge(&id) {
+        let id = &live.challenge.id;
+        if let Some(pause) = self.shared.pauses.load().held_challenge(id) {
             let what = format!("Challenge {id}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
-        let challenge = live.challenge;
-        let node = self.node_for(&challenge, team).await?;
+        let wish = Wish {
+            id: InstanceId::new(Uuid::new_v4()),
+            contest,
+            live,
+            team,
+            ttl_secs: request.ttl_secs,
+            repeats: request.repeats,
+        };
+        // Who comes later does not go first.
+        if !self.shared.line.load().is_empty() {
+            return self.wait(caller, wish, None).await;
+        }
+        let node = match self.node_for(&wish.live.challenge, team).await? {
+            Ok(node) => node,
+            Err(full) => return self.wait(caller, wish, Some(full)).await,
+        };
+        let new = self.draft(&wish, node).await?;
+        let instance = match self.shared.store.insert_instance(new).await {
+            Ok(instance) => instance,
+            Err(InsertError::NodeLimit { .. } | InsertError::NoFreePort) => {
+                return self.wait(caller, wish, Some(at_capacity())).await;
+            }
+            Err(error) => return Err(refuse(error)),
+        };
+        queue::trigger(&self.shared, instance.id);
+        if instance.id == wish.id {
+            self.tell_started(&instance, activities::actor_of(caller), caller.address.clone());
+        }
+        Ok(instance)
+    }
+
+    /// Records that somebody's instance was taken on by a node.
+    pub(super) fn tell_started(&self, instance: &Instance, actor: Actor, ip: String) {
+        let happening = Happening::InstanceStarted {
+            instance_id: instance.id,
+            node_id: instance.node.to_string(),
+            ip,
+        };
+        activities::of_instance(&self.shared, instance, actor, happening);
+    }
+
+    /// The row of an instance of `wish` on `node`, and what it consists of.
+    pub(super) async fn draft(&self, wish: &Wish, node: NodeId) -> Outcome<NewInstance> {
+        let challenge = &wish.live.challenge;
         let is_local = node == NodeId::local();
         let spec = if is_local {
-            let spec = self.spec_of(&challenge).await?;
+            let spec = self.spec_of(challenge).await?;
             self.check_runtime(&spec).await?;
             spec
         } else {
-            let unknown = || PlatformError::ChallengeNotFound { id: id.to_string() };
-            remote_spec(&challenge).ok_or_else(unknown)?
+            let unknown = || PlatformError::ChallengeNotFound { id: challenge.id.to_string() };
+            remote_spec(challenge).ok_or_else(unknown)?
         };
         let limits = &self.shared.config.limits;
-        let bounds = self.lease_bounds();
-        let ttl = lease::grant(request.ttl_secs, &challenge.metadata.instance, bounds);
+        let per_node = self.capacity_of(&node);
+        let ttl = lease::grant(wish.ttl_secs, &challenge.metadata.instance, self.lease_bounds());
         let now = self.now();
-        let new_id = InstanceId::new(Uuid::new_v4());
         let instance = Instance {
-            id: new_id,
-            challenge: id,
-            team,
-            competition: contest.id.to_string(),
-            node: node.clone(),
-            revision: live.revision,
+            id: wish.id,
+            challenge: challenge.id.clone(),
+            team: wish.team,
+            competition: wish.contest.id.to_string(),
+            node,
+            revision: wish.live.revision,
             tree: challenge.tree,
             phase: InstancePhase::Queued,
             error: None,
             stop_reason: None,
             // Elsewhere its node gives it ports.
-            surface: if is_local { self.surface(new_id, &spec) } else { Vec::new() },
+            surface: if is_local { self.surface(wish.id, &spec) } else { Vec::new() },
             created_at: now,
             started_at: now,
             stopped_at: None,
@@ -77,52 +131,43 @@ impl Platform {
             last_death: None,
         };
         let network = &self.shared.config.network;
-        let new = NewInstance {
+        Ok(NewInstance {
             instance,
             spec,
             limits: InstanceLimits {
-                per_team: contest.instances_per_team.unwrap_or(limits.instances_per_team),
-                per_node: self.capacity_of(&node),
+                per_team: wish.contest.instances_per_team.unwrap_or(limits.instances_per_team),
+                per_node,
             },
-            repeats: request.repeats,
+            repeats: wish.repeats,
             ports: PortRange { first: network.first_port, last: network.last_port },
-        };
-        let wanted = new.instance.id;
-        let instance = self.shared.store.insert_instance(new).await.map_err(refuse)?;
-        queue::trigger(&self.shared, instance.id);
-        if instance.id == wanted {
-            let happening = Happening::InstanceStarted {
-                instance_id: instance.id,
-                node_id: instance.node.to_string(),
-                ip: caller.address.clone(),
-            };
-            let actor = activities::actor_of(caller);
-            activities::of_instance(&self.shared, &instance, actor, happening);
-        }
-        Ok(instance)
+        })
     }
 
-    /// The node that an instance of `challenge` goes to.
-    async fn node_for(&self, challenge: &Challenge, team: TeamId) -> Outcome<NodeId> {
+    /// The node that an instance of `challenge` goes to; the inner error when it needs only room.
+    async fn node_for(
+        &self,
+        challenge: &Challenge,
+        team: TeamId,
+    ) -> Outcome<Result<NodeId, PlatformError>> {
         let shared = &self.shared;
         if shared.config.nodes.local && shared.nodes.roster().is_empty() {
             return match nodes::place::closed(shared) {
                 Some(reason) => Err(PlatformError::NotIsolated { reason }),
-                None => Ok(NodeId::local()),
+                None => Ok(Ok(NodeId::local())),
             };
         }
         let placement = nodes::place::choose(shared, challenge, team, None).await?;
         let waits_for_room = placement.waits_for_room();
         let why = placement.why_not();
-        placement.node.ok_or_else(|| {
-            tracing::warn!(challenge.id = %challenge.id, "no node takes an instance of {}: {why}", challenge.id);
-            let message = if waits_for_room {
-                "Node at capacity".to_owned()
-            } else {
-                "No healthy node available. Organizers see why; try again in a moment".to_owned()
-            };
-            PlatformError::Capacity { message }
-        })
+        if let Some(node) = placement.node {
+            return Ok(Ok(node));
+        }
+        tracing::warn!(challenge.id = %challenge.id, "no node takes an instance of {}: {why}", challenge.id);
+        if waits_for_room {
+            return Ok(Err(at_capacity()));
+        }
+        let message = "No healthy node available. Organizers see why; try again in a moment";
+        Err(PlatformError::Capacity { message: message.to_owned() })
     }
 
     /// Instances that a node takes on.
@@ -226,19 +271,17 @@ impl Platform {
     pub async fn instance(&self, caller: &Caller, id: &str) -> Outcome<Instance> {
         let unknown = || PlatformError::InstanceNotFound { id: id.chars().take(80).collect() };
         let parsed: InstanceId = id.parse().map_err(|_| unknown())?;
+        // First: it may get room between the two looks.
+        if let Some(waiting) = self.waiting_of(caller, parsed).await? {
+            return Err(self.still_waits(&waiting));
+        }
         let instance = self.shared.store.instance(parsed).await?.ok_or_else(unknown)?;
         let is_leaving = instance.phase == InstancePhase::Removing && instance.error.is_none();
         if is_leaving || instance.phase == InstancePhase::Stopped {
             return Err(unknown());
         }
-        if let Ok(competition) = instance.competition.parse() {
-            check_reach(Some(caller), &competition)?;
-        }
-        match caller.role {
-            Role::Admin => Ok(instance),
-            Role::Player if caller.plays_for(instance.team) => Ok(instance),
-            Role::Player => Err(PlatformError::NotYours),
-        }
+        check_owner(caller, &instance.competition, instance.team)?;
+        Ok(instance)
     }
 
     /// Live and failed instances of the caller's team, or all for an administrator, oldest first.
@@ -457,6 +500,18 @@ impl Platform {
     }
 }
 
+/// Refuses who does not play for `team`, or with a token that does not reach the competition.
+pub(super) fn check_owner(caller: &Caller, competition: &str, team: TeamId) -> Outcome<()> {
+    if let Ok(competition) = competition.parse() {
+        check_reach(Some(caller), &competition)?;
+    }
+    match caller.role {
+        Role::Admin => Ok(()),
+        Role::Player if caller.plays_for(team) => Ok(()),
+        Role::Player => Err(PlatformError::NotYours),
+    }
+}
+
 /// What an instance of `challenge` consists of where its node has the images: they are named by what
 /// determines them. `None` where it has none that could run.
 pub(in crate::daemon) fn remote_spec(challenge: &Challenge) -> Option<InstanceSpec> {
@@ -465,14 +520,17 @@ pub(in crate::daemon) fn remote_spec(challenge: &Challenge) -> Option<InstanceSp
     instance_spec(challenge, &images).ok()
 }
 
-fn refuse(error: InsertError) -> PlatformError {
+/// No node has room.
+pub(super) fn at_capacity() -> PlatformError {
+    PlatformError::Capacity { message: "Node at capacity".to_owned() }
+}
+
+pub(super) fn refuse(error: InsertError) -> PlatformError {
     match error {
         InsertError::TeamLimit { limit } => PlatformError::Capacity {
             message: format!("Max {limit} concurrent instances per team"),
         },
-        InsertError::NodeLimit { .. } | InsertError::NoFreePort => {
-            PlatformError::Capacity { message: "Node at capacity".to_owned() }
-        }
+        InsertError::NodeLimit { .. } | InsertError::NoFreePort => at_capacity(),
         InsertError::Store(error) => error.into(),
     }
 }

@@ -35,6 +35,7 @@ mod solver;
 mod tokens;
 mod verdicts;
 mod vpn;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +76,7 @@ pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use tokens::{Origin, TokenWish};
 pub use verdicts::{Judged, Listening, Since, Verdict};
 pub use vpn::{VpnSession, VpnStatus};
+pub use waiting::{PlaceInLine, Seen};
 
 /// The daemon as the API sees it. Cheap to clone.
 #[derive(Clone)]

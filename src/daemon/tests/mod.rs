@@ -25,6 +25,7 @@ mod signed;
 mod solver;
 mod source;
 mod upgrade;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

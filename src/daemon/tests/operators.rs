@@ -5,7 +5,7 @@ use crate::daemon::platform::{Explained, PauseRequest, PlatformError};
 use crate::model::{ConditionStatus, PauseKind};
 use crate::runtime::fake::IsOom;
 
-async fn pause(platform: &Platform, kind: PauseKind, scope: Scope) {
+pub(super) async fn pause(platform: &Platform, kind: PauseKind, scope: Scope) {
     let wish = PauseRequest {
         scope,
         kind,

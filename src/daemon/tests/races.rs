@@ -172,6 +172,7 @@ async fn limits_are_exact_when_everybody_starts_at_once() {
     let mut rig = rig();
     rig.config.limits.instances_per_team = 3;
     rig.config.limits.instances_per_node = 5;
+    rig.config.limits.waiting_starts = 0;
     let (daemon, platform, red) = playing(&rig).await;
     let blue = player(&platform, "blue").await;
     let starts = (0..20).map(|nth| {
