@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 /// they are about.
 const CASES: &[(&str, &str)] = &[
     ("A10", "Tokens that are used beyond what they are for"),
+    ("A14", "The answer of another team"),
     ("A20", "Text of others in pages"),
     ("A23", "Finding out who has an account"),
     ("L04", "Starts that are sent twice"),

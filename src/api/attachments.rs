@@ -109,6 +109,7 @@ async fn download_of_challenge(
     let challenge = challenges::visible(&platform, &live, &id)?;
     let slot = platform.begin_download(&caller)?;
     let file = platform.attachment(&challenge.id, &name).await?;
+    platform.note_file(&caller.teams(), &challenge.id);
     Ok(download::answer(&name, file, slot, &headers))
 }
 
@@ -144,7 +145,12 @@ async fn download_of_instance(
     let instance = platform.instance(&caller, &id).await?;
     let slot = platform.begin_download(&caller)?;
     match platform.instance_attachment(&instance, &name).await {
-        Ok(file) => Ok(download::answer(&name, file, slot, &headers)),
+        Ok(file) => {
+            if caller.plays_for(instance.team) {
+                platform.note_file(&[instance.team], &instance.challenge);
+            }
+            Ok(download::answer(&name, file, slot, &headers))
+        }
         Err(PlatformError::AttachmentNotFound | PlatformError::ChallengeNotFound { .. }) => {
             Err(absent())
         }

@@ -102,7 +102,8 @@ fn audience(happening: &Happening) -> Audience {
         | Happening::InstanceRenewed { .. }
         | Happening::FlagCorrect { .. }
         | Happening::FlagWrong { .. } => Audience::Team,
-        Happening::TeamRoleChanged { .. }
+        Happening::FlagShared { .. }
+        | Happening::TeamRoleChanged { .. }
         | Happening::CompetitionAdminChanged { .. }
         | Happening::CompetitionInviteChanged { .. } => Audience::Admins,
     }

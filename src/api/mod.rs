@@ -29,6 +29,7 @@ mod download;
 mod error;
 mod events;
 mod extract;
+mod fairness;
 mod gc;
 mod gitops;
 mod health;
@@ -110,6 +111,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(users::routes())
         .merge(nodes::routes())
         .merge(recount::routes())
+        .merge(fairness::routes())
         .merge(me::routes())
         .merge(competitions::routes())
         .merge(teams::routes())

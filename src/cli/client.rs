@@ -327,6 +327,18 @@ impl Client {
         self.json(Method::PATCH, request, Some(body)).await
     }
 
+    /// Puts something in the place of what was there.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn put(
+        &self,
+        request: Request<'_>,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        self.json(Method::PUT, request, Some(body)).await
+    }
+
     /// Removes something.
     ///
     /// # Errors

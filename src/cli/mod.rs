@@ -21,6 +21,7 @@ mod events;
 mod excerpt;
 mod explain;
 mod failure;
+mod fairness;
 mod fix;
 mod gc;
 mod import;
@@ -111,6 +112,7 @@ enum Command {
     Resume(pauses::ResumeArgs),
     Recover(recover::RecoverArgs),
     Recount(recount::RecountArgs),
+    Fairness(fairness::FairnessArgs),
     Notify(notices::NotifyArgs),
     Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
@@ -202,6 +204,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Explain(args) => explain::explain(&global, &args).await,
         Command::Suspend(args) => pauses::suspend(&global, &args).await,
         Command::Hold(args) => pauses::hold(&global, &args).await,
+        Command::Fairness(args) => fairness::run(&global, args).await,
         Command::Recount(args) => recount::run(&global, &args).await,
         Command::Recover(args) => recover::run(&global, &args).await,
         Command::Resume(args) => pauses::resume(&global, &args).await,

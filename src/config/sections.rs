@@ -228,6 +228,10 @@ pub struct LimitsConfig {
     /// How long a start waits for room at most, in seconds (default 1800).
     #[schemars(range(min = 1, max = 86_400))]
     pub waiting_secs: u32,
+    /// A solve so many seconds after the instance was usable is shown to organizers; nothing follows
+    /// from it (default 20).
+    #[schemars(range(max = 86_400))]
+    pub fast_solve_secs: u32,
     /// Starts at a time; the engine gains nothing from more (default 4).
     #[schemars(range(min = 1, max = 64))]
     pub n_start_slots: u32,
@@ -528,6 +532,7 @@ impl Default for Config {
                 instances_per_node: 500,
                 waiting_starts: 500,
                 waiting_secs: 1800,
+                fast_solve_secs: 20,
                 n_start_slots: 4,
                 start_deadline_secs: 300,
                 default_ttl_secs: 86_400,
@@ -675,6 +680,7 @@ fn take_limits(layers: &mut Layers, default: &LimitsConfig) -> LimitsConfig {
         ),
         waiting_starts: number("limits.waiting_starts", default.waiting_starts, 0..=100_000),
         waiting_secs: number("limits.waiting_secs", default.waiting_secs, 1..=86_400),
+        fast_solve_secs: number("limits.fast_solve_secs", default.fast_solve_secs, 0..=86_400),
         n_start_slots: number("limits.n_start_slots", default.n_start_slots, 1..=64),
         start_deadline_secs: number(
             "limits.start_deadline_secs",

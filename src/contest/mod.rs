@@ -15,6 +15,7 @@
 //! Minting (`render::answers`), counting and ranking in one transaction (`store::submissions`).
 
 pub mod competition;
+pub mod fairness;
 pub mod grading;
 pub mod lease;
 pub mod policy;

@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) line: Swap<Line>,
     /// Rings when it is to be served at once.
     pub(crate) line_due: Notify,
+    /// Bounds looks for whose answer a wrong one is.
+    pub(crate) fairness_slots: Arc<Semaphore>,
     /// Bounds the engine calls that start containers.
     pub(crate) start_slots: Semaphore,
     /// Bounds network creation, which the engine serialises anyway (P8).
@@ -331,6 +333,7 @@ impl Shared {
             statuses_due: Notify::new(),
             line: Swap::default(),
             line_due: Notify::new(),
+            fairness_slots: Arc::new(Semaphore::new(8)),
             start_slots: Semaphore::new(n_slots),
             network_slots: Semaphore::new(2),
             releases,

@@ -146,6 +146,21 @@ pub enum Happening {
         /// From where.
         ip: String,
     },
+    /// A wrong answer that is the right one of another team's instance. For organizers only.
+    FlagShared {
+        /// Through which instance it was given.
+        instance_id: Option<InstanceId>,
+        /// To which question.
+        question_id: String,
+        /// Who gave it.
+        from_team_id: TeamId,
+        /// Whose it is.
+        owner_team_id: TeamId,
+        /// Of which instance.
+        owner_instance_id: InstanceId,
+        /// From where it was given.
+        ip: String,
+    },
     /// A node joined.
     NodeRegistered {
         /// Which.

@@ -60,6 +60,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../schema/sql/0017_activities.sql"),
     },
     Migration { name: "0018_waiting", sql: include_str!("../../schema/sql/0018_waiting.sql") },
+    Migration { name: "0019_fairness", sql: include_str!("../../schema/sql/0019_fairness.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -29,6 +29,7 @@ pub mod datadir;
 pub mod devices;
 pub mod error;
 mod exports;
+pub mod fairness;
 mod given;
 pub mod images;
 pub mod instances;
@@ -82,6 +83,7 @@ pub use datadir::{DataDir, DataDirError};
 pub use devices::{DeviceRow, DeviceState};
 pub use error::StoreError;
 pub use exports::{ExportPlace, Exported};
+pub use fairness::{Review, ReviewVerdict};
 pub use given::Given;
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{

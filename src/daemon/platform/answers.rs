@@ -215,6 +215,9 @@ impl Platform {
             metrics::Verdict::Wrong
         });
         self.tell_answer(caller, contest, &submission);
+        if !submission.is_correct {
+            self.look_for_owner(&submission, caller.address.clone());
+        }
         let question = challenge.question(submission.question.as_str());
         let mode = question.map_or("dynamic", |question| question.mode.as_str());
         let progress = submitted.progress;

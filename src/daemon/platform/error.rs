@@ -123,6 +123,12 @@ pub enum PlatformError {
         /// Of which challenges.
         missing: Vec<ChallengeId>,
     },
+    /// No such piece of evidence.
+    #[error("there is no evidence `{id}`: `flagops fairness` lists what there is")]
+    EvidenceNotFound {
+        /// As sent.
+        id: String,
+    },
     /// The challenge has no such question.
     #[error("unknown question `{question}`")]
     UnknownQuestion {

@@ -4,6 +4,7 @@ mod attachments;
 mod budgets;
 mod drift;
 mod exports;
+mod fairness;
 mod faults;
 mod gc;
 mod history;
