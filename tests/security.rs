@@ -97,10 +97,8 @@ const BY_NAME: &[(&str, &str)] = &[
 /// Cases that no test tries, and why. One that a test tries by now is not shown as skipped.
 const SKIPPED: &[(&str, &str)] = &[
     ("T10", "flagops never unpacks an archive that an author offers"),
-    ("N19", "no permanent canary runs beside the events"),
-    ("R11", "bandwidth is not shaped"),
+    ("R11", "bandwidth is not shaped, which docs/operating.md says"),
     ("R16", "traffic is not captured"),
-    ("R17", "not measured here"),
 ];
 
 #[test]

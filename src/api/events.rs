@@ -8,18 +8,20 @@
 //!   bad, expired or under-scoped token is nobody's.
 //! * A reader that is slow loses the oldest frames, never the memory of this process: all readers share
 //!   one bounded buffer.
+//! * There are so many readers and no more, and neither one token nor strangers take all the places.
 //!
 //! # Not here
 //! What is recorded and when (`daemon::activities`).
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{InstancesRead, allow};
-use super::error::Answer;
+use super::error::{Answer, ApiError, Envelope};
 use super::extract::{FromParams, Params, Query};
 use super::serve::Stopping;
 use crate::daemon::platform::Platform;
@@ -41,10 +43,80 @@ use crate::store::ActivityRow;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Most frames that a reader who comes back is told of.
 const MAX_MISSED: usize = 1_000;
+/// Readers at a time. Each is a connection, which is what this bounds.
+const MAX_READERS: usize = 4_096;
+/// Readers without a token among them.
+const MAX_STRANGERS: usize = 512;
+/// Readers with one token among them.
+const MAX_PER_TOKEN: usize = 16;
+/// When who found no place may try again, in seconds.
+const TRY_AGAIN_SECS: u32 = 30;
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
-    OpenApiRouter::new().routes(routes!(events))
+    let places = Arc::new(Places::new(MAX_READERS, MAX_STRANGERS, MAX_PER_TOKEN));
+    OpenApiRouter::new().routes(routes!(events)).layer(Extension(places))
+}
+
+/// Who reads, in numbers.
+#[derive(Debug)]
+struct Places {
+    taken: Mutex<Taken>,
+    in_all: usize,
+    strangers: usize,
+    per_token: usize,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    in_all: usize,
+    /// By token; strangers have the empty one.
+    by_token: BTreeMap<String, usize>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    token_id: String,
+}
+
+impl Places {
+    fn new(in_all: usize, strangers: usize, per_token: usize) -> Self {
+        Self { taken: Mutex::default(), in_all, strangers, per_token }
+    }
+
+    /// A place for a reader with this token; `None` when there is none left for them.
+    fn take(self: &Arc<Self>, token_id: String) -> Option<Place> {
+        let limit = if token_id.is_empty() { self.strangers } else { self.per_token };
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = taken.by_token.get(&token_id).copied().unwrap_or(0);
+        if taken.in_all >= self.in_all || n >= limit {
+            return None;
+        }
+        taken.in_all += 1;
+        taken.by_token.insert(token_id.clone(), n + 1);
+        Some(Place { places: Arc::clone(self), token_id })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.in_all -= 1;
+        if let Some(n) = taken.by_token.get_mut(&self.token_id) {
+            *n -= 1;
+            if *n == 0 {
+                taken.by_token.remove(&self.token_id);
+            }
+        }
+    }
+}
+
+fn no_place() -> ApiError {
+    let text = "too many streams of events are open; ask again later, or poll";
+    let refusal = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", text);
+    ApiError { retry_after_secs: Some(TRY_AGAIN_SECS), ..refusal }
 }
 
 /// Who listens.
@@ -129,20 +201,22 @@ impl FromParams for StreamParams {
 #[utoipa::path(get, path = "/events", tag = "events",
     params(StreamParams,
         ("Last-Event-ID" = Option<String>, Header, description = "The last event seen.")),
-    responses((status = 200, content_type = "text/event-stream")))]
+    responses((status = 200, content_type = "text/event-stream"),
+        (status = 503, body = Envelope, description = "too many streams are open")))]
 async fn events(
     State(platform): State<Platform>,
+    Extension(places): Extension<Arc<Places>>,
     stopping: Option<Extension<Stopping>>,
     Query(StreamParams { token }): Query<StreamParams>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let listener = match token.as_str() {
-        "" => Listener::anonymous(),
-        token => match platform.authenticate(token).await {
-            Ok(caller) => Listener::of(&caller),
-            Err(_) => Listener::anonymous(),
-        },
+    let caller = match token.as_str() {
+        "" => None,
+        token => platform.authenticate(token).await.ok(),
     };
+    let listener = caller.as_ref().map_or_else(Listener::anonymous, Listener::of);
+    let token_id = caller.map(|caller| caller.token_id).unwrap_or_default();
+    let place = places.take(token_id).ok_or_else(no_place)?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let last: Option<i64> = last.and_then(|text| text.parse().ok());
     // First the ear, then the past: nothing falls between them, and nothing comes twice.
@@ -153,6 +227,10 @@ async fn events(
     };
     let stop = stopping.map_or_else(CancellationToken::new, |Extension(Stopping(stop))| stop);
     let frames = frames(listener, missed, last.unwrap_or(0), BroadcastStream::new(live));
+    let frames = frames.map(move |frame| {
+        let _held = &place;
+        frame
+    });
     let body = Body::from_stream(frames.take_until(stop.cancelled_owned()));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -295,6 +373,25 @@ mod tests {
         assert!(text_of(&Listener::anonymous(), &row).contains("node_unhealthy"));
         assert!(!text_of(&Listener::anonymous(), &row).contains("10.0.0.5"));
         assert!(text_of(&admin, &row).contains("10.0.0.5"));
+    }
+
+    #[test]
+    fn r17_there_are_so_many_readers_and_nobody_takes_all_the_places() {
+        let places = Arc::new(Places::new(5, 2, 3));
+        let take = |token: &str| places.take(token.to_owned());
+        let strangers = [take(""), take("")];
+        assert!(strangers.iter().all(Option::is_some) && take("").is_none());
+        let mut of_one = vec![take("a"), take("a"), take("a")];
+        assert!(of_one.iter().all(Option::is_some) && take("a").is_none());
+        assert!(take("b").is_none(), "all are taken");
+        let refusal = no_place();
+        assert_eq!((refusal.status.as_u16(), refusal.retry_after_secs), (503, Some(30)));
+        of_one.pop();
+        let other = take("b");
+        assert!(other.is_some() && take("a").is_none(), "who left made room for anybody");
+        drop((strangers, of_one, other));
+        let taken = places.taken.lock().unwrap();
+        assert_eq!((taken.in_all, taken.by_token.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,6 +52,102 @@ async fn an_instance_reaches_itself_and_nothing_else() {
     of_blue.flag("/answers/flag").await;
 }
 
+/// What is known to lead out of a container, and what looks for the flag of another one from inside.
+/// Each is tried with busybox as root of its container; what needs a program of its own is in
+/// `runtime/docker/tests/kernel.rs`.
+const ESCAPES: &[(&str, &str)] = &[
+    ("the root of the first process", "cat /proc/1/root/answers/* /proc/[0-9]*/root/answers/*"),
+    ("the host's processes", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; ls /proc/[0-9]*/cwd/"),
+    (
+        "a mount of the host's disk",
+        "mkdir -p /tmp/m; for d in vda sda nvme0n1 vda1 sda1; do mknod /tmp/$d b 254 0; mount /dev/$d /tmp/m; mount /tmp/$d /tmp/m; cat /tmp/m/var/lib/docker/volumes/*/_data/* ; done",
+    ),
+    (
+        "a disk of the host, read raw",
+        "mknod /tmp/raw b 254 0; dd if=/tmp/raw bs=1M count=64 | grep -a -o 'FLAG{[0-9a-f]*}'",
+    ),
+    (
+        "the memory of the machine",
+        "dd if=/dev/mem bs=1k count=1; dd if=/proc/kcore bs=1k count=1; dd if=/dev/kmem bs=1k count=1",
+    ),
+    (
+        "new namespaces",
+        "unshare -r -m sh -c 'mount -t proc none /proc; cat /proc/1/root/answers/*'; unshare -U id",
+    ),
+    (
+        "the namespaces of the host",
+        "nsenter -t 1 -m -u -i -n -p cat /answers/flag; nsenter --target 1 --all ls /var/lib/docker",
+    ),
+    (
+        "release_agent of a cgroup",
+        "mkdir -p /tmp/c; mount -t cgroup -o memory none /tmp/c; mount -t cgroup2 none /tmp/c; echo /cmd > /tmp/c/release_agent; echo 1 > /sys/fs/cgroup/notify_on_release",
+    ),
+    ("core_pattern", "echo '|/bin/sh' > /proc/sys/kernel/core_pattern"),
+    (
+        "helpers that the kernel starts",
+        "echo /cmd > /sys/kernel/uevent_helper; echo /cmd > /proc/sys/kernel/modprobe; echo ':x:M::x::/bin/sh:' > /proc/sys/fs/binfmt_misc/register",
+    ),
+    ("sysrq", "echo b > /proc/sysrq-trigger"),
+    (
+        "the socket of the engine",
+        "find / -xdev -name '*.sock' -type s; wget -q -O - http://127.0.0.1:2375/containers/json",
+    ),
+    (
+        "another root",
+        "chroot /proc/1/root /bin/sh -c 'cat /answers/flag'; cd /proc/self/fd; ls -l; cat /proc/self/fd/*/../../answers/flag",
+    ),
+    ("modules", "insmod /nothing.ko; modprobe overlay; losetup -f"),
+    ("the log of the kernel", "dmesg; cat /dev/kmsg"),
+    (
+        "the layers on the disk",
+        "sed -n 's/.*upperdir=\\([^,]*\\).*/\\1/p' /proc/mounts | while read up; do ls $up $up/..; done",
+    ),
+    (
+        "names and addresses of neighbours",
+        "for n in canary chal web flag-rotator; do nslookup $n; wget -T 2 -q -O - http://$n:8080/answers/flag; done",
+    ),
+];
+
+#[tokio::test]
+async fn n19_nothing_that_is_known_gets_a_shell_to_the_flag_of_the_canary_beside_it() {
+    // The canary has no port: nothing leads to it but a way out of a container.
+    let canary = Challenge::web("WEB-902", "canary");
+    let compose = canary.files["docker-compose.yml"].replace("    ports: [\"8080\"]\n", "");
+    let canary = canary.with("docker-compose.yml", compose);
+    let stage = Stage::with(&[Challenge::web("WEB-901", "one"), canary]).await;
+    let daemon = Daemon::start(stage.settings().text("network.wall", "auto")).await;
+    daemon.live("WEB-901").await;
+    daemon.live("WEB-902").await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let (shell, canary) = (red.play("WEB-901").await, blue.play("WEB-902").await);
+    assert!(canary.services.is_empty(), "{canary:?}");
+    let engine = daemon.engine();
+    let flag_of = |container: &str| {
+        engine.inside(container, &["cat", "/answers/flag"]).expect("it has its flag")
+    };
+    let (inside, beside) = (container(engine, &shell), container(engine, &canary));
+    let (own, wanted) = (flag_of(&inside), flag_of(&beside));
+    assert_ne!(own, wanted);
+    let address = engine.address_of(&beside);
+    let port = format!(
+        "for p in 80 8080 22 2375; do wget -T 1 -q -O - http://{address}:$p/answers/flag; done"
+    );
+    let mut tried = 0;
+    for (what, script) in ESCAPES.iter().copied().chain([("its address", port.as_str())]) {
+        let script = format!("{{ {script}\n}} 2>&1; true");
+        let seen = engine.inside(&inside, &["timeout", "20", "sh", "-c", &script]);
+        let seen = seen.unwrap_or_else(|error| error);
+        assert!(!seen.contains(wanted.trim()), "{what} leads to the canary's flag: {seen}");
+        tried += 1;
+    }
+    assert_eq!(tried, ESCAPES.len() + 1);
+    // Both are as they were, and so is the machine.
+    assert_eq!(flag_of(&beside), wanted);
+    shell.flag("/answers/flag").await;
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("it is there");
+    assert!(!pattern.contains("/bin/sh"), "{pattern}");
+}
+
 #[tokio::test]
 async fn a_container_has_no_power_over_the_machine() {
     let stage = Stage::with(&[Challenge::web("WEB-901", "one")]).await;
