@@ -94,6 +94,13 @@ async fn declare(shared: &Arc<Shared>, revision: Revision) {
         Err(_) => return,
     };
     let (competitions, faulty) = found;
+    for file in &faulty {
+        tracing::warn!(
+            revision = %revision,
+            "competitions/{file} of revision {} has a fault, so what was declared last stays: `flagops check` says what",
+            revision.short()
+        );
+    }
     let declared = Declared { revision, competitions, faulty };
     if let Err(error) = shared.store.declare_competitions(declared, shared.now()).await {
         tracing::error!(

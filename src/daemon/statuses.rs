@@ -125,7 +125,7 @@ fn tagged(shared: &Shared) -> Option<Tagged> {
         Missing::Nothing => Kept::Waits("going live"),
         Missing::Waiting(_) => Kept::Waits("images or proofs are on their way"),
         Missing::Blocked(faults) => {
-            Kept::Blocked(faults.iter().map(|it| it.id().clone()).collect())
+            Kept::Blocked(faults.iter().filter_map(|it| it.id().cloned()).collect())
         }
         Missing::AllWouldBeRemoved => Kept::Blocked(Vec::new()),
     };

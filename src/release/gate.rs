@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::build_units;
 use super::live::build_state;
 use super::manifest::{Entry, EntryDisposition, Manifest};
-use crate::catalog::{Catalog, Folder};
+use crate::catalog::{Catalog, Finding, Folder, Severity};
 use crate::model::challenge::word_enum;
 use crate::model::{
     BuildKey, BuildState, Challenge, ChallengeId, ObjectId, Revision, TagName, TreeId,
@@ -56,7 +56,7 @@ pub struct Question<'a> {
     pub mode: GateMode,
 }
 
-/// Why a challenge of a candidate is not good.
+/// Why a challenge or a competition of a candidate is not good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Its files are wrong.
@@ -65,6 +65,12 @@ pub enum Fault {
         /// The challenge.
         id: ChallengeId,
         /// The first finding that blocks, with file and line.
+        first: String,
+    },
+    /// A competition's file is wrong.
+    #[error("a competition is not valid: {first}")]
+    Competition {
+        /// The finding, with file and line.
         first: String,
     },
     /// An image cannot be built.
@@ -98,14 +104,15 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The challenge that it is about.
-    pub fn id(&self) -> &ChallengeId {
+    /// The challenge that it is about, if it is about one.
+    pub fn id(&self) -> Option<&ChallengeId> {
         match self {
+            Self::Competition { .. } => None,
             Self::Invalid { id, .. }
             | Self::BuildFailed { id }
             | Self::SolverFailed { id, .. }
             | Self::NotDecryptable { id, .. }
-            | Self::Quarantined { id } => id,
+            | Self::Quarantined { id } => Some(id),
         }
     }
 }
@@ -134,7 +141,11 @@ enum State {
 pub fn judge(question: &Question<'_>) -> Verdict {
     let mut entries = BTreeMap::new();
     let mut waiting = Vec::new();
-    let mut faults = Vec::new();
+    let mut faults = match question.mode {
+        GateMode::All => competition_faults(question.catalog),
+        // What was declared last stays.
+        GateMode::Partial => Vec::new(),
+    };
     for (id, folder) in &question.catalog.folders {
         match state(question, id, folder) {
             State::Good(entry) => {
@@ -159,6 +170,18 @@ pub fn judge(question: &Question<'_>) -> Verdict {
         return Verdict::AllWouldBeRemoved;
     }
     Verdict::Eligible(Manifest::new(question.tag.cloned(), question.revision, entries))
+}
+
+/// Of each competition file that cannot be followed, the first error.
+fn competition_faults(catalog: &Catalog) -> Vec<Fault> {
+    let mut first: BTreeMap<&str, &Finding> = BTreeMap::new();
+    let is_error = |it: &&Finding| {
+        it.severity == Severity::Error && it.challenge.is_none() && it.rule.starts_with("EVENT")
+    };
+    for finding in catalog.findings.iter().filter(is_error) {
+        first.entry(&finding.path).or_insert(finding);
+    }
+    first.into_values().map(|it| Fault::Competition { first: it.to_string() }).collect()
 }
 
 fn state(question: &Question<'_>, id: &ChallengeId, folder: &Folder) -> State {
@@ -357,6 +380,22 @@ mod tests {
         assert_eq!(manifest.challenges.keys().cloned().collect::<Vec<_>>(), [id("A"), id("B")]);
         assert!(manifest.challenges.values().all(|it| it.revision == revision()));
         assert_eq!(manifest.challenges[&id("A")].images.len(), 1);
+    }
+
+    #[test]
+    fn a_competition_that_cannot_be_followed_blocks_where_all_must_be_good() {
+        let mut scene = scene(&[("A", 1, How::Built)], &[]);
+        let tree = MemoryTree::new()
+            .with("WEB/A/metadata.yaml", METADATA)
+            .with("WEB/A/docker-compose.yml", compose(1))
+            .with("competitions/finals.yaml", "title: Finals\nchallenges: [GONE]\n");
+        scene.catalog = catalog::load(&tree, None, &Policy::default()).unwrap();
+        let Verdict::Blocked(faults) = judged(&scene, GateMode::All) else { panic!() };
+        let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 1, "a file is named once: {texts:?}");
+        assert!(texts[0].starts_with("a competition is not valid: "), "{texts:?}");
+        assert!(texts[0].contains("competitions/finals.yaml:1"), "{texts:?}");
+        assert!(matches!(judged(&scene, GateMode::Partial), Verdict::Eligible(_)));
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod source_faults;
 mod stranger_knocks;
 mod support;
 mod teams_side_by_side;
+mod whole_event;
 
 #[test]
 fn every_file_of_this_folder_is_listed() {

@@ -243,7 +243,10 @@ async fn state_missing(shared: &Shared, candidate: &Candidate, missing: &Missing
     let invalid = of(|it| {
         matches!(
             it,
-            Fault::Invalid { .. } | Fault::Quarantined { .. } | Fault::NotDecryptable { .. }
+            Fault::Invalid { .. }
+                | Fault::Competition { .. }
+                | Fault::Quarantined { .. }
+                | Fault::NotDecryptable { .. }
         )
     });
     say.push((ConditionType::Validated, "Invalid", invalid));
