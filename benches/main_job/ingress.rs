@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use flagops::config::IngressConfig;
 use flagops::ingress::{Ingress, Protocol, Reach, Route, Routes};
 use flagops::model::InstanceId;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::report::Report;
+use crate::wrk::{Seen, load};
 
 const DOMAIN: &str = "bench.test";
 
@@ -26,14 +27,6 @@ const CONNECTIONS: [u32; 2] = [64, 1];
 
 /// How long each is asked.
 const SECS: u32 = 5;
-
-/// What `wrk` saw.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    per_sec: f64,
-    median_ms: f64,
-    slow_ms: f64,
-}
 
 /// Measures all three by turns.
 pub(crate) async fn run(report: &mut Report) -> Result<()> {
@@ -69,9 +62,9 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     for connections in CONNECTIONS {
         let url =
             |scheme: &str, address: SocketAddr| format!("{scheme}://{host}:{}/", address.port());
-        let direct = load(&url("http", service), connections).await?;
-        let nginx = load(&url("https", proxy), connections).await?;
-        let door = load(&url("https", ours), connections).await?;
+        let direct = load(&url("http", service), connections, SECS, None).await?;
+        let nginx = load(&url("https", proxy), connections, SECS, None).await?;
+        let door = load(&url("https", ours), connections, SECS, None).await?;
         tell(report, connections, direct, nginx, door);
     }
     stop.cancel();
@@ -93,40 +86,6 @@ fn tell(report: &mut Report, connections: u32, direct: Seen, nginx: Seen, door: 
         format!("{} ({}, {})", latency(door), latency(nginx), latency(direct)),
         "",
     );
-}
-
-/// Asks `url` for a while.
-async fn load(url: &str, connections: u32) -> Result<Seen> {
-    let threads = connections.min(2).to_string();
-    let output = tokio::process::Command::new("wrk")
-        .args(["--latency", "-t", &threads, "-c", &connections.to_string()])
-        .args(["-d", &format!("{SECS}s"), url])
-        .output()
-        .await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));
-    ensure!(!text.contains("Non-2xx"), "not every answer was good: {text}");
-    let word = |label: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(label));
-        line.map(str::trim).with_context(|| format!("`{label}` is missing: {text}"))
-    };
-    Ok(Seen {
-        per_sec: word("Requests/sec:")?.parse()?,
-        median_ms: millis(word("50%")?)?,
-        slow_ms: millis(word("99%")?)?,
-    })
-}
-
-/// `1.20ms`, `350.00us` or `1.02s` in milliseconds.
-fn millis(text: &str) -> Result<f64> {
-    for (unit, factor) in [("us", 0.001), ("ms", 1.0), ("s", 1000.0)] {
-        if let Some(number) = text.strip_suffix(unit)
-            && let Ok(number) = number.parse::<f64>()
-        {
-            return Ok(number * factor);
-        }
-    }
-    bail!("`{text}` is no time")
 }
 
 /// A running nginx; ended with this.

@@ -12,6 +12,7 @@ mod converged;
 mod engagement;
 mod floor;
 mod ingress;
+mod load;
 mod placement;
 mod planner;
 mod platform;
@@ -21,6 +22,7 @@ mod report;
 mod ssh;
 mod vpn;
 mod wall;
+mod wrk;
 
 use anyhow::Result;
 
@@ -69,6 +71,9 @@ fn main() -> Result<()> {
     }
     if wants("ingress") {
         runtime.block_on(ingress::run(&mut report))?;
+    }
+    if wants("api") {
+        runtime.block_on(load::run(&mut report))?;
     }
     if wants("no-op") {
         runtime.block_on(converged::no_op(&mut report))?;
