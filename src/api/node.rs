@@ -10,17 +10,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
 
 use super::auth::bearer;
 use super::error::Issue;
@@ -28,7 +31,7 @@ use super::extract::{MAX_BODY_BYTES, parse};
 use super::request;
 use crate::model::{ChallengeId, InstanceId};
 use crate::node::wire::{
-    Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, StartOrder, Stopped,
+    Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, StartOrder, Stopped, VpnOrder,
 };
 use crate::node::{Node, NodeError};
 use crate::telemetry::metrics::Metrics;
@@ -59,6 +62,7 @@ pub fn node_router(node: Arc<dyn Node>, token: Option<String>) -> Router {
         .route("/instances/{id}/attachments", get(files))
         .route("/instances/{id}/attachments/{*name}", get(file))
         .route("/instances/{id}/openvpn-config", get(openvpn_config))
+        .route("/instances/{id}/vpn", put(admit).get(vpn_sessions))
         .route("/admin/stop-all", post(stop_all))
         .route("/admin/rescan-challenges", post(rescan))
         .route("/admin/challenges/build-all", post(build_all))
@@ -252,9 +256,35 @@ async fn file(
     Ok(file_response(file.content, "application/octet-stream", Some(&file.tag)))
 }
 
-async fn openvpn_config(State(served): State<Served>, Path(id): Path<String>) -> Answer<Response> {
-    let profile = served.node.openvpn_config(instance(&id)?).await?;
+/// Whose profile is asked for.
+#[derive(Deserialize)]
+struct Wished {
+    holder: Option<Uuid>,
+}
+
+async fn openvpn_config(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    wished: Result<Query<Wished>, QueryRejection>,
+) -> Answer<Response> {
+    let Query(wished) =
+        wished.map_err(|_| NodeError::Invalid("`holder` is no id: leave it out".to_owned()))?;
+    let profile = served.node.openvpn_config(instance(&id)?, wished.holder).await?;
     Ok(file_response(profile, "application/x-openvpn-profile", None))
+}
+
+async fn admit(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Answer<Response> {
+    let order: VpnOrder = body(&bytes)?;
+    served.node.admit(instance(&id)?, order).await?;
+    Ok(Json(Done { status: "told".to_owned() }).into_response())
+}
+
+async fn vpn_sessions(State(served): State<Served>, Path(id): Path<String>) -> Answer<Response> {
+    Ok(Json(served.node.vpn_sessions(instance(&id)?).await?).into_response())
 }
 
 fn file_response(bytes: Bytes, kind: &'static str, tag: Option<&str>) -> Response {

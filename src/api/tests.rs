@@ -2,6 +2,7 @@
 
 mod accounts;
 mod contests;
+mod vpn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,25 +1,25 @@
 //! OpenVPN profiles of engagements: download, another one, and what organizers see and take back.
 //!
 //! # Invariants
-//! * A profile holds a private key: it goes to members of its team and to administrators, is marked
-//!   as not to be stored, and is written nowhere.
+//! * A profile holds a private key: it goes to its holder and to administrators, is marked as not to be
+//!   stored, and is written nowhere.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Admin, InstancesWrite, Signed};
 use super::download::disposition;
 use super::error::{Answer, Envelope};
-use super::extract::{Body, Path};
+use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instances::nested;
-use crate::daemon::platform::{Platform, VpnSession, VpnStatus};
-use crate::model::{Role, VpnAccess};
+use crate::daemon::platform::{Platform, VpnHolder, VpnSession, VpnStatus, VpnTarget};
+use crate::model::{InstanceId, Role};
 use crate::store::VpnChange;
 
 /// Routes of this file but the limited one.
@@ -36,35 +36,67 @@ pub(crate) fn rotate_routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::new().routes(routes!(rotate))
 }
 
-/// How a profile stands.
+/// Somebody who may have a profile, and how it stands.
 #[derive(Debug, Serialize, ToSchema)]
-struct ProfileState {
-    instance_id: String,
-    /// Which of the profiles that the team ever had, from 1.
+struct HolderView {
+    /// Id of the member, or of a team without members.
+    holder_id: String,
+    name: String,
+    /// `member`, or `team`.
+    kind: &'static str,
+    /// Which of the profiles that they ever had, from 1.
     serial: u32,
+    /// As `certificate` of a session has it.
+    certificate: String,
     revoked: bool,
     /// Whether the gateway knows; it is told within seconds.
     applied: bool,
-    /// When it was rotated or revoked last, RFC 3339.
-    changed_at: String,
+    /// When it was rotated or revoked last, RFC 3339; null for never.
+    changed_at: Option<String>,
+    /// Addresses that it is connected from at the moment.
+    connected_from: Vec<String>,
+    /// Whether the profile of one member is used from more than one address at once.
+    shared: bool,
 }
 
-impl ProfileState {
-    fn of(access: &VpnAccess) -> Self {
+impl HolderView {
+    fn of(holder: &VpnHolder) -> Self {
+        let standing = &holder.standing;
         Self {
-            instance_id: access.instance.to_string(),
-            serial: access.serial,
-            revoked: access.is_revoked,
-            applied: access.is_applied,
-            changed_at: access.changed_at.rfc3339(),
+            holder_id: standing.holder.id.to_string(),
+            name: standing.name.clone(),
+            kind: standing.kind.as_str(),
+            serial: standing.holder.serial,
+            certificate: standing.holder.to_string(),
+            revoked: standing.is_revoked,
+            applied: holder.is_applied,
+            changed_at: standing.access.map(|it| it.changed_at.rfc3339()),
+            connected_from: holder.from.iter().map(ToString::to_string).collect(),
+            shared: holder.is_shared(),
         }
+    }
+}
+
+/// Profiles that were changed.
+#[derive(Debug, Serialize, ToSchema)]
+struct Changed {
+    instance_id: String,
+    holders: Vec<HolderView>,
+}
+
+impl Changed {
+    fn of((id, holders): (InstanceId, Vec<VpnHolder>)) -> Json<Self> {
+        let holders = holders.iter().map(HolderView::of).collect();
+        Json(Self { instance_id: id.to_string(), holders })
     }
 }
 
 /// The VPN of an instance.
 #[derive(Debug, Serialize, ToSchema)]
 struct VpnView {
-    profile: ProfileState,
+    instance_id: String,
+    /// Who may have a profile: the members, else the team.
+    holders: Vec<HolderView>,
     /// Who is connected; null when the gateway cannot be asked.
     sessions: Option<Vec<SessionView>>,
 }
@@ -105,25 +137,53 @@ struct ChangeBody {
     #[serde(default)]
     #[schema(max_length = 300)]
     why: String,
+    /// Id or name of one holder, for organizers; without it a player's own profile, an organizer's
+    /// whole instance.
+    #[serde(default)]
+    #[schema(max_length = 80)]
+    holder: Option<String>,
 }
 
 impl ChangeBody {
-    fn why(self) -> String {
-        self.why.chars().filter(|c| !c.is_control()).take(300).collect()
+    fn parts(self) -> (VpnTarget, String) {
+        let why = self.why.chars().filter(|c| !c.is_control()).take(300).collect();
+        (target(self.holder), why)
     }
 }
 
-/// The OpenVPN profile of an engagement. 404 until the instance is ready.
+/// Whose profile is meant.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Wished {
+    /// Id or name of a holder, for organizers.
+    holder: Option<String>,
+}
+
+impl FromParams for Wished {
+    fn read(params: &mut Params) -> Self {
+        let holder = params.text("holder");
+        Self { holder: (!holder.is_empty()).then_some(holder) }
+    }
+}
+
+fn target(holder: Option<String>) -> VpnTarget {
+    holder.map_or(VpnTarget::Own, VpnTarget::Named)
+}
+
+/// The caller's OpenVPN profile of an engagement: that of a member, or of a team without members. 404
+/// until the instance is ready and its gateway knows them.
 #[utoipa::path(get, path = "/instances/{instance_id}/openvpn-config", tag = "instances",
-    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    security(("bearer" = [])), params(("instance_id" = String, Path), Wished),
     responses((status = 200, content_type = "application/x-openvpn-profile"),
-        (status = 404, body = Envelope), (status = 403, body = Envelope)))]
+        (status = 404, body = Envelope), (status = 403, body = Envelope),
+        (status = 409, body = Envelope)))]
 async fn openvpn_config(
     State(platform): State<Platform>,
     Signed(caller, _): Signed,
     Path(id): Path<String>,
+    Query(wished): Query<Wished>,
 ) -> Answer<Response> {
-    let (id, profile) = platform.vpn_profile(&caller, &id).await?;
+    let (id, profile) = platform.vpn_profile(&caller, &id, target(wished.holder)).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/x-openvpn-profile".to_owned()),
         (header::CONTENT_DISPOSITION, disposition(&format!("{id}.ovpn"))),
@@ -136,24 +196,26 @@ async fn openvpn_config(
 /// As `GET /instances/{instance_id}/openvpn-config`.
 #[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/openvpn-config",
     tag = "instances", security(("bearer" = [])),
-    params(("competition_id" = String, Path), ("instance_id" = String, Path)),
+    params(("competition_id" = String, Path), ("instance_id" = String, Path), Wished),
     responses((status = 200, content_type = "application/x-openvpn-profile"),
         (status = 404, body = Envelope)))]
 async fn nested_openvpn_config(
     platform: State<Platform>,
     caller: Signed,
     Path(ids): Path<(String, String)>,
+    wished: Query<Wished>,
 ) -> Answer<Response> {
     let id = nested(&platform, &caller.0, ids).await?;
-    openvpn_config(platform, caller, id).await
+    openvpn_config(platform, caller, id, wished).await
 }
 
-/// Makes the team's profile worthless; the next download is another one, which is valid. Sessions with
-/// the old one end within seconds. Where an organizer revoked it, only an organizer gives another.
+/// Makes the caller's profile worthless; the next download is another one, which is valid. Sessions with
+/// the old one end within seconds. Where an organizer revoked it, only an organizer gives another. An
+/// organizer does so for all holders of the instance, or for one.
 #[utoipa::path(post, path = "/instances/{instance_id}/openvpn-config/rotate", tag = "instances",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     request_body = ChangeBody,
-    responses((status = 200, body = ProfileState), (status = 404, body = Envelope),
+    responses((status = 200, body = Changed), (status = 404, body = Envelope),
         (status = 403, body = Envelope), (status = 409, body = Envelope),
         (status = 429, body = Envelope)))]
 async fn rotate(
@@ -161,16 +223,16 @@ async fn rotate(
     Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
     Body(body): Body<ChangeBody>,
-) -> Answer<Json<ProfileState>> {
+) -> Answer<Json<Changed>> {
     let change = match caller.role {
         Role::Admin => VpnChange::Restore,
         Role::Player => VpnChange::Rotate,
     };
-    let access = platform.change_vpn(&caller, &id, change, body.why()).await?;
-    Ok(Json(ProfileState::of(&access)))
+    let (target, why) = body.parts();
+    Ok(Changed::of(platform.change_vpn(&caller, &id, target, change, why).await?))
 }
 
-/// The VPN of an instance: its profile, and who is connected since when.
+/// The VPN of an instance: who may have a profile, and who is connected since when, from where.
 #[utoipa::path(get, path = "/admin/instances/{instance_id}/vpn", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     responses((status = 200, body = VpnView), (status = 403, body = Envelope),
@@ -180,24 +242,25 @@ async fn vpn(
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Answer<Json<VpnView>> {
-    let VpnStatus { access, sessions, .. } = platform.vpn_status(&caller, &id).await?;
+    let VpnStatus { instance, holders, sessions } = platform.vpn_status(&caller, &id).await?;
     let sessions = sessions.map(|it| it.into_iter().map(SessionView::of).collect());
-    Ok(Json(VpnView { profile: ProfileState::of(&access), sessions }))
+    let holders = holders.iter().map(HolderView::of).collect();
+    Ok(Json(VpnView { instance_id: instance.to_string(), holders, sessions }))
 }
 
-/// Takes the team's profile back: nobody connects with it, and who is connected is thrown out within
-/// seconds. Another one is an organizer's to give, by a rotation.
+/// Takes all profiles of an instance back, or that of one holder: nobody connects with them, and who is
+/// connected is thrown out within seconds. Another one is an organizer's to give, by a rotation.
 #[utoipa::path(post, path = "/admin/instances/{instance_id}/vpn/revoke", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     request_body = ChangeBody,
-    responses((status = 200, body = ProfileState), (status = 403, body = Envelope),
+    responses((status = 200, body = Changed), (status = 403, body = Envelope),
         (status = 404, body = Envelope), (status = 409, body = Envelope)))]
 async fn revoke(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
     Body(body): Body<ChangeBody>,
-) -> Answer<Json<ProfileState>> {
-    let access = platform.change_vpn(&caller, &id, VpnChange::Revoke, body.why()).await?;
-    Ok(Json(ProfileState::of(&access)))
+) -> Answer<Json<Changed>> {
+    let (target, why) = body.parts();
+    Ok(Changed::of(platform.change_vpn(&caller, &id, target, VpnChange::Revoke, why).await?))
 }

@@ -16,15 +16,17 @@ use super::wire::Fields as _;
 
 /// Download, look at, rotate or revoke the VPN profiles of engagements
 ///
-/// Each instance of an engagement has a gateway of its own. Its profile lets a team into that
-/// instance and nowhere else; all members use the same one, at the same time. An instance may be
-/// named by the first letters of its id, at least four.
+/// Each instance of an engagement has a gateway of its own. A profile lets its holder into that
+/// instance and nowhere else. Each member of a team has their own; a team without members has one
+/// that all use at the same time. An instance may be named by the first letters of its id, at least
+/// four.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   flagops vpn profile 3f2a --team blue --out blue.ovpn
   flagops vpn status 3f2a                 who is connected, since when
   flagops vpn rotate 3f2a --why posted    another profile; the old one is worth nothing
+  flagops vpn revoke 3f2a --holder ada --why shared
   flagops vpn revoke 3f2a --why shared    no profile until an organizer rotates")]
 pub(crate) struct VpnArgs {
     #[command(subcommand)]
@@ -50,8 +52,11 @@ Examples:
         /// Write it to this file, which only you may read
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Id or name of the member whose profile is meant (operators only)
+        #[arg(long, value_name = "MEMBER")]
+        holder: Option<String>,
     },
-    /// Show who is connected, since when, and how much they sent (operators only)
+    /// Show who may connect, who does, since when, and from where (operators only)
     #[command(after_help = "\
 Examples:
   flagops vpn status 3f2a
@@ -60,7 +65,9 @@ Examples:
         /// Id of the instance, or how it begins
         id: String,
     },
-    /// Give the team another profile; sessions with the old one end within seconds
+    /// Give yourself another profile; sessions with the old one end within seconds
+    ///
+    /// An operator gives everybody of the instance another one, or one member.
     #[command(after_help = "\
 Examples:
   flagops vpn rotate 3f2a --why posted-in-the-chat")]
@@ -70,8 +77,13 @@ Examples:
         /// Why, for whoever wonders
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
+        /// Id or name of the member whose profile is meant (operators only)
+        #[arg(long, value_name = "MEMBER")]
+        holder: Option<String>,
     },
-    /// Take the profile back and throw out who is connected (operators only)
+    /// Take profiles back and throw out who is connected (operators only)
+    ///
+    /// Those of everybody, or that of one member.
     #[command(after_help = "\
 Examples:
   flagops vpn revoke 3f2a --why shared-with-another-team")]
@@ -81,6 +93,9 @@ Examples:
         /// Why, for whoever wonders
         #[arg(long, value_name = "TEXT")]
         why: String,
+        /// Id or name of the member whose profile is meant; everybody's when left out
+        #[arg(long, value_name = "MEMBER")]
+        holder: Option<String>,
     },
 }
 
@@ -92,26 +107,42 @@ pub(crate) async fn run(global: &Global, args: VpnArgs) -> Result<Ending, Failur
         None => client,
     };
     match args.command {
-        VpnCommand::Profile { id, out } => profile(&client, &id, out.as_deref()).await,
+        VpnCommand::Profile { id, out, holder } => {
+            profile(&client, &id, out.as_deref(), holder).await
+        }
         VpnCommand::Status { id } => status(global, &client, &id).await,
-        VpnCommand::Rotate { id, why } => {
+        VpnCommand::Rotate { id, why, holder } => {
             let id = resolve(&client, &id).await?.to_string();
             let path = ["instances", &id, "openvpn-config", "rotate"];
-            let state = client.post(Request::to(&path), Some(&json!({"why": why}))).await?;
+            let state = client.post(Request::to(&path), Some(&change(why, holder))).await?;
             tell(global, &state)
         }
-        VpnCommand::Revoke { id, why } => {
+        VpnCommand::Revoke { id, why, holder } => {
             let id = resolve(&client, &id).await?.to_string();
             let path = ["admin", "instances", &id, "vpn", "revoke"];
-            let state = client.post(Request::to(&path), Some(&json!({"why": why}))).await?;
+            let state = client.post(Request::to(&path), Some(&change(why, holder))).await?;
             tell(global, &state)
         }
     }
 }
 
-async fn profile(client: &Client, id: &str, out: Option<&Path>) -> Result<Ending, Failure> {
+fn change(why: String, holder: Option<String>) -> Value {
+    match holder {
+        Some(holder) => json!({"why": why, "holder": holder}),
+        None => json!({"why": why}),
+    }
+}
+
+async fn profile(
+    client: &Client,
+    id: &str,
+    out: Option<&Path>,
+    holder: Option<String>,
+) -> Result<Ending, Failure> {
     let id = resolve(client, id).await?.to_string();
-    let text = client.get_text(Request::to(&["instances", &id, "openvpn-config"])).await?;
+    let path = ["instances", &id, "openvpn-config"];
+    let query: Vec<_> = holder.into_iter().map(|holder| ("holder", holder)).collect();
+    let text = client.get_text(Request { path: &path, query: &query }).await?;
     let Some(file) = out else {
         output::print(text.trim_end())?;
         return Ok(Ending::Fine);
@@ -146,38 +177,57 @@ async fn status(global: &Global, client: &Client, id: &str) -> Result<Ending, Fa
     Ok(Ending::Fine)
 }
 
-fn tell(global: &Global, state: &Value) -> Result<Ending, Failure> {
+fn tell(global: &Global, changed: &Value) -> Result<Ending, Failure> {
     match global.format() {
-        Format::Json => output::print_json(state)?,
-        Format::Table => output::print(&sentence(state))?,
+        Format::Json => output::print_json(changed)?,
+        Format::Table => output::print(&holders(changed))?,
     }
     Ok(Ending::Fine)
 }
 
-/// How a profile stands.
-fn sentence(state: &Value) -> String {
-    let serial = state.number("serial");
-    let known = if state.is("applied") { "" } else { "; the gateway is being told" };
-    match state.is("revoked") {
-        true => format!("profile {serial} is revoked, and nobody gets in{known}"),
-        false => format!("profile {serial} is valid{known}"),
-    }
+/// How each holder stands, a line each.
+fn holders(status: &Value) -> String {
+    let row = |holder: &Value| {
+        let mut notes = Vec::new();
+        if !holder.is("applied") {
+            notes.push("the gateway is being told".to_owned());
+        }
+        if holder.is("shared") {
+            let from: Vec<_> =
+                holder.list("connected_from").iter().filter_map(Value::as_str).collect();
+            notes.push(format!("one profile at once from {}", from.join(", ")));
+        }
+        vec![
+            holder.text("name").to_owned(),
+            holder.text("kind").to_owned(),
+            holder.number("serial").to_string(),
+            if holder.is("revoked") { "revoked" } else { "valid" }.to_owned(),
+            holder.text("holder_id").to_owned(),
+            notes.join("; "),
+        ]
+    };
+    let rows: Vec<_> = status.list("holders").iter().map(row).collect();
+    output::table(&["HOLDER", "KIND", "PROFILE", "STATE", "ID", "NOTE"], &rows)
 }
 
 fn render(status: &Value) -> String {
-    let profile = sentence(&status["profile"]);
+    let holders = holders(status);
     if !status["sessions"].is_array() {
         return format!(
-            "{profile}\n\nthe gateway does not answer, so nobody knows who is connected"
+            "{holders}\n\nthe gateway does not answer, so nobody knows who is connected"
         );
     }
     let sessions = status.list("sessions");
     if sessions.is_empty() {
-        return format!("{profile}\n\nnobody is connected");
+        return format!("{holders}\n\nnobody is connected");
     }
+    let name_of = |certificate: &str| {
+        let known = status.list("holders").iter().find(|it| it.text("certificate") == certificate);
+        known.map_or(certificate, |it| it.text("name")).to_owned()
+    };
     let row = |session: &Value| {
         vec![
-            session.text("certificate").to_owned(),
+            name_of(session.text("certificate")),
             session.text("from").to_owned(),
             session.text("address").to_owned(),
             session.number("bytes_received").to_string(),
@@ -186,8 +236,8 @@ fn render(status: &Value) -> String {
         ]
     };
     let rows: Vec<_> = sessions.iter().map(row).collect();
-    let header = ["CERTIFICATE", "FROM", "ADDRESS", "RECEIVED", "SENT", "SINCE"];
-    format!("{profile}\n\n{}", output::table(&header, &rows))
+    let header = ["CONNECTED", "FROM", "ADDRESS", "RECEIVED", "SENT", "SINCE"];
+    format!("{holders}\n\n{}", output::table(&header, &rows))
 }
 
 #[cfg(test)]
@@ -196,20 +246,37 @@ mod tests {
 
     #[test]
     fn a_status_reads_like_this() {
-        let session = json!({
-            "certificate": "00b1.1", "from": "198.51.100.7:40000", "address": "10.82.0.2",
-            "bytes_received": 3000, "bytes_sent": 4000, "since": "2026-11-29T09:00:00Z",
-        });
+        let holder = |id: &str, name: &str, from: Value| {
+            json!({
+                "holder_id": id, "name": name, "kind": "member", "serial": 2,
+                "certificate": format!("{id}.2"), "revoked": false, "applied": true,
+                "shared": from.as_array().is_some_and(|it| it.len() > 1), "connected_from": from,
+            })
+        };
+        let session = |from: &str, certificate: &str| {
+            json!({
+                "certificate": certificate, "from": from, "address": "10.82.0.2",
+                "bytes_received": 3000, "bytes_sent": 4000, "since": "2026-11-29T09:00:00Z",
+            })
+        };
         let status = json!({
-            "profile": {"serial": 2, "revoked": false, "applied": true}, "sessions": [session],
+            "holders": [
+                holder("00b1", "ada", json!(["198.51.100.7", "203.0.113.9"])),
+                holder("00b2", "bob", json!([])),
+            ],
+            "sessions": [
+                session("198.51.100.7:40000", "00b1.2"),
+                session("203.0.113.9:1194", "00b1.2"),
+                session("203.0.113.9:1195", "00b1.1"),
+            ],
         });
         insta::assert_snapshot!(render(&status));
-        let revoked = json!({"profile": {"serial": 2, "revoked": true, "applied": false}});
-        insta::assert_snapshot!(render(&revoked), @r"
-        profile 2 is revoked, and nobody gets in; the gateway is being told
-
-        the gateway does not answer, so nobody knows who is connected
-        ");
+        let mut revoked = holder("00b1", "ada", json!([]));
+        revoked["revoked"] = json!(true);
+        revoked["applied"] = json!(false);
+        let revoked = render(&json!({"holders": [revoked]}));
+        assert!(revoked.contains("revoked  00b1  the gateway is being told"), "{revoked}");
+        assert!(revoked.ends_with("so nobody knows who is connected"), "{revoked}");
     }
 
     #[test]

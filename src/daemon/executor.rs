@@ -194,6 +194,9 @@ pub(crate) enum Fault {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another machine did not do it.
+    #[error(transparent)]
+    Node(#[from] crate::node::NodeError),
     /// It panicked; what it did is found by the next observation.
     #[error("an action on an instance was cut off")]
     CutOff(#[from] tokio::task::JoinError),
@@ -404,6 +407,9 @@ fn fill_gateway(job: &Job, name: &ServiceName, container: String) -> Work {
     let spec = Arc::clone(&job.spec);
     Box::pin(async move {
         let facts = vpn::facts(&shared, &instance, &spec).await?;
+        // Before it runs: until then nobody can tell it anything else.
+        let names = crate::planner::vpn::names(&facts.admitted);
+        shared.store.note_vpn_filled(instance.id, names, shared.now()).await?;
         let own = vpn::own_templates(&shared, &instance).await;
         let made = render::vpn::gateway_tar(shared.data.answer_key(), &facts, &own)
             .map_err(|error| Fault::Hopeless(Chain(&error).to_string()))?;

@@ -1,30 +1,45 @@
 //! The VPN gateways of engagements: what each is filled with, and who it admits while it runs.
 //!
-//! A change of who may connect is a row first. A gateway that starts later is filled from the rows; one
-//! that runs is told, again and again until it was, so that a crash in between costs time only.
+//! Who may connect follows from rows: members of the team, and what was rotated or revoked. A gateway that
+//! starts is filled from them; one that runs is told whenever it was told something else last, again and
+//! again until it was, so that a lost hint or a crash in between costs time only.
+//!
+//! # Invariants
+//! * What a gateway was told last is forgotten before it is told something else: what nobody knows is told
+//!   once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use ipnet::Ipv4Net;
+use tokio::time::Instant;
 
 use super::executor::Fault;
 use super::shared::Shared;
 use crate::catalog;
 use crate::model::compose::HealthTest;
-use crate::model::{Instance, InstanceId, VpnAccess};
+use crate::model::{EndpointKind, Instance, InstanceId, InstancePhase, NodeId};
+use crate::node::wire::VpnOrder;
 use crate::planner::container::container_name;
+use crate::planner::vpn::{self as rules, Standing};
 use crate::release::gateway::EDGE_NETWORK;
 use crate::release::spec::{InstanceSpec, ServiceSpec};
-use crate::render::vpn::{self, Holder, Own, RefusedAt};
+use crate::render::vpn::{self, Own, RefusedAt};
 use crate::runtime::{ContainerState, EngineError};
-use crate::store::StoreError;
+use crate::store::{InstanceFilter, StoreError, Which};
+use crate::telemetry::Chain;
 
 /// How long one question to a gateway may take.
 const ASK_DEADLINE: Duration = Duration::from_secs(10);
 /// When a gateway that could not be told is tried again: revoked means refused within 5 s.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often that is, before it is more likely that something is broken.
+const QUICK_TRIES: u32 = 30;
+/// When it is tried again after that.
+const SLOW_RETRY_AFTER: Duration = Duration::from_secs(15);
 /// A look without a cause.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -54,7 +69,7 @@ pub(super) async fn facts(
         created_at: instance.created_at,
         networks,
         clients: tunnel.ok_or(Fault::Again)?,
-        admitted: admitted(shared, instance).await?,
+        admitted: rules::admitted(&standings(shared, instance).await?),
     })
 }
 
@@ -67,7 +82,7 @@ pub(super) async fn own_templates(shared: &Shared, instance: &Instance) -> Own {
         Ok(Ok(own)) => own,
         Ok(Err(error)) => {
             tracing::warn!(
-                instance.id = %instance.id, error = %crate::telemetry::chain::Chain(&error),
+                instance.id = %instance.id, error = %Chain(&error),
                 "the commit of instance {} cannot be read: its gateway is made of the platform's own templates",
                 instance.id
             );
@@ -87,67 +102,139 @@ pub(super) fn tell_refused(instance: &Instance, refused: Option<RefusedAt>) {
     );
 }
 
-/// How its team, the only holder, stands with the VPN of `instance`.
-pub(super) async fn access(shared: &Shared, instance: &Instance) -> Result<VpnAccess, StoreError> {
-    let holder = instance.team.as_uuid();
-    let rows = shared.store.vpn_access(instance.id).await?;
-    Ok(rows.into_iter().find(|row| row.holder == holder).unwrap_or(VpnAccess {
-        instance: instance.id,
-        holder,
-        serial: 1,
-        is_revoked: false,
-        is_applied: true,
-        changed_at: instance.created_at,
-    }))
+/// How each who may have a profile of `instance` stands, those who joined first before the others.
+pub(super) async fn standings(
+    shared: &Shared,
+    instance: &Instance,
+) -> Result<Vec<Standing>, StoreError> {
+    if let Some(seats) = shared.worker.given(instance.id).and_then(|given| given.vpn_seats) {
+        return Ok(rules::standings_of_seats(instance.team, &seats));
+    }
+    let members = shared.store.members_of(instance.team).await?;
+    let access = shared.store.vpn_access(instance.id).await?;
+    let team = team_name(shared, instance).await?;
+    Ok(rules::standings((instance.team, &team), &members, &access))
 }
 
-async fn admitted(shared: &Shared, instance: &Instance) -> Result<Vec<Holder>, StoreError> {
-    let access = access(shared, instance).await?;
-    let holder = Holder { id: access.holder, serial: access.serial };
-    Ok(if access.is_revoked { Vec::new() } else { vec![holder] })
+/// How people call the team of `instance`; empty where nobody knows.
+pub(super) async fn team_name(shared: &Shared, instance: &Instance) -> Result<String, StoreError> {
+    let given = || shared.worker.given(instance.id).map(|given| given.team);
+    let team = shared.store.team(instance.team).await?;
+    Ok(team.map(|team| team.name).or_else(given).unwrap_or_default())
 }
 
-/// Tells running gateways what changed, until the daemon stops.
+/// Tells gateways whom they let in, until the daemon stops. Each by itself: one that hangs keeps no
+/// other waiting.
 pub(super) async fn keep(shared: Arc<Shared>) {
+    let mut telling = FuturesUnordered::new();
+    let mut failed: BTreeMap<InstanceId, u32> = BTreeMap::new();
+    let mut busy = BTreeSet::new();
+    let mut next_look = Instant::now();
     loop {
-        let pause = match tell_all(&shared).await {
-            Ok(()) => LOOK_EVERY,
-            Err(error) => {
-                tracing::debug!(error = %crate::telemetry::chain::Chain(&error), "a VPN gateway was not told who may connect");
-                RETRY_AFTER
-            }
-        };
+        // Cancel-safe: a ring that nobody waited for is kept, and so is what is being told.
         tokio::select! {
             () = shared.vpn_due.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(next_look) => {}
+            Some((id, outcome)) = telling.next() => {
+                busy.remove(&id);
+                match outcome {
+                    Ok(()) => { failed.remove(&id); }
+                    Err(_) => { *failed.entry(id).or_default() += 1; }
+                }
+                continue;
+            }
             () = shared.tasks.stopping().cancelled() => return,
+        }
+        let due = due(&shared).await.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "could not look whom VPN gateways let in, trying again");
+            None
+        });
+        let is_quiet = due.as_ref().is_some_and(Vec::is_empty);
+        next_look = Instant::now() + if is_quiet { LOOK_EVERY } else { RETRY_AFTER };
+        for id in due.unwrap_or_default() {
+            if busy.insert(id) {
+                let n_failures = failed.get(&id).copied().unwrap_or_default();
+                telling.push(tell_or_pause(Arc::clone(&shared), id, n_failures));
+            }
         }
     }
 }
 
-/// Tries every gateway; the first error, after all were tried.
-async fn tell_all(shared: &Shared) -> Result<(), Fault> {
-    let mut by_instance: BTreeMap<InstanceId, Vec<VpnAccess>> = BTreeMap::new();
-    for access in shared.store.unapplied_vpn_access().await? {
-        by_instance.entry(access.instance).or_default().push(access);
+/// The instances whose gateways do not know who may connect; `None` for a moment without knowledge.
+async fn due(shared: &Shared) -> Result<Option<Vec<InstanceId>>, StoreError> {
+    let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+    let mut rows = shared.store.instances(filter).await?;
+    rows.retain(|row| {
+        let has_gateway = row.surface.iter().any(|it| it.kind == EndpointKind::Vpn);
+        has_gateway && row.phase != InstancePhase::Removing
+    });
+    if rows.is_empty() {
+        return Ok(Some(Vec::new()));
     }
-    let mut outcome = Ok(());
-    for (id, changes) in by_instance {
-        let told = tell(shared, id, changes).await;
-        outcome = outcome.and(told);
-    }
-    outcome
+    let members = shared.store.members().await?;
+    let access = shared.store.live_vpn_access().await?;
+    let told = shared.store.vpn_told().await?;
+    let is_due = |row: &Instance| {
+        let given = shared.worker.given(row.id).and_then(|given| given.vpn_seats);
+        let standings = match given {
+            Some(seats) => rules::standings_of_seats(row.team, &seats),
+            None => {
+                let members = members.get(&row.team).map_or(&[][..], Vec::as_slice);
+                let access = access.get(&row.id).map_or(&[][..], Vec::as_slice);
+                rules::standings((row.team, ""), members, access)
+            }
+        };
+        let is_up = row.phase == InstancePhase::Ready;
+        match told.get(&row.id) {
+            Some(told) => {
+                (is_up || row.node == NodeId::local())
+                    && told.names != Some(rules::names(&rules::admitted(&standings)))
+            }
+            // One that is on its way is filled from the rows.
+            None => is_up,
+        }
+    };
+    Ok(Some(rows.iter().filter(|row| is_due(row)).map(|row| row.id).collect()))
 }
 
-async fn tell(shared: &Shared, id: InstanceId, changes: Vec<VpnAccess>) -> Result<(), Fault> {
-    let Some(instance) = shared.store.instance(id).await? else { return Ok(()) };
-    let mut words = vec!["clients".to_owned()];
-    words.extend(admitted(shared, &instance).await?.iter().map(Holder::to_string));
-    // One that is not up yet may have been filled before the change: it is told as soon as it runs.
-    ask(shared, &instance, words).await?;
-    for change in changes {
-        shared.store.vpn_access_applied(change).await?;
+/// Tells one gateway; when that fails, ends only after a pause.
+async fn tell_or_pause(
+    shared: Arc<Shared>,
+    id: InstanceId,
+    n_failures: u32,
+) -> (InstanceId, Result<(), Fault>) {
+    let told = tell(&shared, id).await;
+    if let Err(error) = &told {
+        tracing::debug!(
+            instance.id = %id, error = %Chain(error),
+            "the VPN gateway of instance {id} was not told who may connect, trying again"
+        );
+        let pause = if n_failures < QUICK_TRIES { RETRY_AFTER } else { SLOW_RETRY_AFTER };
+        shared.tasks.sleep(pause).await;
     }
+    (id, told)
+}
+
+/// Who may connect to `instance`, for the node that it is ordered from.
+pub(super) async fn order(shared: &Shared, instance: &Instance) -> Result<VpnOrder, StoreError> {
+    let number = shared.store.begin_vpn_telling(instance.id, shared.now()).await?;
+    Ok(VpnOrder { number, seats: rules::seats(&standings(shared, instance).await?) })
+}
+
+async fn tell(shared: &Shared, id: InstanceId) -> Result<(), Fault> {
+    let Some(instance) = shared.store.instance(id).await? else { return Ok(()) };
+    // Before the look at who may connect: of two tellings the later one knows at least as much.
+    let order = order(shared, &instance).await?;
+    let (number, names) = (order.number, rules::names_of_seats(&order.seats));
+    match shared.nodes.known(&instance.node) {
+        // One that is not up yet may have been filled before the change: it is told as soon as it runs.
+        None => {
+            let words = std::iter::once("clients".to_owned()).chain(names.iter().cloned());
+            ask(shared, &instance, words.collect()).await?;
+        }
+        Some(known) => known.link.admit(id, order).await?,
+    }
+    shared.store.note_vpn_told(id, number, names).await?;
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Who may connect to the VPN of an instance.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{InstanceId, Timestamp};
 
-/// How a holder stands with the VPN of one instance.
+/// What was changed for a holder and the VPN of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VpnAccess {
     /// The instance.
@@ -15,8 +16,27 @@ pub struct VpnAccess {
     pub serial: u32,
     /// No profile of it is.
     pub is_revoked: bool,
-    /// Whether the gateway was told.
-    pub is_applied: bool,
     /// When it was rotated or revoked last.
     pub changed_at: Timestamp,
+}
+
+/// Somebody whom a gateway lets in, as a platform tells a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnSeat {
+    /// The team, or the member where members are known.
+    pub holder: Uuid,
+    /// Which of their profiles is the valid one, from 1.
+    pub serial: u32,
+    /// How people call them.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// What a gateway was told last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VpnTold {
+    /// Counts up with each telling.
+    pub number: i64,
+    /// The certificates that it lets in, sorted; `None` while it is being told.
+    pub names: Option<Vec<String>>,
 }

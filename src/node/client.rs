@@ -12,12 +12,14 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::tls::{self, Pin};
 use super::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, Done, FileEntry, FileList,
     Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs,
     RegisterOrder, RegisterReply, RenewOrder, RescanReply, ResetOrder, StartOrder, Stopped,
+    VpnOrder, VpnSessions,
 };
 use super::{Node, NodeError, NodeFile, Outcome};
 use crate::model::{ChallengeId, InstanceId, NodeUrl};
@@ -260,9 +262,23 @@ impl Node for HttpNode {
         Ok(NodeFile { content: bytes(response, MAX_BODY).await?, tag })
     }
 
-    async fn openvpn_config(&self, id: InstanceId) -> Outcome<Bytes> {
+    async fn openvpn_config(&self, id: InstanceId, holder: Option<Uuid>) -> Outcome<Bytes> {
         let request = self.request(Method::GET, &["instances", &id.to_string(), "openvpn-config"]);
+        let request = match holder {
+            Some(holder) => request.query(&[("holder", holder)]),
+            None => request,
+        };
         bytes(send(request).await?, MAX_JSON).await
+    }
+
+    async fn admit(&self, id: InstanceId, order: VpnOrder) -> Outcome<()> {
+        let request = self.request(Method::PUT, &["instances", &id.to_string(), "vpn"]);
+        let _: Done = json(send(request.json(&order)).await?).await?;
+        Ok(())
+    }
+
+    async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
+        self.get(&["instances", &id.to_string(), "vpn"]).await
     }
 
     async fn stop_all(&self) -> Outcome<()> {

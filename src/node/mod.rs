@@ -20,12 +20,13 @@ pub mod wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::model::{ChallengeId, Disposition, InstanceId, RetryClass};
 
 use wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
-    InstanceState, RescanReply, ResetOrder, StartOrder,
+    InstanceState, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
 };
 
 /// Why a node did not do it.
@@ -127,8 +128,14 @@ pub trait Node: Send + Sync {
     /// One of them.
     async fn file(&self, id: InstanceId, name: &str) -> Outcome<NodeFile>;
 
-    /// Its OpenVPN profile, once there is one.
-    async fn openvpn_config(&self, id: InstanceId) -> Outcome<Bytes>;
+    /// The OpenVPN profile of one holder, of its only one where none is named, once there is one.
+    async fn openvpn_config(&self, id: InstanceId, holder: Option<Uuid>) -> Outcome<Bytes>;
+
+    /// Makes sure that exactly these may connect to its VPN; returns before its gateway knows.
+    async fn admit(&self, id: InstanceId, order: VpnOrder) -> Outcome<()>;
+
+    /// Who is connected to its VPN.
+    async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions>;
 
     /// Ends every instance.
     async fn stop_all(&self) -> Outcome<()>;

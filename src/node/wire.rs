@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{NodeReport, Revision, TreeId};
+use crate::model::{NodeReport, Revision, TreeId, VpnSeat};
 use crate::release::manifest::Manifest;
 
 /// Asks for an instance.
@@ -64,6 +64,25 @@ pub struct StartExtras {
     /// Whether it must not answer any more when the platform was not heard of for this long; 0 for never.
     #[serde(default)]
     pub fence_secs: u32,
+    /// Who may connect to its VPN; left out where it has none, or by an older platform: then its team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<VpnOrder>,
+}
+
+/// Says who may connect to the VPN of an instance, and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnOrder {
+    /// Counts up: an earlier one that arrives late is refused.
+    pub number: i64,
+    /// Them.
+    pub seats: Vec<VpnSeat>,
+}
+
+/// Who is connected to the VPN of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnSessions {
+    /// As its gateway tells it: lines of OpenVPN's `status 3`.
+    pub text: String,
 }
 
 /// Asks for another incarnation.

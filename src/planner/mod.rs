@@ -37,6 +37,7 @@ pub mod report;
 mod simulation;
 #[cfg(test)]
 mod tests;
+pub mod vpn;
 
 use std::collections::{BTreeMap, BTreeSet};
 

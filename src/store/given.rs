@@ -1,5 +1,5 @@
-//! What the platform gave an instance of this node beside its row: its answers, and how long it may
-//! answer without the platform.
+//! What the platform gave an instance of this node beside its row: its answers, how long it may
+//! answer without the platform, and who may connect to its VPN.
 //!
 //! # Invariants
 //! * Nothing of it is in a log or an error; the file is readable by its owner only.
@@ -10,7 +10,7 @@ use std::fmt;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Store, StoreError, row};
-use crate::model::InstanceId;
+use crate::model::{InstanceId, VpnSeat};
 
 /// What the platform gave.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -21,6 +21,10 @@ pub struct Given {
     pub team: String,
     /// It must not answer any more when the platform was not heard of for this long; 0 for never.
     pub fence_secs: u32,
+    /// Who may connect to its VPN; `None` where the platform leaves that to us.
+    pub vpn_seats: Option<Vec<VpnSeat>>,
+    /// Which telling said so.
+    pub vpn_number: i64,
 }
 
 impl fmt::Debug for Given {
@@ -67,14 +71,18 @@ impl Store {
 
 fn give(db: &Connection, id: InstanceId, given: &Given) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT INTO given_answers (instance, answers, team, fence_secs) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (instance) DO UPDATE SET answers = ?2, team = ?3, fence_secs = ?4",
+        "INSERT INTO given_answers (instance, answers, team, fence_secs, vpn_seats, vpn_number)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (instance) DO UPDATE SET
+         answers = ?2, team = ?3, fence_secs = ?4, vpn_seats = ?5, vpn_number = ?6",
     )?
     .execute(params![
         id.to_string(),
         row::to_json(&given.answers)?,
         given.team,
-        given.fence_secs
+        given.fence_secs,
+        given.vpn_seats.as_ref().map(row::to_json).transpose()?,
+        given.vpn_number,
     ])?;
     Ok(())
 }
@@ -84,6 +92,8 @@ fn given_row(row: &Row<'_>) -> rusqlite::Result<Given> {
         answers: row::json(row, "answers")?,
         team: row.get("team")?,
         fence_secs: row.get("fence_secs")?,
+        vpn_seats: row::opt_json(row, "vpn_seats")?,
+        vpn_number: row.get("vpn_number")?,
     })
 }
 

@@ -177,6 +177,22 @@ impl Store {
         .await
     }
 
+    /// Who is in one team, those who joined first before the others.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn members_of(&self, team: TeamId) -> Result<Vec<Member>, StoreError> {
+        self.read(move |db| {
+            db.prepare_cached(
+                "SELECT user, name, joined_at FROM members JOIN users ON users.id = user
+                 WHERE team = ?1 ORDER BY joined_at, user",
+            )?
+            .query_map([team.to_string()], member_row)?
+            .collect()
+        })
+        .await
+    }
+
     /// Who is in which team, those who joined first before the others.
     ///
     /// # Errors

@@ -236,10 +236,10 @@ async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthle
     red.get(&vpn).await.expect_refusal(403, "http_403");
     let began = Instant::now();
     let revoked = admin.post(&format!("{vpn}/revoke"), json!({"why": "it was posted"})).await;
-    assert_eq!(revoked.body["revoked"], true, "{}", revoked.body);
+    assert_eq!(revoked.body["holders"][0]["revoked"], true, "{}", revoked.body);
     until("nobody is connected", REVOKED_WITHIN, || async {
         let body = admin.get(&vpn).await.body;
-        let is_told = body["profile"]["applied"] == true && sessions(&body) == 0;
+        let is_told = body["holders"][0]["applied"] == true && sessions(&body) == 0;
         if is_told { Ok(()) } else { Err(body.to_string()) }
     })
     .await;
@@ -254,7 +254,7 @@ async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthle
     let rotate = format!("/instances/{id}/openvpn-config/rotate");
     red.post(&rotate, json!({})).await.expect_refusal(403, "openvpn_config_revoked");
     let rotated = admin.post(&rotate, json!({"why": "it was a mistake"})).await;
-    assert_eq!(rotated.body["serial"], 2, "{}", rotated.body);
+    assert_eq!(rotated.body["holders"][0]["serial"], 2, "{}", rotated.body);
     // Not before the gateway lets it in: a client that is refused once gives up.
     let second = until("there is another profile", REVOKED_WITHIN, || async {
         let reply = red.get(&format!("/instances/{id}/openvpn-config")).await;
@@ -270,6 +270,69 @@ async fn two_members_connect_at_once_and_a_profile_that_is_taken_back_is_worthle
 
     red.stop(&id).await;
     red.gone(&id).await;
+    daemon.nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_member_connects_as_long_as_they_are_in_the_team() {
+    let stage = Stage::set().await;
+    let (mut one, mut two) = (Laptop::new(&stage.path("")), Laptop::new(&stage.path("")));
+    let daemon = lab(&stage, &one).await;
+    let (ada, bob) = (daemon.account("ada").await, daemon.account("bob").await);
+    let create = json!({"mode": "create", "name": "Red"});
+    ada.post("/competitions/default/teams", create).await.expect_status(201);
+    let id = ada.play(LAB).await.id;
+    let of_ada = profile(&ada, &id).await;
+    let intranet = told(&of_ada, "intranet").unwrap().to_owned();
+    one.connect(&of_ada).await;
+    assert!(one.get(&intranet, 8080, "/").is_some(), "the first member is in");
+
+    // Who joins is let in while the instance runs, with a profile of their own.
+    let invite = ada.post("/competitions/default/invites", json!({})).await.expect_status(201);
+    let redeem = json!({"code": invite.text("code")});
+    bob.post("/competitions/default/teams/redeem", redeem).await.expect_status(200);
+    let of_bob = until("the newcomer's profile", REVOKED_WITHIN, || async {
+        let reply = bob.get(&format!("/instances/{id}/openvpn-config")).await;
+        let text = reply.body.as_str().filter(|_| reply.status == 200).map(str::to_owned);
+        text.ok_or_else(|| reply.body.to_string())
+    })
+    .await;
+    two.connect(&of_bob.replace(&one.host(), &two.host())).await;
+    assert!(two.get(&intranet, 8080, "/").is_some(), "the newcomer is in");
+
+    // One member's profile on two machines is seen.
+    let admin = daemon.admin();
+    let vpn = format!("/admin/instances/{id}/vpn");
+    let mut thief = Laptop::new(&stage.path(""));
+    thief.connect(&of_ada.replace(&one.host(), &thief.host())).await;
+    until("the shared profile is seen", REVOKED_WITHIN, || async {
+        let body = admin.get(&vpn).await.body;
+        let is_shared = |n: usize| body["holders"][n]["shared"] == true;
+        if is_shared(0) && !is_shared(1) { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
+    drop(thief);
+
+    // Who is put out is out within 5 s, and does not come back; the others stay.
+    let me = bob.get("/me").await.text("id");
+    let began = Instant::now();
+    ada.delete(&format!("/competitions/default/team/members/{me}")).await;
+    until("the former member is out", REVOKED_WITHIN, || async {
+        let body = admin.get(&vpn).await.body;
+        let sessions = body["sessions"].to_string();
+        if sessions.contains(&me) || !sessions.contains('.') {
+            Err(body.to_string())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    assert!(began.elapsed() < REVOKED_WITHIN, "{:?}", began.elapsed());
+    two.dial(&of_bob.replace(&one.host(), &two.host()));
+    two.refused().await;
+    assert!(one.get(&intranet, 8080, "/").is_some(), "nothing changed for who stays");
+    ada.stop(&id).await;
+    ada.gone(&id).await;
     daemon.nothing_left().await;
 }
 

@@ -17,13 +17,13 @@ const QUIZ: &str = "name: Ports\ndescription: Which port?\ndifficulty: easy\ncat
 const COMPOSE: &str = "services:\n  web:\n    image: base:1\n    command: [serve]\n    ports: [8080]\n    mem_limit: 64m\n    cpus: 0.5\n    pids_limit: 64\n";
 
 /// A site whose daemon runs, with these files in its repository.
-struct Event {
-    site: Site,
-    daemon: Daemon,
+pub(super) struct Event {
+    pub(super) site: Site,
+    pub(super) daemon: Daemon,
 }
 
 impl Event {
-    async fn with(files: &[(&str, &str)]) -> Self {
+    pub(super) async fn with(files: &[(&str, &str)]) -> Self {
         let rig = Rig::new();
         rig.add_image("base:1");
         let mut all = vec![
@@ -57,7 +57,12 @@ impl Event {
         mint(shared.data.answer_key(), id, row.answer_epoch, &question, AnswerFormat::Flag)
     }
 
-    async fn start(&self, token: &str, challenge: &str, competition: &str) -> (u16, Value) {
+    pub(super) async fn start(
+        &self,
+        token: &str,
+        challenge: &str,
+        competition: &str,
+    ) -> (u16, Value) {
         let body = json!({"challenge_id": challenge, "competition_id": competition});
         self.site.post(token, "/instances", body).await
     }
@@ -73,12 +78,12 @@ impl Event {
         self.site.post(token, "/submissions", body).await
     }
 
-    async fn enter(&self, token: &str, competition: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn enter(&self, token: &str, competition: &str, body: Value) -> (u16, Value) {
         self.site.post(token, &format!("/competitions/{competition}/teams"), body).await
     }
 }
 
-async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "waited too long for {what}");
@@ -86,11 +91,11 @@ async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-fn code((status, body): &(u16, Value)) -> (u16, &str) {
+pub(super) fn code((status, body): &(u16, Value)) -> (u16, &str) {
     (*status, body["code"].as_str().unwrap_or_default())
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 

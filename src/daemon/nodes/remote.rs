@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::super::executor::answers_of;
 use super::super::queue::Signal;
 use super::super::shared::Shared;
-use super::super::{activities, specs, versions};
+use super::super::{activities, specs, versions, vpn};
 use super::Known;
 use crate::model::{
     Challenge, ConditionStatus, ConditionType, Endpoint, EndpointKind, Instance, InstanceId,
@@ -220,6 +220,7 @@ async fn order(shared: &Arc<Shared>, row: &Instance) -> Result<StartOrder, Store
     let (spec, challenge) = material(shared, row).await?;
     let team = shared.store.team(row.team).await?.map(|team| team.name).unwrap_or_default();
     let generation = shared.store.active().await?.map_or(0, |(generation, _)| generation.number);
+    let has_gateway = spec.as_ref().is_some_and(|spec| spec.gateway().is_some());
     let moves = challenge.is_some_and(|it| it.metadata.instance.on_node_loss == OnNodeLoss::Move);
     Ok(StartOrder {
         challenge_id: row.challenge.to_string(),
@@ -238,6 +239,7 @@ async fn order(shared: &Arc<Shared>, row: &Instance) -> Result<StartOrder, Store
             answer_epoch: row.answer_epoch,
             // Two thirds: it is down before anybody makes it anew elsewhere.
             fence_secs: if moves { shared.config.nodes.lost_after_secs * 2 / 3 } else { 0 },
+            vpn: if has_gateway { Some(vpn::order(shared, row).await?) } else { None },
         }),
     })
 }

@@ -43,6 +43,7 @@ fn refuse(fault: Fault) -> PlatformError {
         | Fault::ImageLost { .. }
         | Fault::Unrendered(_)
         | Fault::Attachments(_)
+        | Fault::Node(_)
         | Fault::CutOff(_)) => PlatformError::Internal(Box::new(other)),
     }
 }

@@ -77,7 +77,7 @@ pub use rosters::EntryWish;
 pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use tokens::{Origin, TokenWish};
 pub use verdicts::{Judged, Listening, Since, Verdict};
-pub use vpn::{VpnSession, VpnStatus};
+pub use vpn::{VpnHolder, VpnSession, VpnStatus, VpnTarget};
 pub use waiting::{PlaceInLine, Seen};
 
 /// The daemon as the API sees it. Cheap to clone.

@@ -109,6 +109,7 @@ impl Platform {
         };
         self.check_door(caller, contest, entry)?;
         let team = self.through(account, contest, wish.clone()).await?;
+        self.shared.vpn_due.notify_one();
         if !matches!(wish, EntryWish::Invitation(_)) {
             self.registered(caller, &team);
         }
@@ -408,7 +409,10 @@ impl Platform {
             max_members: contest.teams.max,
             now: self.now(),
         };
-        Ok(self.shared.store.join_team(Way::Approved(id.to_owned(), team.id), joining).await?)
+        let way = Way::Approved(id.to_owned(), team.id);
+        let team = self.shared.store.join_team(way, joining).await?;
+        self.shared.vpn_due.notify_one();
+        Ok(team)
     }
 
     /// Changes name and words of the caller's team.
@@ -479,8 +483,10 @@ impl Platform {
         Ok(())
     }
 
-    /// Nobody can reach the instances of a team without members, so they end.
+    /// Gateways let in who is left. Nobody can reach the instances of a team without members, so they
+    /// end.
     async fn after(&self, left: Left) -> Outcome<()> {
+        self.shared.vpn_due.notify_one();
         if !left.is_disbanded {
             return Ok(());
         }

@@ -1,14 +1,19 @@
 //! The VPN of an engagement, for those who ask the platform: profiles, who is connected, and taking
 //! a profile back.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{Outcome, Platform, PlatformError};
-use crate::daemon::{executor::Fault, vpn};
-use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Timestamp, VpnAccess};
+use uuid::Uuid;
+
+use super::{Denial, Outcome, Platform, PlatformError};
+use crate::daemon::{executor::Fault, specs, vpn};
+use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp};
 use crate::node::NodeError;
+use crate::planner::vpn::{self as rules, HolderKind, Standing};
 use crate::render::attachments::Named;
-use crate::render::vpn::{Holder, Profile};
+use crate::render::vpn::Profile;
 use crate::store::VpnChange;
 
 /// How the VPN of an instance stands.
@@ -16,10 +21,38 @@ use crate::store::VpnChange;
 pub struct VpnStatus {
     /// The instance.
     pub instance: InstanceId,
-    /// Its only holder: the team.
-    pub access: VpnAccess,
+    /// Who may have a profile, those who joined first before the others.
+    pub holders: Vec<VpnHolder>,
     /// Who is connected; `None` when the gateway cannot be asked.
     pub sessions: Option<Vec<VpnSession>>,
+}
+
+/// Somebody who may have a profile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VpnHolder {
+    /// How they stand.
+    pub standing: Standing,
+    /// Whether the gateway knows.
+    pub is_applied: bool,
+    /// Where their connections come from.
+    pub from: BTreeSet<IpAddr>,
+}
+
+impl VpnHolder {
+    /// Whether the profile of one person is used at more than one place at once. That of a team is
+    /// for all of its members.
+    pub fn is_shared(&self) -> bool {
+        self.standing.kind == HolderKind::Member && self.from.len() > 1
+    }
+}
+
+/// Whose profile is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VpnTarget {
+    /// The caller's own; for an administrator everybody's.
+    Own,
+    /// That of the holder with this id or name, which only an administrator says.
+    Named(String),
 }
 
 /// One connection.
@@ -39,46 +72,128 @@ pub struct VpnSession {
     pub since: Timestamp,
 }
 
+impl VpnSession {
+    /// The address that it comes from.
+    fn address_from(&self) -> Option<IpAddr> {
+        let (address, _) = self.from.rsplit_once(':')?;
+        // Newer versions write the protocol first.
+        let bare = address.rsplit_once(':').map_or(address, |(_, last)| last);
+        address.trim_matches(['[', ']']).parse().or_else(|_| bare.parse()).ok()
+    }
+}
+
+/// Most connections of one instance that are told: a tunnel has fewer addresses.
+const MAX_SESSIONS: usize = 1000;
+
 impl Platform {
-    /// The OpenVPN profile of the caller's team. It holds a private key.
+    /// The caller's OpenVPN profile: that of a member, or of a team without members; an administrator
+    /// names whose. It holds a private key, and says where it comes from.
     ///
     /// # Errors
     /// When the instance is not there or not the caller's, has no VPN, is not ready, its gateway was
-    /// not told of the last rotation yet, or the profile was revoked.
-    pub async fn vpn_profile(&self, caller: &Caller, id: &str) -> Outcome<(InstanceId, String)> {
+    /// not told of its holder yet, or the profile was revoked.
+    pub async fn vpn_profile(
+        &self,
+        caller: &Caller,
+        id: &str,
+        target: VpnTarget,
+    ) -> Outcome<(InstanceId, String)> {
         let instance = self.instance(caller, id).await?;
         let unavailable = || PlatformError::NoVpnProfile { id: instance.id };
         if instance.status() != InstanceStatus::Ready {
             return Err(unavailable());
         }
-        if let Some(link) = self.link_of(&instance) {
-            let profile = link.openvpn_config(instance.id).await.map_err(|error| match error {
-                NodeError::NotFound(_) => unavailable(),
-                other => super::attachments::unavailable(&other),
-            })?;
-            return Ok((instance.id, String::from_utf8_lossy(&profile).into_owned()));
+        self.check_vpn(&instance).await?;
+        let standings = vpn::standings(&self.shared, &instance).await?;
+        let meant = meant(caller, &standings, &target)?;
+        let [standing] = meant.as_slice() else { return Err(nobody_named().into()) };
+        if standing.is_revoked {
+            return Err(PlatformError::VpnRevoked { id: instance.id });
         }
-        let stored = crate::daemon::specs::of(&self.shared, &instance).await?;
-        let stored = stored.ok_or_else(unavailable)?;
+        let holder = standing.holder.id;
+        let mut profile = match self.link_of(&instance) {
+            Some(link) => {
+                let asked = link.openvpn_config(instance.id, Some(holder)).await;
+                let profile = asked.map_err(|error| match error {
+                    NodeError::NotFound(_) => unavailable(),
+                    other => super::attachments::unavailable(&other),
+                })?;
+                String::from_utf8_lossy(&profile).into_owned()
+            }
+            None => self.profile_here(&instance, Some(holder)).await?,
+        };
+        self.add_origin(caller, &instance, &mut profile).await?;
+        Ok((instance.id, profile))
+    }
+
+    /// Says in a profile where it comes from. Trees and build keys hash files with answers, so only
+    /// administrators see those.
+    async fn add_origin(
+        &self,
+        caller: &Caller,
+        instance: &Instance,
+        profile: &mut String,
+    ) -> Outcome<()> {
+        if !profile.ends_with('\n') {
+            profile.push('\n');
+        }
+        let say = "writing to memory does not fail";
+        let revision = instance.revision;
+        writeln!(profile, "# flagops instance {}, commit {revision}", instance.id).expect(say);
+        if caller.role == Role::Admin {
+            writeln!(profile, "# tree {}", instance.tree).expect(say);
+            for image in self.images_of_instance(instance).await? {
+                let Some(key) = image.key else { continue };
+                writeln!(profile, "# build key of {}: {key}", image.service).expect(say);
+            }
+        }
+        Ok(())
+    }
+
+    /// The profile of one holder of an instance of this machine, or of its only one.
+    ///
+    /// # Errors
+    /// As [`Self::vpn_profile`].
+    pub(crate) async fn profile_here(
+        &self,
+        instance: &Instance,
+        holder: Option<Uuid>,
+    ) -> Outcome<String> {
+        let unavailable = || PlatformError::NoVpnProfile { id: instance.id };
+        if instance.status() != InstanceStatus::Ready {
+            return Err(unavailable());
+        }
+        let stored = specs::of(&self.shared, instance).await?.ok_or_else(unavailable)?;
         let gateway = stored.spec.gateway().ok_or_else(unavailable)?;
         let endpoint = instance.surface.iter().find(|it| it.service == gateway.name);
         let endpoint = endpoint.ok_or_else(unavailable)?;
-        let access = vpn::access(&self.shared, &instance).await?;
-        if access.is_revoked {
+        let standings = vpn::standings(&self.shared, instance).await?;
+        let standing = match (holder, standings.as_slice()) {
+            (Some(holder), all) => all.iter().find(|it| it.holder.id == holder),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let standing = standing.ok_or_else(nobody_named)?;
+        if standing.is_revoked {
             return Err(PlatformError::VpnRevoked { id: instance.id });
         }
-        if !access.is_applied {
-            // Its gateway does not know it yet, and a client that is refused once gives up.
+        let told = self.shared.store.vpn_told_of(instance.id).await?;
+        if !rules::is_applied(standing, told.as_ref()) {
+            // Its gateway does not know them yet, and a client that is refused once gives up.
             return Err(unavailable());
         }
         // Its networks are there while it is ready; a gateway in repair has none for a moment.
-        let facts = vpn::facts(&self.shared, &instance, &stored.spec).await;
-        let facts = facts.map_err(|fault| while_repaired(fault, &instance))?;
-        let hosts = vpn::hosts(&self.shared, &instance, gateway).await.unwrap_or_default();
-        let challenge = self.challenge_of(&instance).await.ok();
+        let facts = vpn::facts(&self.shared, instance, &stored.spec).await;
+        let facts = facts.map_err(|fault| while_repaired(fault, instance))?;
+        let hosts = vpn::hosts(&self.shared, instance, gateway).await.unwrap_or_default();
+        let challenge = self.challenge_of(instance).await.ok();
+        let team = vpn::team_name(&self.shared, instance).await?;
         let profile = Profile {
-            holder: Holder { id: access.holder, serial: access.serial },
-            holder_name: self.team_name(&instance).await?,
+            holder: standing.holder,
+            holder_name: match standing.kind {
+                HolderKind::Team => team,
+                HolderKind::Member => format!("{} of {team}", standing.name),
+            },
             challenge: Named {
                 id: instance.challenge.to_string(),
                 name: challenge.map(|it| it.metadata.name.clone()).unwrap_or_default(),
@@ -89,47 +204,55 @@ impl Platform {
             hosts,
         };
         let key = self.shared.data.answer_key();
-        let own = vpn::own_templates(&self.shared, &instance).await;
+        let own = vpn::own_templates(&self.shared, instance).await;
         let made = crate::render::vpn::profile(key, &facts, &profile, &own)
             .map_err(|error| PlatformError::Internal(Box::new(error)))?;
-        vpn::tell_refused(&instance, made.refused);
-        Ok((instance.id, made.made))
+        vpn::tell_refused(instance, made.refused);
+        Ok(made.made)
     }
 
-    /// Takes the profile of the instance's team back; unless it is revoked the next download is another
-    /// one that is valid. Sessions with the old one end within seconds.
+    /// Takes profiles of an instance back; unless it is revoked the next download of each is another
+    /// one that is valid. Sessions with the old ones end within seconds. How their holders stand then.
     ///
     /// # Errors
-    /// When the instance is not there or not the caller's, has no VPN, or ends; when a player asks for
-    /// another profile after an organizer revoked theirs.
+    /// When the instance is not there or not the caller's, has no VPN, or ends; when there is no such
+    /// holder; when a player asks for another profile after an organizer revoked theirs.
     pub async fn change_vpn(
         &self,
         caller: &Caller,
         id: &str,
+        target: VpnTarget,
         change: VpnChange,
         why: String,
-    ) -> Outcome<VpnAccess> {
+    ) -> Outcome<(InstanceId, Vec<VpnHolder>)> {
         let instance = self.instance(caller, id).await?;
-        let stored = crate::daemon::specs::of(&self.shared, &instance).await?;
-        if stored.is_none_or(|stored| stored.spec.gateway().is_none()) {
-            return Err(PlatformError::NoVpnProfile { id: instance.id });
-        }
+        self.check_vpn(&instance).await?;
         let (status, now) = (instance.status(), self.shared.now());
         if !matches!(status, InstanceStatus::Starting | InstanceStatus::Ready) {
             return Err(PlatformError::NotRunning { id: instance.id, status: status.as_str() });
         }
-        let holder = instance.team.as_uuid();
-        let access = self.shared.store.change_vpn_access(instance.id, holder, change, now).await?;
-        let access = access.ok_or(PlatformError::VpnRevoked { id: instance.id })?;
+        let standings = vpn::standings(&self.shared, &instance).await?;
+        let store = &self.shared.store;
+        let mut names = Vec::new();
+        for standing in meant(caller, &standings, &target)? {
+            let holder = standing.holder.id;
+            let access = store.change_vpn_access(instance.id, holder, change, now).await?;
+            access.ok_or(PlatformError::VpnRevoked { id: instance.id })?;
+            names.push(holder);
+        }
         self.shared.vpn_due.notify_one();
         let what = match change {
             VpnChange::Rotate | VpnChange::Restore => "rotate_vpn",
             VpnChange::Revoke => "revoke_vpn",
         };
-        let who = caller.name();
-        let object = format!("instance {}", instance.id);
-        self.shared.store.note_deed(who, what, object, why, now).await?;
-        Ok(access)
+        let object = match (&target, names.as_slice()) {
+            (VpnTarget::Own, _) | (_, []) => format!("instance {}", instance.id),
+            (VpnTarget::Named(_), [holder, ..]) => format!("instance {} of {holder}", instance.id),
+        };
+        store.note_deed(caller.name(), what, object, why, now).await?;
+        let mut holders = self.vpn_holders(&instance, &[]).await?;
+        holders.retain(|it| names.contains(&it.standing.holder.id));
+        Ok((instance.id, holders))
     }
 
     /// How the VPN of an instance stands, and who is connected.
@@ -138,14 +261,37 @@ impl Platform {
     /// When the instance is not there, or has no VPN.
     pub async fn vpn_status(&self, caller: &Caller, id: &str) -> Outcome<VpnStatus> {
         let instance = self.instance(caller, id).await?;
-        let stored = crate::daemon::specs::of(&self.shared, &instance).await?;
-        if stored.is_none_or(|stored| stored.spec.gateway().is_none()) {
-            return Err(PlatformError::NoVpnProfile { id: instance.id });
-        }
-        let access = vpn::access(&self.shared, &instance).await?;
-        let told = vpn::ask(&self.shared, &instance, vec!["status".to_owned()]).await.ok();
-        let sessions = told.map(|text| text.lines().filter_map(session).collect());
-        Ok(VpnStatus { instance: instance.id, access, sessions })
+        self.check_vpn(&instance).await?;
+        let told = match self.link_of(&instance) {
+            Some(link) => link.vpn_sessions(instance.id).await.ok().map(|it| it.text),
+            None => vpn::ask(&self.shared, &instance, vec!["status".to_owned()]).await.ok(),
+        };
+        let sessions = told
+            .map(|text| text.lines().filter_map(session).take(MAX_SESSIONS).collect::<Vec<_>>());
+        let holders = self.vpn_holders(&instance, sessions.as_deref().unwrap_or_default()).await?;
+        Ok(VpnStatus { instance: instance.id, holders, sessions })
+    }
+
+    async fn vpn_holders(
+        &self,
+        instance: &Instance,
+        sessions: &[VpnSession],
+    ) -> Outcome<Vec<VpnHolder>> {
+        let told = self.shared.store.vpn_told_of(instance.id).await?;
+        let known = sessions.iter().filter_map(|it| Some((it.holder.as_str(), it.address_from()?)));
+        let origins = rules::origins(known);
+        let of = |standing: Standing| VpnHolder {
+            is_applied: rules::is_applied(&standing, told.as_ref()),
+            from: origins.get(standing.holder.to_string().as_str()).cloned().unwrap_or_default(),
+            standing,
+        };
+        Ok(vpn::standings(&self.shared, instance).await?.into_iter().map(of).collect())
+    }
+
+    async fn check_vpn(&self, instance: &Instance) -> Outcome<()> {
+        let stored = specs::of(&self.shared, instance).await?;
+        let has_gateway = stored.is_some_and(|stored| stored.spec.gateway().is_some());
+        has_gateway.then_some(()).ok_or(PlatformError::NoVpnProfile { id: instance.id })
     }
 
     /// Where this machine reaches the services that players of `instance` reach through its gateway,
@@ -154,7 +300,7 @@ impl Platform {
     /// # Errors
     /// When the store or the engine fails.
     pub async fn behind_gateway(&self, instance: &Instance) -> Outcome<Vec<Endpoint>> {
-        let Some(stored) = crate::daemon::specs::of(&self.shared, instance).await? else {
+        let Some(stored) = specs::of(&self.shared, instance).await? else {
             return Ok(Vec::new());
         };
         let Some(gateway) = stored.spec.gateway() else { return Ok(Vec::new()) };
@@ -176,12 +322,49 @@ impl Platform {
         }
         Ok(endpoints)
     }
+}
 
-    async fn team_name(&self, instance: &Instance) -> Outcome<String> {
-        let given = || self.shared.worker.given(instance.id).map(|given| given.team);
-        let team = self.shared.store.team(instance.team).await?;
-        Ok(team.map(|team| team.name).or_else(given).unwrap_or_default())
+/// Whose profiles `caller` means, never nobody's.
+fn meant<'s>(
+    caller: &Caller,
+    standings: &'s [Standing],
+    target: &VpnTarget,
+) -> Outcome<Vec<&'s Standing>> {
+    let by_id = |id: Uuid| standings.iter().find(|it| it.holder.id == id);
+    match (caller.role, target) {
+        (Role::Admin, VpnTarget::Own) => Ok(standings.iter().collect()),
+        (Role::Admin, VpnTarget::Named(name)) => {
+            let is_named = |it: &&Standing| it.holder.id.to_string() == *name || it.name == *name;
+            let named: Vec<_> = standings.iter().filter(is_named).collect();
+            match named.as_slice() {
+                [only] => Ok(vec![only]),
+                [] => Err(Denial::not_found(
+                    "openvpn_holder_not_found",
+                    "nobody of this id or name may have a profile of this instance",
+                )
+                .into()),
+                _ => Err(nobody_named().into()),
+            }
+        }
+        (Role::Player, VpnTarget::Named(_)) => Err(Denial::forbidden(
+            "openvpn_holder_is_for_organizers",
+            "only organizers name whose profile is meant: leave out `holder`",
+        )
+        .into()),
+        (Role::Player, VpnTarget::Own) => {
+            let account = caller.account.as_ref().and_then(|it| by_id(it.id.as_uuid()));
+            let team = standings.iter().find(|it| it.kind == HolderKind::Team);
+            account.or(team).map(|own| vec![own]).ok_or_else(|| {
+                let message = "each member of this team has a profile of their own: use a token of your account";
+                Denial::forbidden("openvpn_config_is_personal", message).into()
+            })
+        }
     }
+}
+
+fn nobody_named() -> Denial {
+    let message = "more than one may have a profile of this instance: name one by `holder`, see `flagops vpn status`";
+    Denial::conflict("openvpn_holder_required", message)
 }
 
 fn while_repaired(fault: Fault, instance: &Instance) -> PlatformError {
@@ -220,6 +403,16 @@ mod tests {
         assert_eq!((seen.holder.as_str(), seen.from.as_str()), ("0b8f.1", "198.51.100.7:1194"));
         assert_eq!((seen.n_received, seen.n_sent), (3000, 4000));
         assert_eq!(seen.since, Timestamp::from_millis(1_795_942_800_000));
+        for (from, address) in [
+            ("198.51.100.7:1194", Some("198.51.100.7")),
+            ("udp4:198.51.100.7:1194", Some("198.51.100.7")),
+            ("[2001:db8::7]:1194", Some("2001:db8::7")),
+            ("nowhere", None),
+        ] {
+            let moved = VpnSession { from: from.to_owned(), ..seen.clone() };
+            let read = moved.address_from().map(|it| it.to_string());
+            assert_eq!(read.as_deref(), address, "{from}");
+        }
         for odd in
             ["", "END", "CLIENT_LIST", "CLIENT_LIST\ta\tb\tc\td\tx\ty\tz\tw", "HEADER\tCLIENT_LIST"]
         {

@@ -26,6 +26,7 @@ mod signed;
 mod solver;
 mod source;
 mod upgrade;
+mod vpn;
 mod waiting;
 
 use std::collections::BTreeSet;

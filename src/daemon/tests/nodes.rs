@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use uuid::Uuid;
 
+use super::vpn;
 use super::*;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
 use crate::model::{Duty, Happening, NodeId};
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
-    InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder,
+    InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
 use crate::store::NodeChange;
@@ -105,8 +107,14 @@ impl Node for Wire {
     async fn file(&self, id: InstanceId, name: &str) -> Outcome<NodeFile> {
         self.say(self.node.file(id, name)).await
     }
-    async fn openvpn_config(&self, id: InstanceId) -> Outcome<Bytes> {
-        self.say(self.node.openvpn_config(id)).await
+    async fn openvpn_config(&self, id: InstanceId, holder: Option<Uuid>) -> Outcome<Bytes> {
+        self.say(self.node.openvpn_config(id, holder)).await
+    }
+    async fn admit(&self, id: InstanceId, order: VpnOrder) -> Outcome<()> {
+        self.say(self.node.admit(id, order)).await
+    }
+    async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
+        self.say(self.node.vpn_sessions(id)).await
     }
     async fn stop_all(&self) -> Outcome<()> {
         self.say(self.node.stop_all()).await
@@ -172,10 +180,14 @@ struct Cluster {
 
 impl Cluster {
     async fn new(metadata: &'static str, n_nodes: u16) -> Self {
+        Self::of(&[("WEB/WEB-001/metadata.yaml", metadata), ONE_FILES[1]], n_nodes).await
+    }
+
+    async fn of(files: &[(&str, &str)], n_nodes: u16) -> Self {
         let mut rig = Rig::new();
         rig.config.nodes.local = false;
         rig.config.nodes.lost_after_secs = 30;
-        rig.push(&[("WEB/WEB-001/metadata.yaml", metadata), ONE_FILES[1]]);
+        rig.push(files);
         let daemon = rig.start().await;
         let platform = daemon.platform();
         let mut machines = Vec::new();
@@ -408,6 +420,7 @@ async fn an_order_of_an_older_generation_or_of_another_tree_is_refused() {
             n_resets: 0,
             answer_epoch: 0,
             fence_secs: 0,
+            vpn: None,
         }),
     };
     let node = machine.daemon.node();
@@ -514,4 +527,54 @@ async fn the_roster_is_what_the_database_says() {
     let refused = cluster.platform().heartbeat(&cluster.machines[1].token, beat.await).await;
     assert!(refused.is_err(), "whoever was removed is not heard");
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_on_a_node_lets_in_whom_the_platform_says() {
+    let cluster = Cluster::of(vpn::LAB_FILES, 1).await;
+    let (platform, machine) = (cluster.platform(), &cluster.machines[0]);
+    let red = player(&platform, "red").await;
+    let id = platform.start(&red, start_request("WEB-001")).await.unwrap().id;
+    cluster.ready(id).await;
+    let profile = async || {
+        let own = crate::daemon::platform::VpnTarget::Own;
+        platform.vpn_profile(&red, &id.to_string(), own).await.ok().map(|(_, text)| text)
+    };
+    let first = until("the profile", profile).await;
+    assert!(first.contains("# For red."), "{first}");
+    let own = || crate::daemon::platform::VpnTarget::Own;
+    let rotate = async || {
+        let change = crate::store::VpnChange::Rotate;
+        platform.change_vpn(&red, &id.to_string(), own(), change, String::new()).await.unwrap()
+    };
+
+    // A wire that is cut costs time.
+    machine.be(Weather::Deaf);
+    let (_, changed) = rotate().await;
+    assert_eq!((changed[0].standing.holder.serial, changed[0].is_applied), (2, false));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    machine.be(Weather::Fine);
+    let told = async |serials: &[&str]| {
+        until(&format!("the gateway to be told {serials:?}"), async || {
+            cluster.beat().await;
+            let last = vpn::told(&machine.rig, id).pop();
+            last.filter(|last| last == serials).map(|_| ())
+        })
+        .await;
+    };
+    told(&["2"]).await;
+    let second = until("the next profile", profile).await;
+    let key = |profile: &str| profile.split("<key>").nth(1).unwrap().to_owned();
+    assert_ne!(key(&first), key(&second));
+
+    // What arrives late, or about nobody, changes nothing.
+    let order = VpnOrder { number: 1, seats: Vec::new() };
+    let late = machine.daemon.node().admit(id, order.clone()).await.unwrap_err();
+    assert!(matches!(&late, NodeError::Conflict(why) if why.contains("newer order")), "{late}");
+    let nobody = InstanceId::new(Uuid::from_u128(9));
+    let unknown = machine.daemon.node().admit(nobody, order).await.unwrap_err();
+    assert!(matches!(unknown, NodeError::NotFound(_)), "{unknown}");
+    rotate().await;
+    told(&["3"]).await;
+    assert_eq!(platform.vpn_status(&red, &id.to_string()).await.unwrap().sessions, Some(vec![]));
 }

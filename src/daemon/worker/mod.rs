@@ -26,10 +26,11 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::platform::{Content, Platform, PlatformError};
 use super::shared::{Shared, Swap};
-use super::{leases, queue, specs};
+use super::{leases, queue, specs, vpn};
 use crate::model::{
     BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
     InstanceStatus, StopReason,
@@ -37,12 +38,14 @@ use crate::model::{
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
     InstanceExtras, InstanceState, RescanReply, ResetOrder, Service, StartOrder, Surface, Vpn,
+    VpnOrder, VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
 use crate::planner::lifecycle;
 use crate::release::spec::Profile;
 use crate::runtime::ContainerState;
 use crate::store::{Given, InstanceFilter, StoreError, Which};
+use crate::telemetry::Chain;
 
 /// Why an instance was taken down while the platform was not heard of. It may be made again.
 pub(crate) const FENCED: &str =
@@ -155,6 +158,21 @@ async fn give(shared: &Shared, id: InstanceId, given: Given) -> Result<(), Store
     all.insert(id, given);
     shared.worker.given.store(all);
     Ok(())
+}
+
+/// Changes what was given to an instance; `None` where nothing was.
+async fn change_given<T>(
+    shared: &Shared,
+    id: InstanceId,
+    change: impl FnOnce(&mut Given) -> Outcome<T>,
+) -> Outcome<Option<T>> {
+    let _turn = shared.worker.turn.lock().await;
+    let mut all = (*shared.worker.given.load()).clone();
+    let Some(given) = all.get_mut(&id) else { return Ok(None) };
+    let outcome = change(given)?;
+    shared.store.give(id, given.clone()).await.map_err(internal)?;
+    shared.worker.given.store(all);
+    Ok(Some(outcome))
 }
 
 /// Forgets an instance that is over: its platform has the archive.
@@ -336,10 +354,16 @@ impl Node for LocalNode {
         if row.n_resets >= order.n_resets {
             return self.state(&row).await;
         }
-        let before = self.shared.worker.given(id).unwrap_or_default();
         start::check_answers(&self.shared, &row, &order.answers).await?;
-        let given = Given { answers: order.answers, ..before };
-        give(&self.shared, id, given).await.map_err(internal)?;
+        let answers = order.answers.clone();
+        let renew = |given: &mut Given| {
+            given.answers = answers;
+            Ok(())
+        };
+        if change_given(&self.shared, id, renew).await?.is_none() {
+            let given = Given { answers: order.answers, ..Given::default() };
+            give(&self.shared, id, given).await.map_err(internal)?;
+        }
         let (n_resets, epoch) = (order.n_resets, order.answer_epoch);
         let change = move |row: &mut Instance| {
             let fits = lifecycle::reset(row, lifecycle::Answers::Keep);
@@ -446,15 +470,45 @@ impl Node for LocalNode {
         Ok(NodeFile { content, tag: download.tag })
     }
 
-    async fn openvpn_config(&self, id: InstanceId) -> Outcome<Bytes> {
-        self.row(id).await?;
+    async fn openvpn_config(&self, id: InstanceId, holder: Option<Uuid>) -> Outcome<Bytes> {
+        let row = self.row(id).await?;
         let missing = || NodeError::NotFound("OpenVPN config not available".to_owned());
-        let profile = self.platform.vpn_profile(&Self::caller(), &id.to_string()).await;
-        let (_, text) = profile.map_err(|error| match error {
-            PlatformError::NoVpnProfile { .. } | PlatformError::VpnRevoked { .. } => missing(),
+        let profile = self.platform.profile_here(&row, holder).await;
+        let text = profile.map_err(|error| match error {
+            PlatformError::NoVpnProfile { .. }
+            | PlatformError::VpnRevoked { .. }
+            | PlatformError::Denied(_) => missing(),
             other => refused(other),
         })?;
         Ok(Bytes::from(text))
+    }
+
+    async fn admit(&self, id: InstanceId, order: VpnOrder) -> Outcome<()> {
+        self.row(id).await?;
+        let seats = start::seats(&order)?;
+        let change = |given: &mut Given| {
+            if order.number < given.vpn_number {
+                let text = "a newer order says who may connect: this one is late";
+                return Err(NodeError::Conflict(text.to_owned()));
+            }
+            (given.vpn_seats, given.vpn_number) = (Some(seats), order.number);
+            Ok(())
+        };
+        let changed = change_given(&self.shared, id, change).await?;
+        changed.ok_or_else(|| {
+            NodeError::Conflict(
+                "this node lost the order of this instance: send it again".to_owned(),
+            )
+        })?;
+        self.shared.vpn_due.notify_one();
+        Ok(())
+    }
+
+    async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
+        let row = self.row(id).await?;
+        let told = vpn::ask(&self.shared, &row, vec!["status".to_owned()]).await;
+        let text = told.map_err(|error| NodeError::Failed(Chain(&error).to_string()))?;
+        Ok(VpnSessions { text })
     }
 
     async fn stop_all(&self) -> Outcome<()> {

@@ -13,15 +13,18 @@ use super::{POLL, forget, give, internal, refused, unknown_challenge};
 use crate::contest::lease;
 use crate::model::{
     Challenge, ChallengeId, Instance, InstanceId, InstancePhase, NodeId, QuestionMode, TeamId,
+    VpnSeat,
 };
-use crate::node::wire::{StartExtras, StartOrder};
+use crate::node::wire::{StartExtras, StartOrder, VpnOrder};
 use crate::node::{NodeError, Outcome};
 use crate::store::{Given, InsertError, InstanceLimits, NewInstance, PortRange, Repeats};
 
 /// The lease of an instance whose platform keeps it by itself, and never tells: a year.
 const NO_LEASE_SECS: u32 = 366 * 86_400;
-/// Longest name of a team.
+/// Longest name of a team or a player.
 const MAX_TEAM: usize = 80;
+/// Most that may connect to the VPN of an instance.
+const MAX_SEATS: usize = 1000;
 
 /// Makes sure that the instance of `order` runs; returns when it is usable or has failed.
 ///
@@ -106,11 +109,7 @@ pub(super) async fn start(
         // An id that is known never gets here.
         repeats: Repeats::Another,
     };
-    let given = Given {
-        answers: order.answers,
-        team: extras.map(|it| it.team_name.chars().take(MAX_TEAM).collect()).unwrap_or_default(),
-        fence_secs: extras.map_or(0, |it| it.fence_secs),
-    };
+    let given = given(order.answers, extras)?;
     // First: a worker must find them, and those of a row that was not written go at the next start.
     give(shared, id, given).await.map_err(internal)?;
     shared.store.insert_instance(new).await.map_err(|error| match error {
@@ -157,12 +156,36 @@ async fn wait(shared: &Shared, id: InstanceId) -> Outcome<Instance> {
 async fn keep_lost_answers(shared: &Shared, row: &Instance, order: &StartOrder) -> Outcome<()> {
     let is_lost = shared.worker.given(row.id).is_none() && shared.worker.follows();
     let Some(extras) = order.flagops.as_ref().filter(|_| is_lost) else { return Ok(()) };
-    let given = Given {
-        answers: order.answers.clone(),
-        team: extras.team_name.chars().take(MAX_TEAM).collect(),
-        fence_secs: extras.fence_secs,
-    };
+    let given = given(order.answers.clone(), Some(extras))?;
     give(shared, row.id, given).await.map_err(internal)
+}
+
+/// What an order gives beside the row.
+fn given(answers: BTreeMap<String, String>, extras: Option<&StartExtras>) -> Outcome<Given> {
+    let vpn = extras.and_then(|it| it.vpn.as_ref());
+    Ok(Given {
+        answers,
+        team: extras.map(|it| it.team_name.chars().take(MAX_TEAM).collect()).unwrap_or_default(),
+        fence_secs: extras.map_or(0, |it| it.fence_secs),
+        vpn_seats: vpn.map(seats).transpose()?,
+        vpn_number: vpn.map_or(0, |it| it.number),
+    })
+}
+
+/// Who may connect, as the platform says.
+///
+/// # Errors
+/// When it says so of more than there can be.
+pub(super) fn seats(order: &VpnOrder) -> Outcome<Vec<VpnSeat>> {
+    if order.seats.len() > MAX_SEATS {
+        let text = format!("at most {MAX_SEATS} may connect to the VPN of an instance");
+        return Err(NodeError::Invalid(text));
+    }
+    let seat = |it: &VpnSeat| VpnSeat {
+        name: it.name.chars().filter(|c| !c.is_control()).take(MAX_TEAM).collect(),
+        ..it.clone()
+    };
+    Ok(order.seats.iter().map(seat).collect())
 }
 
 /// The version that is ordered: exactly that tree, out of this node's own mirror; without one what is

@@ -272,10 +272,11 @@ impl Engine for FakeEngine {
     async fn exec(
         &self,
         container: &str,
-        _test: &HealthTest,
+        test: &HealthTest,
         deadline: Duration,
     ) -> Result<ExecOutcome, EngineError> {
-        self.pass(Verb::Exec, deadline, |machine, us| machine.exec(us, container).map(quiet)).await
+        self.pass(Verb::Exec, deadline, |machine, us| machine.exec(us, container, test).map(quiet))
+            .await
     }
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {

@@ -40,6 +40,8 @@ pub(super) struct Machine {
     pub(super) build_failures: BTreeMap<String, String>,
     pub(super) exits: BTreeMap<String, i64>,
     pub(super) execs: BTreeMap<String, VecDeque<ExecOutcome>>,
+    /// Commands that ran in containers, by instance, in order.
+    pub(super) commands: Vec<(InstanceId, Vec<String>)>,
     pub(super) closed: BTreeSet<(String, u16)>,
     pub(super) occupied_ports: BTreeSet<u16>,
     pub(super) occupied_subnets: Vec<Ipv4Net>,

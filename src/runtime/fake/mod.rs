@@ -267,6 +267,13 @@ impl FakeEngine {
         self.machine().execs.insert(service.to_owned(), outcomes.into_iter().collect());
     }
 
+    /// The commands that ran in containers of `instance`, in order.
+    pub fn commands(&self, instance: InstanceId) -> Vec<Vec<String>> {
+        let machine = self.machine();
+        let of = machine.commands.iter().filter(|(id, _)| *id == instance);
+        of.map(|(_, words)| words.clone()).collect()
+    }
+
     /// Whether port `port` of `service` accepts connections; open is the default.
     pub fn set_port(&self, service: &str, port: u16, state: Port) {
         let mut machine = self.machine();

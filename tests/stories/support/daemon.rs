@@ -310,6 +310,16 @@ impl Daemon {
         Client::new(&self.settings.address, &token)
     }
 
+    /// A client with a session of a new account.
+    pub(crate) async fn account(&self, name: &str) -> Client {
+        let body = serde_json::json!({
+            "email": format!("{name}@example.org"), "password": "a dozen of characters",
+            "display_name": name,
+        });
+        let reply = self.anonymous().post("/auth/register", body).await;
+        Client::new(&self.settings.address, &reply.expect_status(200).text("token"))
+    }
+
     /// `http://…` of the daemon.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.settings.address)

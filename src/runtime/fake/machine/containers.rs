@@ -5,9 +5,11 @@ use std::io::Read as _;
 use std::net::SocketAddrV4;
 
 use super::{Container, Machine, missing, refused};
+use crate::model::compose::HealthTest;
 use crate::model::{InstallationId, InstanceId};
 use crate::planner::drift::LimitsSeen;
-use crate::release::spec::ContainerSpec;
+use crate::release::spec::{ContainerSpec, Profile};
+use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::fake::IsOom;
 use crate::runtime::{ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome};
 
@@ -118,7 +120,9 @@ impl Machine {
         tar: &[u8],
     ) -> Result<(), EngineError> {
         let found = self.own_mut(us, container)?;
+        let is_gateway = found.spec.service.profile == Profile::Gateway;
         let is_volume = (found.spec.has_answers && dir == ANSWERS)
+            || (is_gateway && dir == GATEWAY_DIR)
             || found.spec.service.volumes.iter().any(|volume| volume.target == dir);
         if found.spec.service.is_read_only && !is_volume {
             return Err(refused(container, "container rootfs is marked read-only"));
@@ -233,12 +237,17 @@ impl Machine {
         &mut self,
         us: &InstallationId,
         container: &str,
+        test: &HealthTest,
     ) -> Result<ExecOutcome, EngineError> {
         let found = self.own_mut(us, container)?;
         if found.state != ContainerState::Running {
             return Err(refused(container, "it is not running"));
         }
         let service = found.spec.service.name.to_string();
+        let id = found.spec.instance;
+        if let HealthTest::Exec(words) = test {
+            self.commands.push((id, words.clone()));
+        }
         let script = self.execs.get_mut(&service);
         let outcome = script.and_then(|script| {
             if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
