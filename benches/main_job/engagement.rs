@@ -81,6 +81,7 @@ fn files() -> Result<Bytes> {
         networks: vec![BACK.parse()?],
         clients: "10.96.0.16/28".parse()?,
         admitted: vec![Holder { id: Uuid::from_u128(1), serial: 1 }],
+        hub: None,
     };
     let tar = gateway_tar(&AnswerKey::new([7; 32]), &facts, &Own::default())?;
     Ok(Bytes::from(tar.made))

@@ -23,6 +23,7 @@ pub(crate) fn keys(report: &mut Report, runs: usize) -> Result<()> {
             networks: vec!["10.80.0.16/28".parse()?],
             clients: "10.82.0.16/28".parse()?,
             admitted: vec![holder],
+            hub: None,
         };
         let wish = Profile {
             holder,

@@ -19,7 +19,7 @@ use super::error::{Answer, Envelope};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instances::nested;
 use crate::daemon::platform::{Platform, VpnHolder, VpnSession, VpnStatus, VpnTarget};
-use crate::model::{InstanceId, Role};
+use crate::model::{Caller, InstanceId, Role};
 use crate::store::VpnChange;
 
 /// Routes of this file but the limited one.
@@ -27,13 +27,14 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::new()
         .routes(routes!(openvpn_config))
         .routes(routes!(nested_openvpn_config))
+        .routes(routes!(team_openvpn_config))
         .routes(routes!(vpn))
         .routes(routes!(revoke))
 }
 
 /// What ends sessions: it is limited like a start.
 pub(crate) fn rotate_routes() -> OpenApiRouter<Platform> {
-    OpenApiRouter::new().routes(routes!(rotate))
+    OpenApiRouter::new().routes(routes!(rotate)).routes(routes!(team_rotate))
 }
 
 /// Somebody who may have a profile, and how it stands.
@@ -183,14 +184,59 @@ async fn openvpn_config(
     Path(id): Path<String>,
     Query(wished): Query<Wished>,
 ) -> Answer<Response> {
-    let (id, profile) = platform.vpn_profile(&caller, &id, target(wished.holder)).await?;
+    Ok(file(platform.vpn_profile(&caller, &id, target(wished.holder)).await?))
+}
+
+fn file((id, profile): (InstanceId, String)) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/x-openvpn-profile".to_owned()),
         (header::CONTENT_DISPOSITION, disposition(&format!("{id}.ovpn"))),
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
-    Ok((headers, profile).into_response())
+    (headers, profile).into_response()
+}
+
+/// The caller's OpenVPN profile for all engagements of their team on this machine, as they come and go.
+/// 404 until there is one that is ready, and where `vpn.mode` is `instance`.
+#[utoipa::path(get, path = "/teams/{team_id}/openvpn-config", tag = "teams",
+    security(("bearer" = [])), params(("team_id" = String, Path), Wished),
+    responses((status = 200, content_type = "application/x-openvpn-profile"),
+        (status = 404, body = Envelope), (status = 403, body = Envelope),
+        (status = 409, body = Envelope)))]
+async fn team_openvpn_config(
+    State(platform): State<Platform>,
+    Signed(caller, _): Signed,
+    Path(team): Path<String>,
+    Query(wished): Query<Wished>,
+) -> Answer<Response> {
+    Ok(file(platform.team_vpn_profile(&caller, &team, target(wished.holder)).await?))
+}
+
+/// As `POST /instances/{instance_id}/openvpn-config/rotate`, of the profile for all engagements.
+#[utoipa::path(post, path = "/teams/{team_id}/openvpn-config/rotate", tag = "teams",
+    security(("bearer" = [])), params(("team_id" = String, Path)),
+    request_body = ChangeBody,
+    responses((status = 200, body = Changed), (status = 404, body = Envelope),
+        (status = 403, body = Envelope), (status = 409, body = Envelope),
+        (status = 429, body = Envelope)))]
+async fn team_rotate(
+    State(platform): State<Platform>,
+    Signed(caller, _): Signed<InstancesWrite>,
+    Path(team): Path<String>,
+    Body(body): Body<ChangeBody>,
+) -> Answer<Json<Changed>> {
+    let change = change_by(&caller);
+    let (target, why) = body.parts();
+    Ok(Changed::of(platform.change_team_vpn(&caller, &team, target, change, why).await?))
+}
+
+/// What a rotation by `caller` is.
+fn change_by(caller: &Caller) -> VpnChange {
+    match caller.role {
+        Role::Admin => VpnChange::Restore,
+        Role::Player => VpnChange::Rotate,
+    }
 }
 
 /// As `GET /instances/{instance_id}/openvpn-config`.
@@ -224,10 +270,7 @@ async fn rotate(
     Path(id): Path<String>,
     Body(body): Body<ChangeBody>,
 ) -> Answer<Json<Changed>> {
-    let change = match caller.role {
-        Role::Admin => VpnChange::Restore,
-        Role::Player => VpnChange::Rotate,
-    };
+    let change = change_by(&caller);
     let (target, why) = body.parts();
     Ok(Changed::of(platform.change_vpn(&caller, &id, target, change, why).await?))
 }

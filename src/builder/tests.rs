@@ -147,6 +147,12 @@ impl Engine for Workshop {
     async fn remove_network(&self, _: &str) -> Result<(), EngineError> {
         refused()
     }
+    async fn connect_network(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        refused()
+    }
+    async fn disconnect_network(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        refused()
+    }
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
         refused()
     }

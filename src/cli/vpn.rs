@@ -56,6 +56,30 @@ Examples:
         #[arg(long, value_name = "MEMBER")]
         holder: Option<String>,
     },
+    /// Download the profile for all engagements of a team, as they come and go
+    ///
+    /// Where `vpn.mode` of the server is `team`. Whoever is connected gets the ways to engagements that
+    /// start later without another download.
+    #[command(after_help = "\
+Examples:
+  flagops vpn team Blue --out blue.ovpn
+  flagops vpn team Blue --rotate          another one; the old one is worth nothing")]
+    Team {
+        /// Name or id of the team
+        name: String,
+        /// Write it to this file, which only you may read
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Id or name of the member whose profile is meant (operators only)
+        #[arg(long, value_name = "MEMBER")]
+        holder: Option<String>,
+        /// Make the profile worthless instead; the next download is another one
+        #[arg(long, conflicts_with = "out")]
+        rotate: bool,
+        /// Why, for whoever wonders
+        #[arg(long, value_name = "TEXT", default_value = "", requires = "rotate")]
+        why: String,
+    },
     /// Show who may connect, who does, since when, and from where (operators only)
     #[command(after_help = "\
 Examples:
@@ -110,6 +134,16 @@ pub(crate) async fn run(global: &Global, args: VpnArgs) -> Result<Ending, Failur
         VpnCommand::Profile { id, out, holder } => {
             profile(&client, &id, out.as_deref(), holder).await
         }
+        VpnCommand::Team { name, holder, rotate: true, why, .. } => {
+            let team = team_id(&client, &name).await?;
+            let path = ["teams", &team, "openvpn-config", "rotate"];
+            let state = client.post(Request::to(&path), Some(&change(why, holder))).await?;
+            tell(global, &state)
+        }
+        VpnCommand::Team { name, out, holder, rotate: false, .. } => {
+            let team = team_id(&client, &name).await?;
+            fetch(&client, &["teams", &team, "openvpn-config"], out.as_deref(), holder).await
+        }
         VpnCommand::Status { id } => status(global, &client, &id).await,
         VpnCommand::Rotate { id, why, holder } => {
             let id = resolve(&client, &id).await?.to_string();
@@ -140,9 +174,28 @@ async fn profile(
     holder: Option<String>,
 ) -> Result<Ending, Failure> {
     let id = resolve(client, id).await?.to_string();
-    let path = ["instances", &id, "openvpn-config"];
+    fetch(client, &["instances", &id, "openvpn-config"], out, holder).await
+}
+
+/// The id of the team with this name or id.
+async fn team_id(client: &Client, name: &str) -> Result<String, Failure> {
+    let teams = client.list(Request::to(&["teams"])).await?;
+    let found = teams.iter().find(|it| it.text("id") == name || it.text("name") == name);
+    let id = found.map(|it| it.text("id").to_owned());
+    id.ok_or_else(|| {
+        let problem = format!("there is no team `{name}`");
+        Failure::failed(problem, "write its whole name, or its id")
+    })
+}
+
+async fn fetch(
+    client: &Client,
+    path: &[&str],
+    out: Option<&Path>,
+    holder: Option<String>,
+) -> Result<Ending, Failure> {
     let query: Vec<_> = holder.into_iter().map(|holder| ("holder", holder)).collect();
-    let text = client.get_text(Request { path: &path, query: &query }).await?;
+    let text = client.get_text(Request { path, query: &query }).await?;
     let Some(file) = out else {
         output::print(text.trim_end())?;
         return Ok(Ending::Fine);

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SecretsConfig, SolverConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, SecretsConfig, SolverConfig, SourceConfig, VpnConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -59,6 +59,7 @@ fn defaults(config: &Config) -> Value {
         engine,
         network,
         ingress,
+        vpn,
         builder,
         secrets,
         gc,
@@ -72,6 +73,7 @@ fn defaults(config: &Config) -> Value {
         log,
     } = config;
     let EngineConfig { endpoint } = engine;
+    let VpnConfig { mode } = vpn;
     let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
     let LogConfig { format, filter } = log;
@@ -82,6 +84,7 @@ fn defaults(config: &Config) -> Value {
     all.insert("engine".to_owned(), json!({ "endpoint": endpoint }));
     all.insert("network".to_owned(), network_defaults(network));
     all.insert("ingress".to_owned(), super::ingress::defaults(ingress));
+    all.insert("vpn".to_owned(), json!({ "mode": mode.as_str() }));
     let builder = json!({
         "n_slots": n_slots,
         "deadline_secs": deadline_secs,

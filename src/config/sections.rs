@@ -36,6 +36,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// The one door that players reach instances through.
     pub ingress: IngressConfig,
+    /// How players reach engagements.
+    pub vpn: VpnConfig,
     /// How images are built.
     pub builder: BuilderConfig,
     /// What decrypts files of the repository.
@@ -164,6 +166,14 @@ impl NetworkConfig {
         let first = u32::from(self.tunnel_pool.network()).wrapping_add(offset);
         Ipv4Net::new(Ipv4Addr::from(first), edge.prefix_len()).unwrap_or(edge).trunc()
     }
+}
+
+/// `[vpn]`: how players reach engagements.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct VpnConfig {
+    /// Whether a team also gets one profile for all of its engagements (default `instance`).
+    pub mode: VpnMode,
 }
 
 /// `[builder]`: how images are built.
@@ -433,6 +443,16 @@ word_setting!(
 );
 
 word_setting!(
+    /// Which VPN profiles there are.
+    VpnMode, "\"instance\" or \"team\"" {
+        /// One for each instance.
+        Instance = "instance",
+        /// One for each instance, and one that leads to all of a team.
+        Team = "team",
+    }
+);
+
+word_setting!(
     /// Whether `RUN` may use the network.
     BuildNetworkChoice, "\"default\" or \"none\"" {
         /// The engine's default network.
@@ -546,6 +566,7 @@ impl Default for Config {
                 players_see_logs: false,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
+            vpn: VpnConfig { mode: VpnMode::Instance },
             solver: SolverConfig {
                 gate: SolverGate::Off,
                 every_secs: 0,
@@ -589,6 +610,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         gc: take_gc(layers, &default.gc),
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
+        vpn: VpnConfig { mode: layers.take("vpn.mode", default.vpn.mode) },
         solver: take_solver(layers, &default.solver),
         nodes: nodes::take_nodes(layers, &default.nodes),
         node: nodes::take_node(layers, &default.node),

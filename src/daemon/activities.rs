@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::shared::Shared;
-use super::{isolation, solver};
+use super::{hubs, isolation, solver};
 use crate::model::{Activity, Actor, ActorKind, Caller, Happening, Instance, NodeId};
 use crate::store::ActivityRow;
 
@@ -34,7 +34,8 @@ pub(crate) fn of_instance(
     actor: Actor,
     happening: Happening,
 ) {
-    if [isolation::COMPETITION, solver::COMPETITION].contains(&instance.competition.as_str()) {
+    let ours = [hubs::COMPETITION, isolation::COMPETITION, solver::COMPETITION];
+    if ours.contains(&instance.competition.as_str()) {
         return;
     }
     let activity = Activity {

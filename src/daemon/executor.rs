@@ -3,7 +3,7 @@
 //! There are no choices left here. What is worth another try at once (a taken port, a lost
 //! network) changes the store and asks for a new plan; everything else is a [`Fault`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -410,7 +410,14 @@ fn fill_gateway(job: &Job, name: &ServiceName, container: String) -> Work {
         // Before it runs: until then nobody can tell it anything else.
         let names = crate::planner::vpn::names(&facts.admitted);
         shared.store.note_vpn_filled(instance.id, names, shared.now()).await?;
-        let own = vpn::own_templates(&shared, &instance).await;
+        let own = match facts.hub {
+            // It begins with nowhere to lead to.
+            Some(_) => {
+                shared.store.note_hub_told(instance.id, Some(BTreeSet::new())).await?;
+                render::vpn::Own::default()
+            }
+            None => vpn::own_templates(&shared, &instance).await,
+        };
         let made = render::vpn::gateway_tar(shared.data.answer_key(), &facts, &own)
             .map_err(|error| Fault::Hopeless(Chain(&error).to_string()))?;
         vpn::tell_refused(&instance, made.refused);

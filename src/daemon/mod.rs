@@ -22,6 +22,7 @@ mod exports;
 mod gauges;
 mod gc;
 mod hints;
+mod hubs;
 mod ingress;
 mod instances;
 pub mod isolation;
@@ -161,6 +162,7 @@ impl Daemon {
         pauses::restore(&shared).await?;
         repairs::restore(&shared).await?;
         isolation::restore(&shared).await?;
+        hubs::restore(&shared).await?;
         builds::recover(&shared).await?;
         attachments::sweep(&shared).await?;
         restore_live(&shared).await?;
@@ -191,6 +193,7 @@ impl Daemon {
         tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
+        tasks.spawn("hubs", hubs::keep(Arc::clone(&shared)));
         tasks.spawn("nodes", nodes::keep(Arc::clone(&shared)));
         if let Some(bond) = bond {
             tasks.spawn("link", worker::link::keep(Arc::clone(&shared), bond));

@@ -37,6 +37,8 @@ pub(crate) async fn begin(shared: &Shared, loss: Option<Loss>) -> Result<(), Sto
         None => forgotten(shared).await?,
     };
     if let Some(loss) = loss {
+        // Nobody knows what was put onto them since the copy was made.
+        shared.store.mark_all_single_use().await?;
         let n_leases = shared.store.begin_leases_anew(shared.now()).await?;
         tracing::error!(lease.n = n_leases, "the database was lost: {}", message(&loss));
         state(shared, ConditionStatus::True, LOST, message(&loss)).await;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 use super::attachments::{Folder, Renderer};
 use super::competitions::Contests;
 use super::doubts::Doubts;
+use super::hubs::Hubs;
 use super::isolation::Isolation;
 use super::nodes::Nodes;
 use super::passwords::Passwords;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) wall: Option<Arc<Wall>>,
     /// Whether it does, as far as anybody has looked.
     pub(crate) isolation: Isolation,
+    /// Which instances are the hubs of teams.
+    pub(crate) hubs: Hubs,
     /// Other machines that run instances for this one.
     pub(crate) nodes: Nodes,
     /// What this machine is to a platform.
@@ -310,6 +313,7 @@ impl Shared {
             engine,
             wall,
             isolation: Isolation::new(),
+            hubs: Hubs::new(),
             nodes: Nodes::new(),
             worker: Worker::new(),
             mirror: Arc::new(mirror),

@@ -55,7 +55,7 @@ fn is_held_by(row: &NetworkRow, instance: InstanceId, wish: &str) -> bool {
     row.owner.as_ref().is_some_and(|(owner, name)| *owner == instance && name == wish)
 }
 
-/// Gives a network back. One that nobody else could use goes away.
+/// Gives a network back. One that a hub may be on goes away, and whatever is on it with it.
 pub(crate) async fn release(
     shared: &Shared,
     instance: InstanceId,
@@ -63,8 +63,21 @@ pub(crate) async fn release(
 ) -> Result<(), Fault> {
     let rows = shared.store.networks().await?;
     if let Some(row) = rows.iter().find(|row| is_held_by(row, instance, wish)) {
-        shared.store.release_network(row.spec.subnet, shared.now()).await?;
+        give_back(shared, row).await?;
     }
+    Ok(())
+}
+
+/// A network that nobody has any more: into the stock, unless a hub may be on it. Then it is removed
+/// first and forgotten after that, so that a kill in between leaves it with its owner.
+async fn give_back(shared: &Shared, row: &NetworkRow) -> Result<(), Fault> {
+    if !row.is_single_use {
+        shared.store.release_network(row.spec.subnet, shared.now()).await?;
+        return Ok(());
+    }
+    shared.engine.remove_network(row.engine_id.as_ref().unwrap_or(&row.spec.name)).await?;
+    shared.store.forget_network(row.spec.subnet).await?;
+    shared.stock_low.notify_one();
     Ok(())
 }
 
@@ -223,7 +236,7 @@ pub(crate) async fn sweep(
                     None => live.insert(live_ids(shared).await?),
                 };
                 if row.owner.as_ref().is_some_and(|(owner, _)| !live.contains(owner)) {
-                    shared.store.release_network(row.spec.subnet, shared.now()).await?;
+                    give_back(shared, row).await?;
                 }
             }
         }

@@ -21,7 +21,7 @@ use super::executor::Fault;
 use super::shared::Shared;
 use crate::catalog;
 use crate::model::compose::HealthTest;
-use crate::model::{EndpointKind, Instance, InstanceId, InstancePhase, NodeId};
+use crate::model::{EndpointKind, Instance, InstanceId, InstancePhase, NodeId, TeamId};
 use crate::node::wire::VpnOrder;
 use crate::planner::container::container_name;
 use crate::planner::vpn::{self as rules, Standing};
@@ -56,11 +56,14 @@ pub(super) async fn facts(
         rows.iter().find(|row| row.owner.as_ref().is_some_and(is_its)).map(|row| row.spec.subnet)
     };
     let mut networks = Vec::new();
-    let mut tunnel = None;
+    let (mut tunnel, mut hub) = (None, None);
     for wish in gateway.networks.keys() {
         let subnet = subnet_of(wish).ok_or(Fault::Again)?;
         match wish == EDGE_NETWORK {
-            true => tunnel = Some(shared.config.network.tunnel_of(subnet)),
+            true => {
+                tunnel = Some(shared.config.network.tunnel_of(subnet));
+                hub = shared.hubs.team_of(instance.id).map(|_| subnet);
+            }
             false => networks.push(subnet),
         }
     }
@@ -70,6 +73,7 @@ pub(super) async fn facts(
         networks,
         clients: tunnel.ok_or(Fault::Again)?,
         admitted: rules::admitted(&standings(shared, instance).await?),
+        hub,
     })
 }
 
@@ -110,16 +114,21 @@ pub(super) async fn standings(
     if let Some(seats) = shared.worker.given(instance.id).and_then(|given| given.vpn_seats) {
         return Ok(rules::standings_of_seats(instance.team, &seats));
     }
-    let members = shared.store.members_of(instance.team).await?;
+    let members = shared.store.members_of(team_of(shared, instance)).await?;
     let access = shared.store.vpn_access(instance.id).await?;
     let team = team_name(shared, instance).await?;
-    Ok(rules::standings((instance.team, &team), &members, &access))
+    Ok(rules::standings((team_of(shared, instance), &team), &members, &access))
+}
+
+/// The team that plays in an instance, or whose hub it is.
+fn team_of(shared: &Shared, instance: &Instance) -> TeamId {
+    shared.hubs.team_of(instance.id).unwrap_or(instance.team)
 }
 
 /// How people call the team of `instance`; empty where nobody knows.
 pub(super) async fn team_name(shared: &Shared, instance: &Instance) -> Result<String, StoreError> {
     let given = || shared.worker.given(instance.id).map(|given| given.team);
-    let team = shared.store.team(instance.team).await?;
+    let team = shared.store.team(team_of(shared, instance)).await?;
     Ok(team.map(|team| team.name).or_else(given).unwrap_or_default())
 }
 
@@ -179,9 +188,10 @@ async fn due(shared: &Shared) -> Result<Option<Vec<InstanceId>>, StoreError> {
         let standings = match given {
             Some(seats) => rules::standings_of_seats(row.team, &seats),
             None => {
-                let members = members.get(&row.team).map_or(&[][..], Vec::as_slice);
+                let team = team_of(shared, row);
+                let members = members.get(&team).map_or(&[][..], Vec::as_slice);
                 let access = access.get(&row.id).map_or(&[][..], Vec::as_slice);
-                rules::standings((row.team, ""), members, access)
+                rules::standings((team, ""), members, access)
             }
         };
         let is_up = row.phase == InstancePhase::Ready;

@@ -24,6 +24,7 @@ pub mod container;
 pub mod drift;
 pub mod fuse;
 pub mod gc;
+pub mod hubs;
 #[cfg(test)]
 mod invariants;
 pub mod isolation;

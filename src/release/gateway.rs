@@ -6,16 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::{PortSpec, Profile, ServiceSpec, networks_of};
-use crate::model::EndpointKind;
+use super::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec, networks_of};
 use crate::model::compose::{
-    AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Service, Transport,
+    AnswerFiles, DependsCondition, HealthTest, Healthcheck, Limits, Restart, Service, Transport,
 };
+use crate::model::{Demands, EndpointKind, IdError, ServiceName};
 use crate::render::vpn;
 
 /// The network between the host and the gateway, which its port is published on. Nothing else is on
 /// it. Not a name that an author can write.
 pub const EDGE_NETWORK: &str = "_edge";
+
+/// What hubs are filed under, in place of a challenge.
+pub const HUB: &str = "vpn-hub";
 
 /// To make the tunnel and the packet filter, and to become nobody after that.
 const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "NET_ADMIN", "SETGID", "SETUID"];
@@ -31,10 +34,37 @@ const LIMITS: Limits = Limits {
 
 /// The gateway in place of the author's `service`.
 pub(super) fn spec(service: &Service, image: &str) -> ServiceSpec {
-    let mut networks = networks_of(service);
+    let depends_on = service.depends_on.clone();
+    gateway(service.name.clone(), networks_of(service), depends_on, image)
+}
+
+/// The hub of a team: a gateway that nothing is behind when it is made. Networks of instances come and
+/// go while it runs.
+///
+/// # Errors
+/// Never: its names are ours.
+pub fn hub_spec(image: &str) -> Result<InstanceSpec, IdError> {
+    Ok(InstanceSpec {
+        schema: 1,
+        challenge: HUB.parse()?,
+        services: vec![gateway("openvpn".parse()?, BTreeMap::new(), BTreeMap::new(), image)],
+        networks: vec![NetworkWish { name: EDGE_NETWORK.to_owned(), is_internal: false }],
+        volumes: Vec::new(),
+        answers: BTreeMap::new(),
+        demands: Demands::default(),
+        templates: Vec::new(),
+    })
+}
+
+fn gateway(
+    name: ServiceName,
+    mut networks: BTreeMap<String, Vec<String>>,
+    depends_on: BTreeMap<ServiceName, DependsCondition>,
+    image: &str,
+) -> ServiceSpec {
     networks.insert(EDGE_NETWORK.to_owned(), Vec::new());
     ServiceSpec {
-        name: service.name.clone(),
+        name,
         image: image.to_owned(),
         command: None,
         entrypoint: None,
@@ -47,7 +77,7 @@ pub(super) fn spec(service: &Service, image: &str) -> ServiceSpec {
             kind: EndpointKind::Vpn,
             is_hidden: false,
         }],
-        depends_on: service.depends_on.clone(),
+        depends_on,
         healthcheck: Some(Healthcheck::Command {
             test: HealthTest::Exec(vec![vpn::PROGRAM.to_owned(), "ready".to_owned()]),
             interval_millis: 30_000,

@@ -143,6 +143,14 @@ impl Engine for Metered {
         self.change("remove_network", self.inner.remove_network(network)).await
     }
 
+    async fn connect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.change("connect_network", self.inner.connect_network(network, container)).await
+    }
+
+    async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.change("disconnect_network", self.inner.disconnect_network(network, container)).await
+    }
+
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
         self.read("networks", self.inner.networks()).await
     }

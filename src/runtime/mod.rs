@@ -91,6 +91,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     async fn create_network(&self, spec: &NetworkSpec) -> Result<String, EngineError>;
     /// Removes a network of ours by id or name.
     async fn remove_network(&self, network: &str) -> Result<(), EngineError>;
+    /// Puts a container of ours onto a network of ours, both by id, without names there; succeeds when it
+    /// is on it. [`EngineError::NotFound`] when either is gone.
+    async fn connect_network(&self, network: &str, container: &str) -> Result<(), EngineError>;
+    /// Takes a container of ours off a network of ours, both by id; succeeds when it is not on it, or
+    /// either is gone.
+    async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), EngineError>;
     /// Our networks.
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError>;
 

@@ -5,7 +5,7 @@
 //!
 //! Tests of what only a kernel can show (capabilities, limits, DNS) are in `docker::tests`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -208,6 +208,7 @@ pub(crate) async fn everything(bench: &Bench<'_>) {
     answers_go_into_a_read_only_container(bench).await;
     changes_are_hinted(bench).await;
     a_network_goes_although_something_runs_on_it(bench).await;
+    a_running_container_comes_onto_a_network_and_off_it(bench).await;
     absent_images_are_said(bench).await;
     the_disk_is_seen_or_not(bench).await;
     bench.engine.prove().await.unwrap();
@@ -438,6 +439,47 @@ async fn a_network_goes_although_something_runs_on_it(bench: &Bench<'_>) {
     let seen = bench.engine.container(&id).await.unwrap().unwrap();
     assert_eq!(seen.addresses.keys().collect::<Vec<_>>(), [&second]);
     bench.remove(&[&id], &[&second]).await;
+}
+
+async fn a_running_container_comes_onto_a_network_and_off_it(bench: &Bench<'_>) {
+    let engine = bench.engine;
+    let ((_, own), (_, further)) = (bench.network().await, bench.network().await);
+    let spec = bench.web(&own);
+    let id = engine.create_container(&spec).await.unwrap();
+    engine.start(&id).await.unwrap();
+    let on = async || {
+        let seen = engine.container(&id).await.unwrap().unwrap();
+        assert_eq!(seen.wishes.len(), 1, "what it was made for stays: {seen:?}");
+        seen.addresses.into_keys().collect::<BTreeSet<_>>()
+    };
+    let both = BTreeSet::from([own.clone(), further.clone()]);
+    for _ in 0..2 {
+        engine.connect_network(&further, &id).await.unwrap();
+        assert_eq!(on().await, both);
+    }
+    // Nobody else's.
+    let refused = bench.other.connect_network(&further, &id).await.unwrap_err();
+    assert!(matches!(refused, EngineError::NotOurs { .. }), "{refused:?}");
+    let refused = bench.other.disconnect_network(&further, &id).await.unwrap_err();
+    assert!(matches!(refused, EngineError::NotOurs { .. }), "{refused:?}");
+    for _ in 0..2 {
+        engine.disconnect_network(&further, &id).await.unwrap();
+        assert_eq!(on().await, BTreeSet::from([own.clone()]));
+    }
+    // A network that goes takes nobody with it; one that was on it runs on without it.
+    engine.connect_network(&further, &id).await.unwrap();
+    engine.remove_network(&further).await.unwrap();
+    assert_eq!(on().await, BTreeSet::from([own.clone()]));
+    let seen = engine.container(&id).await.unwrap().unwrap();
+    assert_eq!(seen.state, ContainerState::Running);
+    engine.disconnect_network(&further, &id).await.unwrap();
+    let gone = engine.connect_network(&further, &id).await.unwrap_err();
+    assert!(matches!(gone, EngineError::NotFound { .. }), "{gone:?}");
+    bench.remove(&[&id], &[]).await;
+    let gone = engine.connect_network(&own, &id).await.unwrap_err();
+    assert!(matches!(gone, EngineError::NotFound { .. }), "{gone:?}");
+    engine.disconnect_network(&own, &id).await.unwrap();
+    bench.remove(&[], &[&own]).await;
 }
 
 async fn absent_images_are_said(bench: &Bench<'_>) {

@@ -161,8 +161,9 @@ fn take_network(
     let spec = spec_of(network.subnet, network.kind, installation);
     db.prepare_cached(
         "INSERT OR REPLACE INTO networks
-             (subnet, name, bridge, engine_id, is_internal, instance, wish, state, touched_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'used', ?8)",
+             (subnet, name, bridge, engine_id, is_internal, instance, wish, state, touched_at,
+              is_single_use)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'used', ?8, 1)",
     )?
     .execute(params![
         subnet,

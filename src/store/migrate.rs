@@ -62,6 +62,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0018_waiting", sql: include_str!("../../schema/sql/0018_waiting.sql") },
     Migration { name: "0019_fairness", sql: include_str!("../../schema/sql/0019_fairness.sql") },
     Migration { name: "0020_vpn_told", sql: include_str!("../../schema/sql/0020_vpn_told.sql") },
+    Migration { name: "0021_hubs", sql: include_str!("../../schema/sql/0021_hubs.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -31,6 +31,7 @@ pub mod error;
 mod exports;
 pub mod fairness;
 mod given;
+pub mod hubs;
 pub mod images;
 pub mod instances;
 pub mod invites;
@@ -85,6 +86,7 @@ pub use error::StoreError;
 pub use exports::{ExportPlace, Exported};
 pub use fairness::{Review, ReviewVerdict};
 pub use given::Given;
+pub use hubs::HubRow;
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
     InsertError, InstanceCounts, InstanceFilter, InstanceLimits, NewInstance, PortRange, Repeats,

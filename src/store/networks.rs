@@ -2,7 +2,7 @@
 //!
 //! `reserve → Intent → made → Ready ⇄ Used`. The subnet is committed before the engine is asked,
 //! and the engine's object bears a name that follows from it: after a crash either is found by the
-//! other.
+//! other. A network that a hub may be on never becomes `Ready` again: it is removed while it is `Used`.
 
 use ipnet::Ipv4Net;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -27,6 +27,8 @@ pub struct NetworkRow {
     pub state: NetworkState,
     /// When it was reserved, claimed or released, whichever came last.
     pub touched_at: Timestamp,
+    /// A hub is or may be on it: it is removed once its instance is done with it, never handed on.
+    pub is_single_use: bool,
 }
 
 word_enum!(
@@ -196,8 +198,45 @@ impl Store {
         .await
     }
 
+    /// Notes that a hub may be on a network from now on; false when the instance does not have it any
+    /// more, and then no hub may be put onto it.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn mark_single_use(
+        &self,
+        subnet: Ipv4Net,
+        instance: InstanceId,
+        engine_id: &str,
+    ) -> Result<bool, StoreError> {
+        let engine_id = engine_id.to_owned();
+        self.write(move |db| {
+            let n_rows = db
+                .prepare_cached(
+                    "UPDATE networks SET is_single_use = 1
+                     WHERE subnet = ?1 AND instance = ?2 AND engine_id = ?3 AND state = 'used'",
+                )?
+                .execute(params![subnet.to_string(), instance.to_string(), engine_id])?;
+            Ok(n_rows > 0)
+        })
+        .await
+    }
+
+    /// As [`Self::mark_single_use`], of every network that an instance has: nobody knows what was put
+    /// onto them.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn mark_all_single_use(&self) -> Result<(), StoreError> {
+        self.write(|db| {
+            db.execute("UPDATE networks SET is_single_use = 1 WHERE state = 'used'", [])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Nobody has the network of `subnet` any more: it is ready for the next. Does nothing when
-    /// nobody had it.
+    /// nobody had it, or when a hub may be on it: that one is removed first, and then forgotten.
     ///
     /// # Errors
     /// When the database does not take it.
@@ -205,7 +244,7 @@ impl Store {
         self.write(move |db| {
             db.prepare_cached(
                 "UPDATE networks SET state = 'ready', instance = NULL, wish = NULL, touched_at = ?2
-                 WHERE subnet = ?1 AND state = 'used'",
+                 WHERE subnet = ?1 AND state = 'used' AND is_single_use = 0",
             )?
             .execute(params![subnet.to_string(), now.as_millis()])?;
             Ok(())
@@ -330,5 +369,6 @@ fn network_row(row: &Row<'_>) -> rusqlite::Result<NetworkRow> {
         owner: row::opt_text(row, "instance")?.zip(wish),
         state: row::word(row, "state", NetworkState::from_word)?,
         touched_at: row::time(row, "touched_at")?,
+        is_single_use: row.get("is_single_use")?,
     })
 }

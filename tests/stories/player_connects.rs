@@ -336,6 +336,117 @@ async fn a_member_connects_as_long_as_they_are_in_the_team() {
     daemon.nothing_left().await;
 }
 
+/// What `laptop` reads from the service of an instance.
+fn flag_at(laptop: &Laptop, address: &str) -> String {
+    let line = format!("cat < /dev/tcp/{address}/1337");
+    laptop.run(&["timeout", "-k", "1", "3", "bash", "-c", &line]).stdout
+}
+
+/// Waits until `laptop` reads a flag there.
+async fn reached(laptop: &Laptop, address: &str) {
+    until(&format!("{address} is reached"), Duration::from_secs(60), || {
+        let said = flag_at(laptop, address);
+        let is_there = said.starts_with("FLAG{");
+        std::future::ready(if is_there { Ok(()) } else { Err(laptop.log()) })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_profile_of_a_team_leads_to_all_of_its_engagements() {
+    let stage = Stage::with(&[Challenge::engagement("LAB-905")]).await;
+    let mut laptop = Laptop::new(&stage.path(""));
+    let settings = stage
+        .settings()
+        .text("network.wall", "auto")
+        .text("network.publish_address", "0.0.0.0")
+        .text("network.public_host", &laptop.host())
+        .text("vpn.mode", "team");
+    let mut daemon = Daemon::start(settings).await;
+    daemon.live("LAB-905").await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let teams = daemon.admin().get("/teams").await.body;
+    let red_id =
+        teams["items"].as_array().and_then(|all| all.iter().find(|it| it["name"] == "red"));
+    let red_id = red_id.expect("the team is listed")["id"].as_str().unwrap().to_owned();
+    let path = format!("/teams/{red_id}/openvpn-config");
+    red.get(&path).await.expect_refusal(404, "openvpn_config_not_available");
+    let (one, two) = (red.play("LAB-905").await.id, red.play("LAB-905").await.id);
+    let theirs = blue.play("LAB-905").await.id;
+    let address =
+        async |who: &Client, id: &str| told(&profile(who, id).await, "chal").unwrap().to_owned();
+    let (at_one, at_two) = (address(&red, &one).await, address(&red, &two).await);
+    let at_theirs = address(&blue, &theirs).await;
+    blue.get(&path).await.expect_refusal(403, "forbidden");
+    let of_team = until("the team's profile", Duration::from_secs(60), || async {
+        let reply = red.get(&path).await;
+        let text = reply.body.as_str().filter(|_| reply.status == 200).map(str::to_owned);
+        text.ok_or_else(|| reply.body.to_string())
+    })
+    .await;
+    laptop.connect(&of_team).await;
+    reached(&laptop, &at_one).await;
+    reached(&laptop, &at_two).await;
+
+    // One that starts later is reached with the same profile; one that ended is not; another team's
+    // never is, whatever routes the player adds.
+    let three = red.play("LAB-905").await.id;
+    let at_three = address(&red, &three).await;
+    reached(&laptop, &at_three).await;
+    red.stop(&one).await;
+    red.gone(&one).await;
+    until("the way to what ended is gone", Duration::from_secs(20), || {
+        let routes = laptop.run(&["ip", "route"]).stdout;
+        let network = at_one.rsplit_once('.').unwrap().0.to_owned();
+        let is_up = routes.contains("tun0");
+        let last: u8 = at_one.rsplit_once('.').unwrap().1.parse().unwrap();
+        let line = format!("{network}.{}/28", last & 0xf0);
+        std::future::ready(if is_up && !routes.contains(&line) { Ok(()) } else { Err(routes) })
+    })
+    .await;
+    let fourth = blue.play("LAB-905").await.id;
+    let at_fourth = address(&blue, &fourth).await;
+    for address in [&at_one, &at_theirs, &at_fourth] {
+        laptop.run(&["ip", "route", "replace", &format!("{address}/32"), "dev", "tun0"]).fine();
+        assert_eq!(flag_at(&laptop, address), "", "{address}");
+    }
+    let bridge = first_address_of_network(&at_two);
+    let host = TcpListener::bind("0.0.0.0:0").expect("a port is free");
+    let port = host.local_addr().expect("it is bound").port();
+    assert_eq!(laptop.get(&bridge, port, "/"), None, "the host's end of a network");
+    reached(&laptop, &at_two).await;
+
+    // The hub dies: it is back, and so is the player, with the profile that they have.
+    let hub = of_team.lines().find_map(|line| line.strip_prefix("# flagops instance "));
+    let hub = hub.and_then(|rest| rest.split(',').next()).expect("it says which").to_owned();
+    let gateway = container(&daemon, &hub, "openvpn");
+    daemon.engine().docker(&["rm", "--force", &gateway]).expect("it can be removed");
+    until("it is made anew", Duration::from_secs(60), || {
+        let is_there = !daemon.engine().containers_of(&hub).is_empty();
+        std::future::ready(if is_there { Ok(()) } else { Err("it is gone".to_owned()) })
+    })
+    .await;
+    reached(&laptop, &at_two).await;
+    reached(&laptop, &at_three).await;
+    assert_eq!(flag_at(&laptop, &at_fourth), "");
+
+    drop(laptop);
+    for (who, id) in [(&red, &two), (&red, &three), (&blue, &theirs), (&blue, &fourth)] {
+        who.stop(id).await;
+        who.gone(id).await;
+    }
+    // Hubs end with the mode.
+    daemon.kill9();
+    daemon.relaunch_with("FLAGOPS_VPN__MODE", "instance");
+    daemon.ready().await;
+    until("the hubs are gone", Duration::from_secs(60), || {
+        let left = daemon.engine().containers_of(&hub);
+        std::future::ready(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+    .await;
+    daemon.nothing_left().await;
+}
+
 /// Templates of ours with more lines, where a repository has its own.
 fn write_templates(stage: &Stage, server: &str, client: &str) {
     for (name, more) in [("server.conf.j2", server), ("client.ovpn.j2", client)] {

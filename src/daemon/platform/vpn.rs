@@ -7,9 +7,13 @@ use std::net::IpAddr;
 
 use uuid::Uuid;
 
+use super::rosters::unknown_team;
 use super::{Denial, Outcome, Platform, PlatformError};
-use crate::daemon::{executor::Fault, specs, vpn};
-use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp};
+use crate::config::VpnMode;
+use crate::daemon::{executor::Fault, hubs, specs, vpn};
+use crate::model::{
+    Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, TeamId, Timestamp,
+};
 use crate::node::NodeError;
 use crate::planner::vpn::{self as rules, HolderKind, Standing};
 use crate::render::attachments::Named;
@@ -99,19 +103,64 @@ impl Platform {
         target: VpnTarget,
     ) -> Outcome<(InstanceId, String)> {
         let instance = self.instance(caller, id).await?;
+        self.profile_of(caller, &instance, target).await
+    }
+
+    /// As [`Self::vpn_profile`], of the hub that leads to all engagements of a team.
+    ///
+    /// # Errors
+    /// As [`Self::vpn_profile`]; and where teams have no hubs.
+    pub async fn team_vpn_profile(
+        &self,
+        caller: &Caller,
+        team: &str,
+        target: VpnTarget,
+    ) -> Outcome<(InstanceId, String)> {
+        let hub = self.hub(caller, team).await?;
+        self.profile_of(caller, &hub, target).await
+    }
+
+    /// The hub of a team, once it leads to all of its engagements.
+    async fn hub(&self, caller: &Caller, team: &str) -> Outcome<Instance> {
+        let id: TeamId = team.parse().map_err(|_| unknown_team(team))?;
+        let is_theirs = caller.role == Role::Admin || caller.plays_for(id);
+        if !is_theirs {
+            return Err(PlatformError::NotYours);
+        }
+        if self.shared.config.vpn.mode != VpnMode::Team {
+            let message = "here each engagement has a profile of its own, and teams have none: download those of the instances";
+            return Err(Denial::not_found("vpn_mode_is_instance", message).into());
+        }
+        let hub = self.shared.hubs.of_team(id).filter(|hub| self.shared.hubs.is_settled(*hub));
+        let row = match hub {
+            Some(hub) => self.shared.store.instance(hub).await?,
+            None => None,
+        };
+        row.ok_or_else(|| {
+            let message = "the team has no engagement that is ready, or the way to it is just being made: start one, or ask again";
+            Denial::not_found("openvpn_config_not_available", message).into()
+        })
+    }
+
+    async fn profile_of(
+        &self,
+        caller: &Caller,
+        instance: &Instance,
+        target: VpnTarget,
+    ) -> Outcome<(InstanceId, String)> {
         let unavailable = || PlatformError::NoVpnProfile { id: instance.id };
         if instance.status() != InstanceStatus::Ready {
             return Err(unavailable());
         }
-        self.check_vpn(&instance).await?;
-        let standings = vpn::standings(&self.shared, &instance).await?;
+        self.check_vpn(instance).await?;
+        let standings = vpn::standings(&self.shared, instance).await?;
         let meant = meant(caller, &standings, &target)?;
         let [standing] = meant.as_slice() else { return Err(nobody_named().into()) };
         if standing.is_revoked {
             return Err(PlatformError::VpnRevoked { id: instance.id });
         }
         let holder = standing.holder.id;
-        let mut profile = match self.link_of(&instance) {
+        let mut profile = match self.link_of(instance) {
             Some(link) => {
                 let asked = link.openvpn_config(instance.id, Some(holder)).await;
                 let profile = asked.map_err(|error| match error {
@@ -120,9 +169,9 @@ impl Platform {
                 })?;
                 String::from_utf8_lossy(&profile).into_owned()
             }
-            None => self.profile_here(&instance, Some(holder)).await?,
+            None => self.profile_here(instance, Some(holder)).await?,
         };
-        self.add_origin(caller, &instance, &mut profile).await?;
+        self.add_origin(caller, instance, &mut profile).await?;
         Ok((instance.id, profile))
     }
 
@@ -185,7 +234,12 @@ impl Platform {
         // Its networks are there while it is ready; a gateway in repair has none for a moment.
         let facts = vpn::facts(&self.shared, instance, &stored.spec).await;
         let facts = facts.map_err(|fault| while_repaired(fault, instance))?;
-        let hosts = vpn::hosts(&self.shared, instance, gateway).await.unwrap_or_default();
+        let team_id = self.shared.hubs.team_of(instance.id);
+        let hosts = match team_id {
+            Some(team) => hubs::hosts(&self.shared, team).await,
+            None => vpn::hosts(&self.shared, instance, gateway).await,
+        };
+        let hosts = hosts.unwrap_or_default();
         let challenge = self.challenge_of(instance).await.ok();
         let team = vpn::team_name(&self.shared, instance).await?;
         let profile = Profile {
@@ -196,7 +250,12 @@ impl Platform {
             },
             challenge: Named {
                 id: instance.challenge.to_string(),
-                name: challenge.map(|it| it.metadata.name.clone()).unwrap_or_default(),
+                name: match (team_id, challenge) {
+                    (Some(_), _) => "All engagements".to_owned(),
+                    (None, challenge) => {
+                        challenge.map(|it| it.metadata.name.clone()).unwrap_or_default()
+                    }
+                },
             },
             revision: instance.revision,
             host: endpoint.host.clone(),
@@ -226,12 +285,39 @@ impl Platform {
         why: String,
     ) -> Outcome<(InstanceId, Vec<VpnHolder>)> {
         let instance = self.instance(caller, id).await?;
-        self.check_vpn(&instance).await?;
+        self.change_profiles(caller, &instance, target, change, why).await
+    }
+
+    /// As [`Self::change_vpn`], of the hub that leads to all engagements of a team.
+    ///
+    /// # Errors
+    /// As [`Self::change_vpn`]; and where teams have no hubs.
+    pub async fn change_team_vpn(
+        &self,
+        caller: &Caller,
+        team: &str,
+        target: VpnTarget,
+        change: VpnChange,
+        why: String,
+    ) -> Outcome<(InstanceId, Vec<VpnHolder>)> {
+        let hub = self.hub(caller, team).await?;
+        self.change_profiles(caller, &hub, target, change, why).await
+    }
+
+    async fn change_profiles(
+        &self,
+        caller: &Caller,
+        instance: &Instance,
+        target: VpnTarget,
+        change: VpnChange,
+        why: String,
+    ) -> Outcome<(InstanceId, Vec<VpnHolder>)> {
+        self.check_vpn(instance).await?;
         let (status, now) = (instance.status(), self.shared.now());
         if !matches!(status, InstanceStatus::Starting | InstanceStatus::Ready) {
             return Err(PlatformError::NotRunning { id: instance.id, status: status.as_str() });
         }
-        let standings = vpn::standings(&self.shared, &instance).await?;
+        let standings = vpn::standings(&self.shared, instance).await?;
         let store = &self.shared.store;
         let mut names = Vec::new();
         for standing in meant(caller, &standings, &target)? {
@@ -250,7 +336,7 @@ impl Platform {
             (VpnTarget::Named(_), [holder, ..]) => format!("instance {} of {holder}", instance.id),
         };
         store.note_deed(caller.name(), what, object, why, now).await?;
-        let mut holders = self.vpn_holders(&instance, &[]).await?;
+        let mut holders = self.vpn_holders(instance, &[]).await?;
         holders.retain(|it| names.contains(&it.standing.holder.id));
         Ok((instance.id, holders))
     }

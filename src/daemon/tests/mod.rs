@@ -9,6 +9,7 @@ mod faults;
 mod gc;
 mod history;
 mod hooks;
+mod hubs;
 mod idle;
 mod ingress;
 mod isolation;

@@ -70,6 +70,9 @@ pub struct Facts {
     pub clients: Ipv4Net,
     /// Who may connect.
     pub admitted: Vec<Holder>,
+    /// The network that its port is published on, of the hub of a team: what it leads to comes and goes
+    /// while it runs. `None` for the gateway of an instance.
+    pub hub: Option<Ipv4Net>,
 }
 
 /// Who a profile is for.
@@ -211,6 +214,12 @@ pub fn profile(
     };
     let (made, refused) = own.client(facts, profile, &secrets)?;
     Ok(Made { made, refused: refused.map(|it| it.place()) })
+}
+
+/// What the program in a hub is asked, so that it leads to exactly these networks.
+pub fn lead_to<'n>(networks: impl IntoIterator<Item = &'n Ipv4Net>) -> Vec<String> {
+    let words = networks.into_iter().map(|net| templates::word(*net));
+    std::iter::once("networks".to_owned()).chain(words).collect()
 }
 
 /// How many can be connected at once: every address of the tunnel but its own, the gateway's and

@@ -251,6 +251,7 @@ fn sample() -> Facts {
         networks: vec![net("10.80.0.16/28"), net("10.80.0.32/28")],
         clients: net("10.82.0.48/28"),
         admitted: Vec::new(),
+        hub: None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Facts, MTU, Profile, VpnError, max_clients, plain};
 use crate::render::attachments::{Given, RenderError, Template, render_given, syntax};
 
 pub(super) const SERVER_SOURCE: &str = include_str!("../../../templates/openvpn/server.conf.j2");
+const HUB_RULES: &str = include_str!("../../../templates/openvpn/hub.nft.j2");
 const RULES: &str = include_str!("../../../templates/openvpn/rules.nft.j2");
 pub(super) const CLIENT_SOURCE: &str = include_str!("../../../templates/openvpn/client.ovpn.j2");
 
@@ -48,6 +49,8 @@ struct Grounds {
     networks: Vec<Network>,
     max_clients: u32,
     mtu: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edge: Option<Network>,
 }
 
 impl Grounds {
@@ -58,8 +61,15 @@ impl Grounds {
         }
         let clients = Network::new(facts.clients);
         let networks = facts.networks.iter().map(|net| Network::new(*net)).collect();
-        Ok(Self { clients, networks, max_clients, mtu: MTU })
+        let edge = facts.hub.map(Network::new);
+        Ok(Self { clients, networks, max_clients, mtu: MTU, edge })
     }
+}
+
+/// A network as the program in the gateway takes it.
+pub(super) fn word(net: Ipv4Net) -> String {
+    let Network { address, mask, host, cidr } = Network::new(net);
+    format!("{address}/{}/{mask}/{host}", cidr.prefix_len())
 }
 
 /// What a profile is made of.
@@ -69,6 +79,7 @@ struct Sheet<'a> {
     instance: String,
     revision: String,
     holder: String,
+    reach: &'static str,
     remote: Remote<'a>,
     server_name: String,
     hosts: Vec<Host>,
@@ -102,7 +113,10 @@ pub(super) fn server(facts: &Facts) -> Result<String, VpnError> {
 }
 
 pub(super) fn rules(facts: &Facts) -> Result<String, VpnError> {
-    render("rules.nft.j2", RULES, &Grounds::new(facts)?)
+    match facts.hub {
+        Some(_) => render("hub.nft.j2", HUB_RULES, &Grounds::new(facts)?),
+        None => render("rules.nft.j2", RULES, &Grounds::new(facts)?),
+    }
 }
 
 pub(super) fn client(
@@ -120,6 +134,10 @@ fn sheet<'a>(facts: &Facts, profile: &'a Profile, secrets: &Secrets<'a>) -> Shee
         instance: facts.instance.to_string(),
         revision: profile.revision.to_string(),
         holder: plain(&profile.holder_name),
+        reach: match facts.hub {
+            Some(_) => "all engagements of its team, as they come and go",
+            None => "this instance and nowhere else",
+        },
         remote: Remote { host: &profile.host, port: profile.port },
         server_name: Keys::server_name_of(facts.instance),
         hosts: hosts.map(|(name, address)| Host { name: plain(name), address: *address }).collect(),

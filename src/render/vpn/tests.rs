@@ -19,6 +19,7 @@ pub(super) fn facts(instance: u128) -> Facts {
         networks: vec!["10.80.0.16/28".parse().unwrap(), "10.80.0.32/28".parse().unwrap()],
         clients: "10.82.0.48/28".parse().unwrap(),
         admitted: vec![holder(1)],
+        hub: None,
     }
 }
 

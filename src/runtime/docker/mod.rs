@@ -193,6 +193,14 @@ impl Engine for Docker {
         self.drop_network(network).await
     }
 
+    async fn connect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.plug_in(network, container).await
+    }
+
+    async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.unplug(network, container).await
+    }
+
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
         self.seen_networks().await
     }

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest, NetworkInspect,
-    VolumeCreateRequest,
+    Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+    NetworkInspect, VolumeCreateRequest,
 };
 use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions, RemoveVolumeOptions};
 use futures_util::{StreamExt, TryStreamExt};
@@ -112,6 +112,64 @@ impl Docker {
             }
         }
         Ok(())
+    }
+
+    pub(super) async fn plug_in(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.own_container(container).await?;
+        let id = self.own_network(network).await?;
+        let id =
+            id.ok_or_else(|| EngineError::NotFound { what: format!("network `{network}`") })?;
+        let call = Call::within(30, format!("connect container {container} to network {id}"));
+        let request =
+            NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        let connected = self
+            .connection
+            .raw(&call, |client| {
+                let (id, request) = (id.clone(), request.clone());
+                async move { client.connect_network(&id, request).await }
+            })
+            .await?;
+        match connected {
+            Ok(()) => Ok(()),
+            // A repeat: the container sits on it already.
+            Err(error) if errors::reason(&error).contains("already exists in network") => Ok(()),
+            Err(error) => Err(errors::map(&error, &call, self.connection.endpoint())),
+        }
+    }
+
+    pub(super) async fn unplug(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        match self.own_container(container).await {
+            Err(EngineError::NotFound { .. }) => return Ok(()),
+            other => other?,
+        }
+        let Some(id) = self.own_network(network).await? else { return Ok(()) };
+        let call = Call::within(30, format!("disconnect container {container} from network {id}"));
+        let request =
+            NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        let done = self
+            .connection
+            .raw(&call, |client| {
+                let (id, request) = (id.clone(), request.clone());
+                async move { client.disconnect_network(&id, request).await }
+            })
+            .await?;
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) if errors::reason(&error).contains("is not connected to") => Ok(()),
+            Err(error) => match errors::map(&error, &call, self.connection.endpoint()) {
+                EngineError::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The id of a network of ours; `None` when there is none.
+    async fn own_network(&self, network: &str) -> Result<Option<String>, EngineError> {
+        let Some(found) = self.inspect_network(network).await? else { return Ok(None) };
+        if !labels::is_ours(&self.installation, found.labels.as_ref()) {
+            return Err(EngineError::NotOurs { what: format!("network `{network}`") });
+        }
+        Ok(found.id)
     }
 
     pub(super) async fn seen_networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {

@@ -203,6 +203,20 @@ impl Engine for FakeEngine {
         .await
     }
 
+    async fn connect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.pass(Verb::ConnectNetwork, DEADLINE, |machine, us| {
+            machine.connect_network(us, network, container).map(quiet)
+        })
+        .await
+    }
+
+    async fn disconnect_network(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        self.pass(Verb::DisconnectNetwork, DEADLINE, |machine, us| {
+            machine.disconnect_network(us, network, container).map(quiet)
+        })
+        .await
+    }
+
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
         self.pass(Verb::Networks, DEADLINE, |machine, us| Ok(quiet(machine.own_networks(us)))).await
     }

@@ -301,6 +301,19 @@ impl Machine {
         Ok(())
     }
 
+    /// The id of a network of ours; `None` when there is none.
+    fn own_network(
+        &self,
+        us: &InstallationId,
+        network: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let Some(id) = self.network_id(network) else { return Ok(None) };
+        match self.networks.get(&id) {
+            Some(found) if found.owner == *us => Ok(Some(id)),
+            _ => Err(EngineError::NotOurs { what: format!("network `{network}`") }),
+        }
+    }
+
     fn network_id(&self, network: &str) -> Option<String> {
         if self.networks.contains_key(network) {
             return Some(network.to_owned());

@@ -44,6 +44,8 @@ pub enum Verb {
     TrimBuildCache,
     CreateNetwork,
     RemoveNetwork,
+    ConnectNetwork,
+    DisconnectNetwork,
     Networks,
     CreateVolume,
     RemoveVolume,
@@ -68,6 +70,8 @@ impl Verb {
             self,
             Self::CreateNetwork
                 | Self::RemoveNetwork
+                | Self::ConnectNetwork
+                | Self::DisconnectNetwork
                 | Self::CreateVolume
                 | Self::RemoveVolume
                 | Self::CreateContainer

@@ -1,5 +1,6 @@
 //! The containers of the machine in memory: made, started, ended, by us or by other hands.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::net::SocketAddrV4;
@@ -110,6 +111,36 @@ impl Machine {
         let id = self.own_id(us, container)?;
         let found = id.and_then(|id| self.containers.get_mut(&id));
         found.ok_or_else(|| missing("container", container))
+    }
+
+    pub(in crate::runtime::fake) fn connect_network(
+        &mut self,
+        us: &InstallationId,
+        network: &str,
+        container: &str,
+    ) -> Result<(), EngineError> {
+        self.own_mut(us, container)?;
+        let id = self.own_network(us, network)?.ok_or_else(|| missing("network", network))?;
+        let address = self.free_address(&id);
+        let found = self.own_mut(us, container)?;
+        if let Entry::Vacant(end) = found.ends.entry(id) {
+            end.insert(address.ok_or_else(|| refused(container, "no free address"))?);
+        }
+        Ok(())
+    }
+
+    pub(in crate::runtime::fake) fn disconnect_network(
+        &mut self,
+        us: &InstallationId,
+        network: &str,
+        container: &str,
+    ) -> Result<(), EngineError> {
+        if self.own_id(us, container)?.is_none() {
+            return Ok(());
+        }
+        let Some(id) = self.own_network(us, network)? else { return Ok(()) };
+        self.own_mut(us, container)?.ends.remove(&id);
+        Ok(())
     }
 
     pub(in crate::runtime::fake) fn upload(
