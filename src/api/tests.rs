@@ -185,6 +185,8 @@ async fn every_protected_route_refuses_strangers_and_bad_tokens_in_the_contract_
         ("POST", "/api/v1/instances/x/renew"),
         ("GET", "/api/v1/instances/x/traffic"),
         ("GET", "/api/v1/instances/x/openvpn-config"),
+        ("GET", "/api/v1/teams/x/openvpn-config"),
+        ("POST", "/api/v1/teams/x/openvpn-config/rotate"),
         ("GET", "/api/v1/instances/x/attachments"),
         ("GET", "/api/v1/instances/x/attachments/a/b"),
         ("POST", "/api/v1/instances/x/verify-answer"),

@@ -36,6 +36,7 @@ mod solver;
 mod tokens;
 mod verdicts;
 mod vpn;
+mod vpn_profiles;
 mod waiting;
 
 use std::collections::BTreeMap;

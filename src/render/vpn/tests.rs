@@ -95,6 +95,26 @@ fn the_gateway_gets_keys_that_only_root_reads_and_a_file_per_holder() {
 }
 
 #[test]
+fn a_hub_lets_players_into_what_it_was_told_and_nothing_through_it() {
+    let hub =
+        Facts { networks: Vec::new(), hub: Some("10.80.0.48/28".parse().unwrap()), ..facts(1) };
+    let files = files(&hub);
+    assert!(!files["server.conf"].1.contains("push \"route"), "{}", files["server.conf"].1);
+    insta::assert_snapshot!(files["rules.nft"].1);
+    let profile = profile(&key(), &hub, &sheet(1), &Own::default()).unwrap().made;
+    assert!(profile.contains("into all engagements of its team, as they come and go;"));
+    let nets = ["10.80.0.16/28".parse().unwrap(), "10.80.0.32/27".parse().unwrap()];
+    assert_eq!(
+        lead_to(&nets),
+        [
+            "networks",
+            "10.80.0.16/28/255.255.255.240/10.80.0.17",
+            "10.80.0.32/27/255.255.255.224/10.80.0.33"
+        ]
+    );
+}
+
+#[test]
 fn a_profile_reads_like_this() {
     let profile = profile(&key(), &facts(1), &sheet(1), &Own::default()).unwrap().made;
     insta::assert_snapshot!(outline(&profile));

@@ -184,3 +184,24 @@ async fn claims_at_once_get_different_networks() {
     owners.dedup();
     assert_eq!(owners.len(), 4, "each network has one owner: {owners:?}");
 }
+
+#[tokio::test]
+async fn a_network_that_a_hub_may_be_on_is_never_handed_on() {
+    let fixture = with_instances(2).await;
+    let subnet = ready(&fixture.store, 1).await;
+    let claimed = claim(&fixture.store, 1, 2).await.unwrap();
+    let id = claimed.engine_id.clone().unwrap();
+    let store = &fixture.store;
+    // Only for who has it, by the id that it has.
+    assert!(!store.mark_single_use(subnet, instance_id(2), &id).await.unwrap());
+    assert!(!store.mark_single_use(subnet, instance_id(1), "another").await.unwrap());
+    assert!(store.mark_single_use(subnet, instance_id(1), &id).await.unwrap());
+    store.release_network(subnet, at(3)).await.unwrap();
+    let rows = store.networks().await.unwrap();
+    assert_eq!((rows[0].state, rows[0].is_single_use), (NetworkState::Used, true));
+    assert!(!store.retire_network(subnet).await.unwrap());
+    assert_eq!(claim(store, 2, 4).await, None, "nobody else gets it");
+    store.forget_network(subnet).await.unwrap();
+    ready(store, 5).await;
+    assert!(claim(store, 2, 6).await.is_some_and(|row| !row.is_single_use));
+}
