@@ -235,7 +235,9 @@ pub(crate) async fn sweep(
                     Some(live) => live,
                     None => live.insert(live_ids(shared).await?),
                 };
-                if row.owner.as_ref().is_some_and(|(owner, _)| !live.contains(owner)) {
+                let is_over = row.owner.as_ref().is_some_and(|(owner, _)| !live.contains(owner));
+                // What is removed takes everybody off: not on the word of a database that was lost.
+                if is_over && !(row.is_single_use && shared.awaits_acceptance()) {
                     give_back(shared, row).await?;
                 }
             }

@@ -8,9 +8,7 @@ use uuid::Uuid;
 
 use super::{Denial, Outcome, Platform, PlatformError};
 use crate::daemon::{executor::Fault, specs, vpn};
-use crate::model::{
-    Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, TeamId, Timestamp,
-};
+use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp};
 use crate::planner::vpn::{self as rules, HolderKind, Standing};
 use crate::store::VpnChange;
 
