@@ -411,7 +411,7 @@ async fn challenge_stats(
 ) -> Answer<Json<Page<ChallengeStats>>> {
     let seen = platform.catalogue(None, "");
     let solves = platform.solves().await?;
-    let tally = super::standings::Tally::of(&solves);
+    let tally = solves.tally();
     let tries = platform.tries(None).await?;
     let row = |challenge: &Challenge| {
         let own = tries.iter().filter(|it| it.challenge == challenge.id);

@@ -7,12 +7,14 @@
 //! * Before its `release_at` a challenge is as if it were not there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{FromParams, Params};
-use super::standings::{Tally, as_u32, dynamic_questions};
+use super::standings::{as_u32, dynamic_questions};
+use crate::contest::tally::Solves;
 use crate::daemon::platform::LiveSet;
 use crate::model::{
     Category, Challenge, ChallengeId, Difficulty, Question, QuestionId, TeamId, Timestamp,
@@ -81,9 +83,9 @@ pub(crate) struct Snapshot<'a> {
     /// What is live.
     pub(crate) live: &'a LiveSet,
     /// Who captured what.
-    pub(crate) tally: Tally,
+    pub(crate) solves: Arc<Solves>,
     /// Starts per challenge.
-    pub(crate) launches: BTreeMap<ChallengeId, u32>,
+    pub(crate) launches: Arc<BTreeMap<ChallengeId, u32>>,
     /// Files out of images, by challenge.
     pub(crate) exported: BTreeMap<ChallengeId, Vec<AttachmentInfo>>,
     /// For `release_at`.
@@ -107,7 +109,7 @@ impl Snapshot<'_> {
     pub(crate) fn project(&self, challenge: &Challenge, viewer: &Viewer) -> ChallengeInfo {
         let metadata = &challenge.metadata;
         let flag_solves = dynamic_questions(challenge).map(|question| {
-            (question.to_string(), as_u32(self.tally.n_teams(&challenge.id, question)))
+            (question.to_string(), as_u32(self.solves.tally().n_teams(&challenge.id, question)))
         });
         ChallengeInfo {
             id: challenge.id.to_string(),
@@ -115,7 +117,7 @@ impl Snapshot<'_> {
             category: metadata.category.as_str(),
             difficulty: metadata.difficulty.as_str(),
             description: metadata.description.clone(),
-            solves_count: as_u32(self.tally.n_full_solves(challenge)),
+            solves_count: as_u32(self.solves.tally().n_full_solves(challenge)),
             launch_count: self.launches.get(&challenge.id).copied().unwrap_or(0),
             tags: metadata.tags.clone(),
             questions: self.questions(challenge, viewer),
@@ -138,7 +140,7 @@ impl Snapshot<'_> {
         viewer: &Viewer,
     ) -> Vec<QuestionPublicInfo> {
         let captured = match viewer {
-            Viewer::Teams(teams) => self.tally.captured_by_any(teams, &challenge.id),
+            Viewer::Teams(teams) => self.solves.tally().captured_by_any(teams, &challenge.id),
             Viewer::Anyone | Viewer::Operator => BTreeSet::new(),
         };
         let questions = challenge.metadata.questions.iter();

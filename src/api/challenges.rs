@@ -15,7 +15,7 @@ use super::catalogue::{
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::{Path, Query};
 use super::page::{Page, PageParams};
-use super::standings::Tally;
+use crate::contest::tally::Tally;
 use crate::daemon::platform::{LiveSet, Platform, PlatformError};
 use crate::model::{Caller, Challenge, Role};
 
@@ -33,14 +33,14 @@ impl<N: Need> Maybe<N> {
 
 /// Everything the projections need, read once.
 pub(crate) async fn snapshot<'a>(platform: &Platform, live: &'a LiveSet) -> Answer<Snapshot<'a>> {
-    let tally = Tally::of(&platform.solves().await?);
+    let solves = platform.solves().await?;
     let mut exported = BTreeMap::new();
     for live in live.values().filter(|live| !live.challenge.metadata.exports.is_empty()) {
         let files = attachments::exported(platform, &live.challenge).await?;
         exported.insert(live.challenge.id.clone(), files);
     }
     let launches = platform.launches().await?;
-    Ok(Snapshot { live, tally, launches, exported, now: platform.now() })
+    Ok(Snapshot { live, solves, launches, exported, now: platform.now() })
 }
 
 /// What the caller's teams solved and run, in `competition` or anywhere; `None` without a team.
@@ -71,7 +71,7 @@ pub(crate) async fn rows(
     let (caller, competition) = (caller.0.as_ref(), filter.competition_id.as_str());
     let live = platform.catalogue(caller, competition);
     let snapshot = snapshot(platform, &live).await?;
-    let progress = progress(platform, caller, &snapshot.tally, competition).await?;
+    let progress = progress(platform, caller, snapshot.solves.tally(), competition).await?;
     let viewer = caller.map_or(Viewer::Anyone, |caller| viewer_in(caller, competition));
     let wanted = snapshot.visible().into_iter();
     let mut wanted: Vec<&Challenge> =
@@ -107,7 +107,7 @@ async fn count(
     let (caller, competition) = (caller.0.as_ref(), filter.competition_id.as_str());
     let live = platform.catalogue(caller, competition);
     let snapshot = snapshot(&platform, &live).await?;
-    let progress = progress(&platform, caller, &snapshot.tally, competition).await?;
+    let progress = progress(&platform, caller, snapshot.solves.tally(), competition).await?;
     let visible = snapshot.visible();
     Ok(Json(facets(&visible, progress.as_ref())))
 }

@@ -18,7 +18,7 @@ use super::instance_view::{
     self, InstanceInfo, InstanceProvenance, InstanceStatusResponse, QueuePlace, Standing, WAITING,
 };
 use super::page::{Page, PageParams};
-use super::standings::Tally;
+use crate::contest::tally::Tally;
 use crate::daemon::platform::{Platform, PlatformError, Repeats, Seen, StartRequest};
 use crate::model::{Caller, Challenge, Instance, Role, StopReason, Waiting};
 use crate::planner::lifecycle::Answers;
@@ -230,10 +230,11 @@ async fn waiting_view(
 
 /// The instance `id`, if `caller` may see it.
 pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answer<InstanceInfo> {
-    let tally = Tally::of(&platform.solves().await?);
+    let solves = platform.solves().await?;
+    let tally = solves.tally();
     match platform.seen(caller, id).await? {
-        Seen::Instance(instance) => view(platform, caller, &instance, &tally).await,
-        Seen::Waits(waiting) => waiting_view(platform, caller, &waiting, &tally).await,
+        Seen::Instance(instance) => view(platform, caller, &instance, tally).await,
+        Seen::Waits(waiting) => waiting_view(platform, caller, &waiting, tally).await,
     }
 }
 
@@ -243,13 +244,14 @@ pub(crate) async fn rows(
     caller: &Caller,
     filter: &Filter,
 ) -> Answer<Vec<InstanceInfo>> {
-    let tally = Tally::of(&platform.solves().await?);
+    let solves = platform.solves().await?;
+    let tally = solves.tally();
     let mut rows = Vec::new();
     for instance in platform.instances(caller).await? {
-        rows.push(view(platform, caller, &instance, &tally).await?);
+        rows.push(view(platform, caller, &instance, tally).await?);
     }
     for waiting in platform.waiting(caller).await? {
-        rows.push(waiting_view(platform, caller, &waiting, &tally).await?);
+        rows.push(waiting_view(platform, caller, &waiting, tally).await?);
     }
     rows.retain(|row| filter.admits(row));
     Ok(rows)

@@ -1,6 +1,6 @@
 //! Who leads: the tables of `contest::standings` on the wire, and who captured what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,8 +17,9 @@ use super::page::{Page, PageParams};
 use crate::contest::Contest;
 pub(crate) use crate::contest::standings::dynamic_questions;
 use crate::contest::standings::{Eyes, Ledger, Place, Versions};
+use crate::contest::tally::Solves;
 use crate::daemon::platform::{LiveSet, Platform};
-use crate::model::{Challenge, ChallengeId, QuestionId, Solve, Team, TeamId, Timestamp};
+use crate::model::{Team, TeamId, Timestamp};
 
 /// Routes of this file, all limited.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -45,74 +46,6 @@ pub(crate) struct ScoreboardEntry {
     pub(crate) avatar_url: String,
 }
 
-/// Which team captured which question of which challenge.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(BTreeMap<ChallengeId, BTreeMap<QuestionId, BTreeSet<TeamId>>>);
-
-impl Tally {
-    /// Counts `solves`.
-    pub(crate) fn of(solves: &[Solve]) -> Self {
-        let mut tally = Self::default();
-        for solve in solves {
-            let questions = tally.0.entry(solve.challenge.clone()).or_default();
-            questions.entry(solve.question.clone()).or_default().insert(solve.team);
-        }
-        tally
-    }
-
-    /// Teams that captured `question`.
-    pub(crate) fn n_teams(&self, challenge: &ChallengeId, question: &QuestionId) -> usize {
-        let questions = self.0.get(challenge);
-        questions.and_then(|questions| questions.get(question)).map_or(0, BTreeSet::len)
-    }
-
-    /// Questions of `challenge` that `team` captured.
-    pub(crate) fn captured_by(
-        &self,
-        team: TeamId,
-        challenge: &ChallengeId,
-    ) -> BTreeSet<QuestionId> {
-        let questions = self.0.get(challenge).into_iter().flatten();
-        questions
-            .filter(|(_, teams)| teams.contains(&team))
-            .map(|(question, _)| question.clone())
-            .collect()
-    }
-
-    /// Questions of `challenge` that any of `teams` captured.
-    pub(crate) fn captured_by_any(
-        &self,
-        teams: &[TeamId],
-        challenge: &ChallengeId,
-    ) -> BTreeSet<QuestionId> {
-        teams.iter().flat_map(|team| self.captured_by(*team, challenge)).collect()
-    }
-
-    /// Challenges of which `team` captured anything.
-    pub(crate) fn touched_by(&self, team: TeamId) -> BTreeSet<ChallengeId> {
-        let touched = |questions: &BTreeMap<QuestionId, BTreeSet<TeamId>>| {
-            questions.values().any(|teams| teams.contains(&team))
-        };
-        let challenges = self.0.iter().filter(|(_, questions)| touched(questions));
-        challenges.map(|(challenge, _)| challenge.clone()).collect()
-    }
-
-    /// Teams that captured every dynamic question of `challenge`; none if it has none.
-    pub(crate) fn n_full_solves(&self, challenge: &Challenge) -> usize {
-        let mut everywhere: Option<BTreeSet<TeamId>> = None;
-        let none = BTreeSet::new();
-        for question in dynamic_questions(challenge) {
-            let questions = self.0.get(&challenge.id);
-            let teams = questions.and_then(|questions| questions.get(question)).unwrap_or(&none);
-            everywhere = Some(match everywhere {
-                None => teams.clone(),
-                Some(so_far) => so_far.intersection(teams).copied().collect(),
-            });
-        }
-        everywhere.map_or(0, |teams| teams.len())
-    }
-}
-
 /// A count for the wire; more than four billion of anything is as good as that.
 pub(crate) fn as_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -121,7 +54,7 @@ pub(crate) fn as_u32(count: usize) -> u32 {
 /// Everything that standings are made from, read once.
 pub(crate) struct Books {
     teams: Vec<Team>,
-    solves: Vec<Solve>,
+    solves: Arc<Solves>,
     live: Arc<LiveSet>,
     now: Timestamp,
 }
@@ -172,20 +105,9 @@ fn entry(place: Place, attempts: &BTreeMap<TeamId, u32>) -> ScoreboardEntry {
 
 /// The standings of a competition as players see them.
 pub(crate) async fn of(platform: &Platform, contest: &Contest) -> Answer<Vec<ScoreboardEntry>> {
-    of_whom(platform, Some(contest), Eyes::Public).await
-}
-
-/// The standings of a competition, or of everything.
-pub(crate) async fn of_whom(
-    platform: &Platform,
-    contest: Option<&Contest>,
-    eyes: Eyes,
-) -> Answer<Vec<ScoreboardEntry>> {
-    let books = Books::read(platform).await?;
-    let versions = books.versions();
-    let places = books.ledger(contest, &versions, eyes).places();
+    let places = platform.places(contest, Eyes::Public).await?;
     let attempts = platform.attempts().await?;
-    Ok(places.into_iter().map(|place| entry(place, &attempts)).collect())
+    Ok(places.iter().map(|place| entry(place.clone(), &attempts)).collect())
 }
 
 /// How far the caller sees: who runs a competition looks through its freeze.
@@ -205,7 +127,8 @@ async fn of_competition(
 ) -> Answer<Json<Page<ScoreboardEntry>>> {
     let contest = platform.contest(caller.0.as_ref(), &competition)?;
     let eyes = eyes_of(&platform, &caller, &contest);
-    Ok(Json(Page::of(of_whom(&platform, Some(&contest), eyes).await?, page)))
+    let places = platform.places(&contest, eyes).await?;
+    Ok(Json(page_of(&platform, &places, page).await?))
 }
 
 /// Standings of everything, a point for each question: every team of the competitions that
@@ -216,27 +139,20 @@ async fn global(
     State(platform): State<Platform>,
     Query(page): Query<PageParams>,
 ) -> Answer<Json<Page<ScoreboardEntry>>> {
-    let mut books = Books::read(&platform).await?;
-    let open = platform.contests(None);
-    // What a freeze hides in its competition must not be read off here.
-    let hidden = |team: TeamId, at: Timestamp| {
-        let own = books.teams.iter().find(|it| it.id == team)?;
-        let contest = open.iter().find(|contest| contest.id == own.competition)?;
-        contest.frozen_since(books.now).map(|frozen| at >= frozen)
-    };
-    let kept: Vec<Solve> = books
-        .solves
-        .iter()
-        .filter(|solve| !hidden(solve.team, solve.solved_at).unwrap_or(false))
-        .cloned()
-        .collect();
-    books.solves = kept;
-    books.teams.retain(|team| open.iter().any(|contest| contest.id == team.competition));
-    let versions = books.versions();
-    let places = books.ledger(None, &versions, Eyes::Public).places();
+    let places = platform.places_of_everything().await?;
+    Ok(Json(page_of(&platform, &places, page).await?))
+}
+
+/// One page of a table: what is not on it is not written out.
+async fn page_of(
+    platform: &Platform,
+    places: &[Place],
+    page: PageParams,
+) -> Answer<Page<ScoreboardEntry>> {
     let attempts = platform.attempts().await?;
-    let rows = places.into_iter().map(|place| entry(place, &attempts)).collect();
-    Ok(Json(Page::of(rows, page)))
+    let wanted = places.iter().skip(page.offset).take(page.limit);
+    let items = wanted.map(|place| entry(place.clone(), &attempts)).collect();
+    Ok(Page { items, total: places.len(), limit: page.limit, offset: page.offset })
 }
 
 #[cfg(test)]
@@ -260,7 +176,12 @@ mod tests {
         ];
         let attempts = BTreeMap::from([(team(1).id, 7), (team(4).id, 9)]);
         let now = Timestamp::from_millis(90_000);
-        let books = Books { teams, solves: solves.to_vec(), live: Arc::new(live), now };
+        let books = Books {
+            teams,
+            solves: Arc::new(Solves::of(solves.to_vec())),
+            live: Arc::new(live),
+            now,
+        };
         let versions = books.versions();
         let places = books.ledger(None, &versions, Eyes::Public).places();
         let table: Vec<_> = places
@@ -284,15 +205,5 @@ mod tests {
         3 team-3 flags=2 solved=1 attempts=0 last="1970-01-01T00:00:40Z"
         4 team-4 flags=0 solved=0 attempts=0 last="never"
         "#);
-    }
-
-    #[test]
-    fn a_full_solve_needs_every_dynamic_question_of_one_team() {
-        let web = challenge("WEB-001", vec![question("flag"), question("root")]);
-        let half = [solve(1, "WEB-001", "flag", 1), solve(2, "WEB-001", "root", 2)];
-        assert_eq!(Tally::of(&half).n_full_solves(&web), 0);
-        let whole = [solve(1, "WEB-001", "flag", 1), solve(1, "WEB-001", "root", 2)];
-        assert_eq!(Tally::of(&whole).n_full_solves(&web), 1);
-        assert_eq!(Tally::default().n_full_solves(&web), 0);
     }
 }

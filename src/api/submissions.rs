@@ -308,7 +308,7 @@ async fn quizzes(
     let snapshot = snapshot(&platform, &live).await?;
     let mut views = Vec::new();
     for challenge in snapshot.visible().into_iter().filter(|challenge| challenge.is_qa_only()) {
-        let solved = snapshot.tally.captured_by(team, &challenge.id);
+        let solved = snapshot.solves.tally().captured_by(team, &challenge.id);
         let mut wrong = platform.wrong_attempts(team, &challenge.id).await?;
         wrong.retain(|question, n_wrong| *n_wrong > 0 && !solved.contains(question));
         views.push(QaChallengeView {

@@ -143,7 +143,7 @@ struct Rolls {
 impl Rolls {
     async fn read(platform: &Platform) -> Answer<Self> {
         let mut deeds: BTreeMap<TeamId, Deeds> = BTreeMap::new();
-        for solve in platform.solves().await? {
+        for solve in platform.solves().await?.iter() {
             deeds.entry(solve.team).or_default().solves += 1;
         }
         for (team, (n, last_at)) in platform.activity_of_teams().await? {

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod recount;
 pub mod scoring;
 pub mod standings;
+pub mod tally;
 
 pub use competition::Contest;
 pub use grading::{Answer, grade};

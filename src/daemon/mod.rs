@@ -13,6 +13,7 @@
 mod activities;
 mod adoption;
 mod attachments;
+mod books;
 mod budgets;
 mod builds;
 mod competitions;

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 
 use super::attachments::{Folder, Renderer};
+use super::books::Books;
 use super::competitions::Contests;
 use super::doubts::Doubts;
 use super::hubs::Hubs;
 use super::isolation::Isolation;
 use super::nodes::Nodes;
 use super::passwords::Passwords;
-use super::platform::{Downloads, LiveSet};
+use super::platform::{Downloads, LiveSet, Tables};
 use super::queue::Queue;
 use super::releases::Releases;
 use super::repairs::Repairs;
@@ -100,6 +101,10 @@ pub(crate) struct Shared {
     pub(crate) hinted: Notify,
     /// Rings when the forge may have to be told something.
     pub(crate) statuses_due: Notify,
+    /// What rows add up to.
+    pub(crate) books: Books,
+    /// Standings as they were worked out last.
+    pub(crate) tables: Tables,
     /// Starts that wait for room.
     pub(crate) line: Swap<Line>,
     /// Rings when it is to be served at once.
@@ -335,6 +340,8 @@ impl Shared {
             webhook,
             hinted: Notify::new(),
             statuses_due: Notify::new(),
+            books: Books::default(),
+            tables: Tables::default(),
             line: Swap::default(),
             line_due: Notify::new(),
             fairness_slots: Arc::new(Semaphore::new(8)),

@@ -406,20 +406,30 @@ impl Store {
         .await
     }
 
-    /// How often each challenge was started by a team.
+    /// How often each challenge was started by a team after the row `last`; and the number of the newest
+    /// row.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn launches(&self) -> Result<BTreeMap<ChallengeId, u32>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached(
-                "SELECT challenge, count(*) AS n FROM instances WHERE team <> ?1
-                 GROUP BY challenge",
-            )?
-            .query_map([TeamId::CANARY.to_string()], |row| {
-                Ok((row::text(row, "challenge")?, row.get("n")?))
-            })?
-            .collect()
+    pub async fn launches_after(
+        &self,
+        last: i64,
+    ) -> Result<(i64, BTreeMap<ChallengeId, u32>), StoreError> {
+        self.read(move |db| {
+            let (mut newest, mut counts) = (last, BTreeMap::new());
+            let mut select = db.prepare_cached(
+                "SELECT challenge, count(*) FILTER (WHERE team <> ?2) AS n, max(seq) AS newest
+                 FROM instances WHERE seq > ?1 GROUP BY challenge",
+            )?;
+            let mut rows = select.query(params![last, TeamId::CANARY.to_string()])?;
+            while let Some(row) = rows.next()? {
+                newest = newest.max(row.get("newest")?);
+                let n: u32 = row.get("n")?;
+                if n > 0 {
+                    counts.insert(row::text(row, "challenge")?, n);
+                }
+            }
+            Ok((newest, counts))
         })
         .await
     }

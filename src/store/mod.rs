@@ -68,7 +68,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub use account_tokens::NewToken;
@@ -173,11 +173,11 @@ impl Store {
         self.inner.bell.send_replace(());
     }
 
-    /// Runs `change` in one immediate transaction on the writer's thread: committed when it
-    /// returns `Ok`, rolled back otherwise.
+    /// Runs `change` on the writer's thread, as a whole: on the disk when it returns `Ok`, taken back
+    /// otherwise.
     async fn write<T, E>(
         &self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        change: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,

@@ -243,28 +243,46 @@ impl Store {
         .await
     }
 
-    /// How many attempts each team made, right and wrong.
+    /// How many attempts each team made, right and wrong, after the row `last`; and the number of the
+    /// newest row.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn attempts(&self) -> Result<BTreeMap<TeamId, u32>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT team, count(*) AS n FROM submissions GROUP BY team")?
-                .query_map([], |row| Ok((row::text(row, "team")?, row.get("n")?)))?
-                .collect()
+    pub async fn attempts_after(
+        &self,
+        last: i64,
+    ) -> Result<(i64, BTreeMap<TeamId, u32>), StoreError> {
+        self.read(move |db| {
+            let (mut newest, mut counts) = (last, BTreeMap::new());
+            let mut select = db.prepare_cached(
+                "SELECT team, count(*) AS n, max(seq) AS newest FROM submissions WHERE seq > ?1
+                 GROUP BY team",
+            )?;
+            let mut rows = select.query([last])?;
+            while let Some(row) = rows.next()? {
+                newest = newest.max(row.get("newest")?);
+                counts.insert(row::text(row, "team")?, row.get("n")?);
+            }
+            Ok((newest, counts))
         })
         .await
     }
 
-    /// Every solve, oldest first.
+    /// Every solve after the row `last`, oldest first; and the number of the newest row.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn solves(&self) -> Result<Vec<Solve>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT * FROM solves ORDER BY seq")?
-                .query_map([], solve_row)?
-                .collect()
+    pub async fn solves_after(&self, last: i64) -> Result<(i64, Vec<Solve>), StoreError> {
+        self.read(move |db| {
+            let (mut newest, mut solves) = (last, Vec::new());
+            let mut select =
+                db.prepare_cached("SELECT * FROM solves WHERE seq > ?1 ORDER BY seq")?;
+            let mut rows = select.query([last])?;
+            while let Some(row) = rows.next()? {
+                newest = row.get("seq")?;
+                solves.push(solve_row(row)?);
+            }
+            Ok((newest, solves))
         })
         .await
     }

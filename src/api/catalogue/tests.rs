@@ -8,8 +8,8 @@ fn snapshot<'a>(live: &'a LiveSet, solves: &[crate::model::Solve]) -> Snapshot<'
     let now = Timestamp::from_millis(1_000_000);
     Snapshot {
         live,
-        tally: Tally::of(solves),
-        launches: BTreeMap::new(),
+        solves: Arc::new(Solves::of(solves.to_vec())),
+        launches: Arc::default(),
         exported: BTreeMap::new(),
         now,
     }
@@ -190,4 +190,14 @@ fn facets_count_what_is_there_in_the_contract_s_order() {
     rop=0/1 sqli=0/1
     solved=0/0 unsolved=0/0 running=0/0
     ");
+}
+
+#[test]
+fn a_full_solve_needs_every_dynamic_question_of_one_team() {
+    let web = challenge("WEB-001", vec![question("flag"), question("root")]);
+    let half = [solve(1, "WEB-001", "flag", 1), solve(2, "WEB-001", "root", 2)];
+    assert_eq!(Solves::of(half.to_vec()).tally().n_full_solves(&web), 0);
+    let whole = [solve(1, "WEB-001", "flag", 1), solve(1, "WEB-001", "root", 2)];
+    assert_eq!(Solves::of(whole.to_vec()).tally().n_full_solves(&web), 1);
+    assert_eq!(Solves::default().tally().n_full_solves(&web), 0);
 }

@@ -9,7 +9,8 @@ use super::competitions::{check_reach, no_competition, not_registered};
 use super::{Answer, Denial, Graded, Outcome, Platform, PlatformError};
 use crate::contest::Contest;
 use crate::contest::policy::{self, Attempt, AttemptCaps, Decision};
-use crate::daemon::{activities, leases};
+use crate::contest::tally::Solves;
+use crate::daemon::{activities, books, leases};
 use crate::model::{
     Account, Activity, Caller, Challenge, ChallengeId, Happening, Instance, InstanceId, QuestionId,
     QuestionMode, Revision, Solve, StopReason, Submission, SubmissionId, TeamId, Timestamp, UserId,
@@ -280,8 +281,8 @@ impl Platform {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn solves(&self) -> Outcome<Vec<Solve>> {
-        Ok(self.shared.store.solves().await?)
+    pub async fn solves(&self) -> Outcome<Arc<Solves>> {
+        Ok(books::solves(&self.shared).await?.1)
     }
 
     /// Wrong attempts of a team on a challenge by question.
@@ -300,8 +301,8 @@ impl Platform {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn attempts(&self) -> Outcome<BTreeMap<TeamId, u32>> {
-        Ok(self.shared.store.attempts().await?)
+    pub async fn attempts(&self) -> Outcome<Arc<BTreeMap<TeamId, u32>>> {
+        Ok(books::attempts(&self.shared).await?)
     }
 
     /// How many attempts each team made, and when the last one was.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::competitions::check_reach;
-use super::{Denial, LiveChallenge, Outcome, Platform, PlatformError, StartRequest};
+use super::{Denial, LiveChallenge, Outcome, Platform, PlatformError, Seen, StartRequest};
 use crate::builder::JobState;
 use crate::contest::{Contest, LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{activities, builds, leases, nodes, queue, repairs, versions};
+use crate::daemon::{activities, books, builds, leases, nodes, queue, repairs, versions};
 use crate::model::{
     Actor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
     ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId, InstancePhase, NodeId,
@@ -271,11 +271,11 @@ impl Platform {
     pub async fn instance(&self, caller: &Caller, id: &str) -> Outcome<Instance> {
         let unknown = || PlatformError::InstanceNotFound { id: id.chars().take(80).collect() };
         let parsed: InstanceId = id.parse().map_err(|_| unknown())?;
-        // First: it may get room between the two looks.
-        if let Some(waiting) = self.waiting_of(caller, parsed).await? {
-            return Err(self.still_waits(&waiting));
-        }
-        let instance = self.shared.store.instance(parsed).await?.ok_or_else(unknown)?;
+        let instance = match self.found(caller, parsed).await? {
+            Some(Seen::Instance(instance)) => instance,
+            Some(Seen::Waits(waiting)) => return Err(self.still_waits(&waiting)),
+            None => return Err(unknown()),
+        };
         let is_leaving = instance.phase == InstancePhase::Removing && instance.error.is_none();
         if is_leaving || instance.phase == InstancePhase::Stopped {
             return Err(unknown());
@@ -479,8 +479,8 @@ impl Platform {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn launches(&self) -> Outcome<BTreeMap<ChallengeId, u32>> {
-        Ok(self.shared.store.launches().await?)
+    pub async fn launches(&self) -> Outcome<Arc<BTreeMap<ChallengeId, u32>>> {
+        Ok(books::launches(&self.shared).await?)
     }
 
     /// The images of a challenge, in file order.

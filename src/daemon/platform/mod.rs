@@ -11,6 +11,7 @@ mod accounts;
 mod activities;
 mod answers;
 mod attachments;
+mod boards;
 mod competition_admin;
 mod competitions;
 mod denial;
@@ -60,6 +61,7 @@ pub use accounts::wrong_competition;
 #[cfg(test)]
 pub(crate) use attachments::static_file;
 pub use attachments::{Content, Download, DownloadSlot, Downloads, ListedFile};
+pub(crate) use boards::Tables;
 pub use competition_admin::{CompetitionWish, Person};
 pub use denial::{Denial, DenialKind};
 pub use devices::{DEVICE_CODE_SECS, DeviceAnswer, DeviceCodes, DeviceVerdict};

@@ -142,7 +142,7 @@ impl Platform {
             live_instances: instances.live_or_failed,
             max_instances: self.shared.config.limits.instances_per_node,
             teams: u32::try_from(store.teams().await?.len()).unwrap_or(u32::MAX),
-            solves: u32::try_from(store.solves().await?.len()).unwrap_or(u32::MAX),
+            solves: u32::try_from(self.solves().await?.len()).unwrap_or(u32::MAX),
         })
     }
 }

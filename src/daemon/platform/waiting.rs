@@ -104,12 +104,35 @@ impl Platform {
     /// # Errors
     /// As [`instance`](Self::instance).
     pub async fn seen(&self, caller: &Caller, id: &str) -> Outcome<Seen> {
-        if let Ok(parsed) = id.parse()
-            && let Some(waiting) = self.waiting_of(caller, parsed).await?
-        {
-            return Ok(Seen::Waits(waiting));
+        match self.instance(caller, id).await {
+            Ok(instance) => Ok(Seen::Instance(instance)),
+            Err(PlatformError::Waits { id, .. }) => {
+                let waiting = self.waiting_of(caller, id).await?.map(Seen::Waits);
+                // It got its room in this moment.
+                let unknown = || PlatformError::InstanceNotFound { id: id.to_string() };
+                match waiting {
+                    Some(waiting) => Ok(waiting),
+                    None => {
+                        let instance = self.shared.store.instance(id).await?;
+                        instance.map(Seen::Instance).ok_or_else(unknown)
+                    }
+                }
+            }
+            Err(error) => Err(error),
         }
-        self.instance(caller, id).await.map(Seen::Instance)
+    }
+
+    /// Whatever there is under this id: most often an instance, so that is looked for first, and once more
+    /// where it could have got its room between the two looks.
+    pub(super) async fn found(&self, caller: &Caller, id: InstanceId) -> Outcome<Option<Seen>> {
+        let store = &self.shared.store;
+        if let Some(instance) = store.instance(id).await? {
+            return Ok(Some(Seen::Instance(instance)));
+        }
+        if let Some(waiting) = self.waiting_of(caller, id).await? {
+            return Ok(Some(Seen::Waits(waiting)));
+        }
+        Ok(store.instance(id).await?.map(Seen::Instance))
     }
 
     /// The start that waits under this id, if the caller may see it.

@@ -50,7 +50,7 @@ async fn revisions_in_use_are_pinned_and_launches_counted() {
     store.change_instance(instance_id(3), end(InstancePhase::Failed)).await.unwrap();
     let pinned = store.pinned_revisions().await.unwrap();
     assert_eq!(pinned.into_iter().collect::<Vec<_>>(), [revision(1), revision(2), revision(99)]);
-    let launches = store.launches().await.unwrap();
+    let launches = store.launches_after(0).await.unwrap().1;
     assert_eq!(launches, [("WEB-001".parse().unwrap(), 3)].into());
 }
 
