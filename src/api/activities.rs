@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::auth::Session;
 use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Query};
-use super::page::Page;
+use super::page::{LongPage, Page};
 use crate::daemon::platform::Platform;
 use crate::store::ActivityRow;
 
@@ -82,26 +82,6 @@ struct ActivityBucket {
     counts: BTreeMap<String, u32>,
     /// Whether it is not over.
     partial: bool,
-}
-
-/// The page that is wanted; longer ones than elsewhere by default.
-#[derive(Debug, Clone, Copy, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LongPage {
-    #[param(minimum = 1, maximum = 10_000, default = 100, required = false)]
-    limit: usize,
-    #[param(default = 0, required = false)]
-    offset: usize,
-}
-
-impl FromParams for LongPage {
-    fn read(params: &mut Params) -> Self {
-        let as_count = |number: i64| usize::try_from(number).unwrap_or(0);
-        Self {
-            limit: params.integer("limit", 1..=10_000).map_or(100, as_count),
-            offset: params.integer("offset", 0..=i64::MAX).map_or(0, as_count),
-        }
-    }
 }
 
 /// The chart that is wanted.

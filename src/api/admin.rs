@@ -12,9 +12,10 @@ use super::auth::Admin;
 use super::error::{Answer, ApiError, Envelope, Issue};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instance_view::InstanceInfo;
-use super::instances;
+use super::instances::{self, StopResponse};
 use super::page::{Page, PageParams};
 use crate::daemon::platform::Platform;
+use crate::model::StopReason;
 
 /// Longest name of a team, in characters.
 const MAX_TEAM_NAME: usize = 80;
@@ -24,8 +25,11 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::new()
         .routes(routes!(create_token))
         .routes(routes!(every_instance))
-        .routes(routes!(one_instance))
+        .routes(routes!(one_instance, stop_instance))
+        .routes(routes!(reset_instance))
         .routes(routes!(logs))
+        .routes(routes!(traffic))
+        .routes(routes!(pcap))
 }
 
 /// For whom a token is made.
@@ -96,6 +100,15 @@ fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The id, if it could be one: the contract refuses others before anything is looked up.
+fn checked(id: &str) -> Result<&str, ApiError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=64).contains(&id.len()) && id.bytes().all(is_plain) {
+        return Ok(id);
+    }
+    Err(ApiError::plain(StatusCode::BAD_REQUEST, "invalid instance_id"))
+}
+
 /// Makes a token for a team, and the team when it is new.
 #[utoipa::path(post, path = "/admin/tokens", tag = "admin", security(("bearer" = [])),
     request_body = TokenBody,
@@ -132,14 +145,80 @@ async fn every_instance(
 /// One instance of any team.
 #[utoipa::path(get, path = "/admin/instances/{instance_id}", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
-    responses((status = 200, body = InstanceInfo), (status = 403, body = Envelope),
-        (status = 404, body = Envelope)))]
+    responses((status = 200, body = InstanceInfo), (status = 400, body = Envelope),
+        (status = 403, body = Envelope), (status = 404, body = Envelope)))]
 async fn one_instance(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceInfo>> {
-    Ok(Json(instances::show(&platform, &caller, &id).await?))
+    Ok(Json(instances::show(&platform, &caller, checked(&id)?).await?))
+}
+
+/// Stops an instance of any team, in any state. A second call is a 404.
+#[utoipa::path(delete, path = "/admin/instances/{instance_id}", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = StopResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn stop_instance(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Answer<Json<StopResponse>> {
+    let stopped = platform.stop(&caller, checked(&id)?, StopReason::AdminStopAll).await?;
+    Ok(Json(StopResponse::of(stopped.id)))
+}
+
+/// Makes containers and volumes of an instance of any team anew, as
+/// `POST /instances/{instance_id}/reset` does.
+#[utoipa::path(post, path = "/admin/instances/{instance_id}/reset", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    request_body = instances::ResetBody,
+    responses((status = 202, body = instances::ResetResponse), (status = 403, body = Envelope),
+        (status = 404, body = Envelope),
+        (status = 409, body = Envelope, description = "ending or failed")))]
+async fn reset_instance(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+    Body(body): Body<instances::ResetBody>,
+) -> Answer<(StatusCode, Json<instances::ResetResponse>)> {
+    let answer = instances::make_anew(&platform, &caller, checked(&id)?, &body).await?;
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Captured traffic of any instance: none, as nothing is captured.
+#[utoipa::path(get, path = "/admin/instances/{instance_id}/traffic", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 200, body = Vec<instances::Flow>), (status = 400, body = Envelope),
+        (status = 403, body = Envelope), (status = 404, body = Envelope)))]
+async fn traffic(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Answer<Json<Vec<instances::Flow>>> {
+    platform.instance(&caller, checked(&id)?).await?;
+    Ok(Json(Vec::new()))
+}
+
+/// Captured packets of any instance: none, as nothing is captured.
+#[utoipa::path(get, path = "/admin/instances/{instance_id}/pcap", tag = "admin",
+    security(("bearer" = [])), params(("instance_id" = String, Path)),
+    responses((status = 400, body = Envelope), (status = 403, body = Envelope),
+        (status = 404, body = Envelope)))]
+async fn pcap(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> ApiError {
+    let known = match checked(&id) {
+        Ok(id) => platform.instance(&caller, id).await.map_err(ApiError::from),
+        Err(refusal) => Err(refusal),
+    };
+    match known {
+        Ok(_) => ApiError::plain(StatusCode::NOT_FOUND, "No capture for this instance"),
+        Err(refusal) => refusal,
+    }
 }
 
 /// The last lines that an instance's containers wrote, by service.

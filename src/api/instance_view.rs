@@ -275,6 +275,19 @@ fn vpn(surface: &[Endpoint], config_url: String) -> Option<VpnEndpoint> {
     Some(VpnEndpoint { proto: "udp", host, port: gateway.port, config_url })
 }
 
+/// Where an instance answers, or answered.
+pub(crate) fn surface_of(
+    instance: &Instance,
+    provided_files: Vec<AttachmentInfo>,
+) -> AttackSurface {
+    AttackSurface {
+        services: services(&instance.surface),
+        provided_files,
+        flag_path: None,
+        vpn: vpn(&instance.surface, String::new()),
+    }
+}
+
 fn error_of(instance: &Instance) -> String {
     instance.error.clone().unwrap_or_default()
 }
@@ -291,12 +304,7 @@ pub(crate) fn status(
     InstanceStatusResponse {
         id: instance.id.to_string(),
         status: instance.status().as_str(),
-        attack_surface: is_ready.then(|| AttackSurface {
-            services: services(&instance.surface),
-            provided_files: files,
-            flag_path: None,
-            vpn: vpn(&instance.surface, String::new()),
-        }),
+        attack_surface: is_ready.then(|| surface_of(instance, files)),
         error: error_of(instance),
         cert_volume: "",
         phase: instance.phase.as_str(),

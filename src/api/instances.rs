@@ -20,7 +20,7 @@ use super::instance_view::{
 use super::page::{Page, PageParams};
 use crate::contest::tally::Tally;
 use crate::daemon::platform::{Platform, PlatformError, Repeats, Seen, StartRequest};
-use crate::model::{Caller, Challenge, Instance, Role, StopReason, Waiting};
+use crate::model::{Caller, Challenge, Instance, InstanceId, Role, StopReason, Waiting};
 use crate::planner::lifecycle::Answers;
 
 /// Routes of this file but the limited one.
@@ -69,7 +69,7 @@ struct StartResponse {
 /// What a reset keeps.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResetBody {
+pub(crate) struct ResetBody {
     #[serde(default)]
     answers: ResetAnswers,
 }
@@ -77,7 +77,7 @@ struct ResetBody {
 /// Which answers the instance has afterwards.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum ResetAnswers {
+pub(crate) enum ResetAnswers {
     /// The same as before.
     #[default]
     Keep,
@@ -87,7 +87,7 @@ enum ResetAnswers {
 
 /// The reset is on its way.
 #[derive(Debug, Serialize, ToSchema)]
-struct ResetResponse {
+pub(crate) struct ResetResponse {
     id: String,
     /// `starting`, until everything is made anew.
     status: &'static str,
@@ -103,6 +103,13 @@ pub(crate) struct StopResponse {
     id: String,
 }
 
+impl StopResponse {
+    /// It is on its way.
+    pub(crate) fn of(id: InstanceId) -> Self {
+        Self { status: "stopped", id: id.to_string() }
+    }
+}
+
 /// The new end of the lease.
 #[derive(Debug, Serialize, ToSchema)]
 struct RenewResponse {
@@ -115,7 +122,7 @@ struct RenewResponse {
 
 /// A captured flow. We capture none.
 #[derive(Debug, Serialize, ToSchema)]
-struct Flow {}
+pub(crate) struct Flow {}
 
 /// Which instances are wanted.
 #[derive(Debug, Default, IntoParams)]
@@ -132,7 +139,7 @@ pub(crate) struct Filter {
     /// Only of this competition.
     #[param(required = false)]
     competition_id: String,
-    /// The node; only `local` has instances.
+    /// Only of this node; the embedded one is `local`.
     #[param(required = false)]
     node_id: String,
 }
@@ -386,14 +393,24 @@ async fn reset(
     Path(id): Path<String>,
     Body(body): Body<ResetBody>,
 ) -> Answer<(StatusCode, Json<ResetResponse>)> {
+    let answer = make_anew(&platform, &caller, &id, &body).await?;
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Asks for the reset that `body` describes.
+pub(crate) async fn make_anew(
+    platform: &Platform,
+    caller: &Caller,
+    id: &str,
+    body: &ResetBody,
+) -> Answer<ResetResponse> {
     let answers = match body.answers {
         ResetAnswers::Keep => Answers::Keep,
         ResetAnswers::New => Answers::Renew,
     };
-    let row = platform.reset(&caller, &id, answers).await?;
+    let row = platform.reset(caller, id, answers).await?;
     let status = row.status().as_str();
-    let answer = ResetResponse { id: row.id.to_string(), status, resets: row.n_resets };
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    Ok(ResetResponse { id: row.id.to_string(), status, resets: row.n_resets })
 }
 
 /// Stops an instance, in any state. A second call is a 404.
@@ -410,7 +427,7 @@ async fn stop(
         return Ok(Json(StopResponse { status: "stopped", id }));
     }
     let stopped = platform.stop(&caller, &id, StopReason::User).await?;
-    Ok(Json(StopResponse { status: "stopped", id: stopped.id.to_string() }))
+    Ok(Json(StopResponse::of(stopped.id)))
 }
 
 /// Captured traffic: none, as nothing is captured.

@@ -46,6 +46,7 @@ mod node;
 mod nodes;
 mod openapi;
 mod page;
+mod records;
 mod recount;
 mod request;
 mod serve;
@@ -133,6 +134,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(events::routes())
         .merge(limited(vpn::rotate_routes()))
         .merge(admin::routes())
+        .merge(records::routes())
         .merge(builds::routes())
         .merge(gitops::routes());
     OpenApiRouter::with_openapi(openapi::document())

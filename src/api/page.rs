@@ -33,6 +33,28 @@ impl FromParams for PageParams {
     }
 }
 
+/// The page that is wanted; longer ones than elsewhere by default.
+#[derive(Debug, Clone, Copy, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LongPage {
+    /// How many rows, 1 to 10000.
+    #[param(minimum = 1, maximum = 10_000, default = 100, required = false)]
+    pub(crate) limit: usize,
+    /// How many rows to skip.
+    #[param(default = 0, required = false)]
+    pub(crate) offset: usize,
+}
+
+impl FromParams for LongPage {
+    fn read(params: &mut Params) -> Self {
+        let as_count = |number: i64| usize::try_from(number).unwrap_or(0);
+        Self {
+            limit: params.integer("limit", 1..=10_000).map_or(100, as_count),
+            offset: params.integer("offset", 0..=i64::MAX).map_or(0, as_count),
+        }
+    }
+}
+
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Page<T> {

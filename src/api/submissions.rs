@@ -130,7 +130,7 @@ struct VerifyAnswerResponse {
 
 /// One attempt of the caller's team.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct SubmissionState {
+pub(crate) struct SubmissionState {
     id: String,
     team_id: String,
     /// The team again, where a token of the team was used.

@@ -42,7 +42,7 @@ pub use secrets::{Secret, SecretError};
 pub use sections::{
     AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, ChallengeIds, Config, EngineConfig,
     GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig,
-    SecretsConfig, SolverConfig, SolverGate, SourceConfig, VpnConfig, VpnMode, Wall,
+    RecordsConfig, SecretsConfig, SolverConfig, SolverGate, SourceConfig, VpnConfig, VpnMode, Wall,
 };
 
 use layers::{Layers, Raw};

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, SecretsConfig, SolverConfig, SourceConfig, VpnConfig,
+    NetworkConfig, NotifyConfig, RecordsConfig, SecretsConfig, SolverConfig, SourceConfig,
+    VpnConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -63,6 +64,7 @@ fn defaults(config: &Config) -> Value {
         builder,
         secrets,
         gc,
+        records,
         release,
         limits,
         solver,
@@ -102,6 +104,8 @@ fn defaults(config: &Config) -> Value {
         "build_cache_gib": build_cache_gib,
     });
     all.insert("gc".to_owned(), gc);
+    let RecordsConfig { keep_days, max_mib } = records;
+    all.insert("records".to_owned(), json!({ "keep_days": keep_days, "max_mib": max_mib }));
     all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
     all.insert("solver".to_owned(), solver_defaults(solver));

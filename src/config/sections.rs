@@ -44,6 +44,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// When images go from a disk that runs full.
     pub gc: GcConfig,
+    /// How long the archive of instances is kept.
+    pub records: RecordsConfig,
     /// Which tags go live, and how.
     pub release: ReleaseConfig,
     /// How much may run, and for how long.
@@ -220,6 +222,18 @@ pub struct GcConfig {
     /// Largest build cache in GiB, when it is trimmed (default 20).
     #[schemars(range(min = 0, max = 1_048_576))]
     pub build_cache_gib: u32,
+}
+
+/// `[records]`: how long the archive of instances that are over is kept.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RecordsConfig {
+    /// Days after its end for which a record is kept (default 90).
+    #[schemars(range(min = 1, max = 3660))]
+    pub keep_days: u32,
+    /// Most MiB of packed output of containers; beyond that the oldest goes (default 512).
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_mib: u32,
 }
 
 /// `[limits]`: how much may run, and for how long.
@@ -547,6 +561,7 @@ impl Default for Config {
                 build_cache: BuildCache::Leave,
                 build_cache_gib: 20,
             },
+            records: RecordsConfig { keep_days: 90, max_mib: 512 },
             limits: LimitsConfig {
                 instances_per_team: 100,
                 instances_per_node: 500,
@@ -608,6 +623,10 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         },
         secrets: SecretsConfig { identity_file: layers.take_optional("secrets.identity_file") },
         gc: take_gc(layers, &default.gc),
+        records: RecordsConfig {
+            keep_days: layers.take_in("records.keep_days", default.records.keep_days, 1..=3660),
+            max_mib: layers.take_in("records.max_mib", default.records.max_mib, 1..=1_048_576),
+        },
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
         vpn: VpnConfig { mode: layers.take("vpn.mode", default.vpn.mode) },

@@ -87,6 +87,15 @@ impl Tally {
         self.challenges.get(&team).cloned().unwrap_or_default()
     }
 
+    /// Whether `team` captured every dynamic question of `challenge`; never if it has none.
+    pub fn has_solved(&self, team: TeamId, challenge: &Challenge) -> bool {
+        let has = |question| {
+            self.holders(&challenge.id, question).is_some_and(|teams| teams.contains(&team))
+        };
+        let mut wanted = dynamic_questions(challenge).peekable();
+        wanted.peek().is_some() && wanted.all(has)
+    }
+
     /// Teams that captured every dynamic question of `challenge`; none if it has none.
     pub fn n_full_solves(&self, challenge: &Challenge) -> usize {
         let mut holders = Vec::new();

@@ -629,8 +629,13 @@ pub(crate) async fn last_words_of(job: &Job, container: &str) -> String {
 }
 
 /// `text` of a container without the instance's answers.
-fn masked(job: &Job, mut text: String) -> String {
-    for answer in job.answers().values() {
+pub(crate) fn masked(job: &Job, text: String) -> String {
+    without(job.answers().values(), text)
+}
+
+/// `text` with these answers masked.
+pub(crate) fn without<'a>(answers: impl Iterator<Item = &'a String>, mut text: String) -> String {
+    for answer in answers {
         let body = answer.strip_prefix("FLAG{").and_then(|it| it.strip_suffix('}'));
         text = text.replace(body.unwrap_or(answer), "[answer]");
     }

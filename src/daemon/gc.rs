@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::executor::Fault;
 use super::platform::LiveSet;
+use super::records;
 use super::shared::{Head, Shared, Statement};
 use crate::catalog::Catalog;
 use crate::config::{BuildCache, GcConfig};
@@ -71,6 +72,7 @@ pub struct GcReport {
 pub(crate) async fn keep(shared: Arc<Shared>) {
     loop {
         let pause = if shared.is_engine_ready() { tend(&shared).await } else { EVERY };
+        records::prune(&shared).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Cancel-safe: a ring that nobody waited for is kept.

@@ -25,6 +25,7 @@ use super::executor::{self, Effect, Fault, Job};
 use super::nodes::remote::{self, Pass, RemoteError};
 use super::observe;
 use super::queue::Signal;
+use super::records;
 use super::repairs::{self, Turn};
 use super::shared::{Shared, Statement};
 use super::specs;
@@ -201,6 +202,9 @@ impl Worker {
         }
         if job.instance.phase != InstancePhase::Ready {
             self.recall_proofs(&mut observed);
+        }
+        if job.want() == Want::Gone {
+            records::keep_log(&job, &observed).await;
         }
         if let Some(next) = self.await_turn(&mut job, &observed).await? {
             return Ok(next);

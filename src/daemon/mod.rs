@@ -36,6 +36,7 @@ mod passwords;
 mod pauses;
 pub mod platform;
 mod queue;
+mod records;
 mod recovery;
 mod releases;
 mod repairs;

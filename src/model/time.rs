@@ -30,6 +30,14 @@ impl Timestamp {
         self.0 as f64 / 1000.0
     }
 
+    /// The point that many seconds after the Unix epoch; `None` for what is no number, or so far away
+    /// that no calendar has it.
+    pub fn from_secs_f64(secs: f64) -> Option<Self> {
+        let is_near = secs.is_finite() && secs.abs() < 1e11;
+        // In bounds, so nothing is cut off but parts of a millisecond.
+        is_near.then(|| Self((secs * 1000.0) as i64))
+    }
+
     /// This point plus `millis`, saturating.
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {

@@ -108,7 +108,7 @@ fn insert(db: &Connection, activity: &Activity) -> rusqlite::Result<i64> {
     Ok(seq)
 }
 
-fn activity_row(row: &Row<'_>) -> rusqlite::Result<ActivityRow> {
+pub(super) fn activity_row(row: &Row<'_>) -> rusqlite::Result<ActivityRow> {
     let (event, detail): (String, Value) = (row.get("event")?, row::json(row, "detail")?);
     let happening = serde_json::from_value(serde_json::json!({"event": event, "detail": detail}))
         .map_err(|error| {

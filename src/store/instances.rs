@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{Store, StoreError, images, ports, row};
+use super::{Store, StoreError, images, ports, records, row};
 use crate::model::{
     ChallengeId, Disposition, Instance, InstanceId, InstancePhase, NodeId, RetryClass, Revision,
     StopReason, TeamId, Timestamp,
@@ -233,7 +233,8 @@ impl Store {
     /// never interleave. Gives the row as stored and what `change` returned; `None` when there is
     /// no such instance.
     ///
-    /// When the instance is over (`Stopped`, `Failed`) its ports are free again. What an instance
+    /// When the instance is over (`Stopped`, `Failed`) its ports are free again, and its record is
+    /// written. What an instance
     /// *is* (id, challenge, team, competition, node, revision, tree, time of asking) stays,
     /// whatever `change` does to it. `change` runs on the only thread that writes: it must be
     /// quick and must not wait.
@@ -260,6 +261,7 @@ impl Store {
             }
             if after != before {
                 update(db, &after)?;
+                records::note(db, &after)?;
             }
             if before.phase.is_live() && !after.phase.is_live() {
                 ports::free(db, id)?;
@@ -313,6 +315,9 @@ impl Store {
                     "DELETE FROM instances WHERE id = ?1 AND phase IN ('stopped', 'failed')",
                 )?
                 .execute([&id])?;
+            if n > 0 {
+                records::forget(db, &id)?;
+            }
             Ok(n > 0)
         })
         .await
@@ -623,7 +628,7 @@ fn one(db: &Connection, id: InstanceId) -> rusqlite::Result<Option<Instance>> {
         .optional()
 }
 
-fn instance_row(row: &Row<'_>) -> rusqlite::Result<Instance> {
+pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<Instance> {
     Ok(Instance {
         id: row::text(row, "id")?,
         challenge: row::text(row, "challenge")?,

@@ -63,6 +63,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0019_fairness", sql: include_str!("../../schema/sql/0019_fairness.sql") },
     Migration { name: "0020_vpn_told", sql: include_str!("../../schema/sql/0020_vpn_told.sql") },
     Migration { name: "0021_hubs", sql: include_str!("../../schema/sql/0021_hubs.sql") },
+    Migration { name: "0022_records", sql: include_str!("../../schema/sql/0022_records.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -396,7 +396,7 @@ fn insert_solve(db: &Connection, submission: &Submission) -> rusqlite::Result<So
     )
 }
 
-fn submission_row(row: &Row<'_>) -> rusqlite::Result<Submission> {
+pub(super) fn submission_row(row: &Row<'_>) -> rusqlite::Result<Submission> {
     Ok(Submission {
         id: row::text(row, "id")?,
         team: row::text(row, "team")?,

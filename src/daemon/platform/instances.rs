@@ -11,7 +11,7 @@ use crate::builder::JobState;
 use crate::contest::{Contest, LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{activities, books, builds, leases, nodes, queue, repairs, versions};
+use crate::daemon::{activities, books, builds, leases, nodes, queue, records, repairs, versions};
 use crate::model::{
     Actor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
     ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId, InstancePhase, NodeId,
@@ -437,7 +437,8 @@ impl Platform {
         Ok(stopped)
     }
 
-    /// The last lines of its containers, by service (administrators).
+    /// The last lines of its containers, by service; of one that failed what was kept
+    /// (administrators).
     ///
     /// # Errors
     /// When it is not there, or the engine does not answer.
@@ -450,17 +451,15 @@ impl Platform {
         let unavailable = |_| PlatformError::EngineUnavailable;
         let containers =
             self.shared.engine.containers(Some(instance.id)).await.map_err(unavailable)?;
+        if containers.is_empty() {
+            return Ok(records::log_of(&self.shared, instance.id).await?);
+        }
         let mut text = String::new();
         for container in containers {
             let lines =
                 self.shared.engine.logs(&container.id, n_lines).await.map_err(unavailable)?;
             let service = container.service.map(|name| name.to_string()).unwrap_or_default();
-            for line in lines.lines() {
-                text.push_str(&service);
-                text.push_str(" | ");
-                text.push_str(line);
-                text.push('\n');
-            }
+            text.push_str(&records::labelled(&service, &lines, usize::MAX));
         }
         Ok(text)
     }

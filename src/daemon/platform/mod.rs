@@ -28,6 +28,7 @@ mod nodes;
 mod pauses;
 mod preview;
 mod provenance;
+mod records;
 mod recover;
 mod releases;
 mod repository;

@@ -74,6 +74,9 @@ async fn live_on(rig: &Rig, story: &mut Story) {
     nothing_is_left(rig, &daemon).await;
     let ended = row(&daemon, id).await;
     assert_eq!((ended.phase, ended.error), (InstancePhase::Stopped, None));
+    assert!(platform.archived(&id.to_string()).await.unwrap().is_some(), "it has no record");
+    let kept = daemon.store().log_incarnation(id).await.unwrap();
+    assert_eq!(kept, Some(ended.n_resets), "the last words of its containers are lost");
 }
 
 /// Kills the daemon at the `nth` call that `counts`, and lets the next one live on. False when

@@ -19,6 +19,7 @@ mod notices;
 mod operators;
 mod provenance;
 mod races;
+mod records;
 mod recovery;
 mod releases;
 mod repair;

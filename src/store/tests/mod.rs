@@ -15,6 +15,7 @@ mod networks;
 mod outbox;
 mod proofs;
 mod provenance;
+mod records;
 mod releases;
 mod room;
 mod tombstones;
