@@ -13,7 +13,7 @@ type Methods = MethodRouter<Platform>;
 
 /// Paths below `/api/v1`, with their methods.
 pub(crate) fn routes() -> Router<Platform> {
-    let paths: [(&str, Methods); 21] = [
+    let paths: [(&str, Methods); 25] = [
         ("/achievements/catalog", get(absent)),
         ("/achievements/recent-unlocks", get(absent)),
         ("/easter-eggs/{egg_id}/claim", post(absent)),
@@ -22,8 +22,6 @@ pub(crate) fn routes() -> Router<Platform> {
         ("/challenges/{challenge_id}/feedback/me", get(absent)),
         ("/challenges/{challenge_id}/feedback/{reaction}", put(absent).delete(absent)),
         ("/challenges/{challenge_id}/feedback", delete(absent)),
-        ("/me/announcements/{announcement_id}/read", post(absent)),
-        ("/me/announcements/read-all", post(absent)),
         ("/me/export", get(absent)),
         ("/me/achievements", get(absent)),
         ("/me/star-gazer/verify", post(absent)),
@@ -35,6 +33,12 @@ pub(crate) fn routes() -> Router<Platform> {
         ("/users/{user_id}/profile-stats", get(absent)),
         ("/admin/teams/{team_id}/achievements/{achievement_id}", post(absent).delete(absent)),
         ("/admin/challenges/{challenge_id}/feedback", get(absent)),
+        ("/admin/instances/{instance_id}/containers", get(absent)),
+        ("/admin/instances/{instance_id}/shell/sessions", post(absent)),
+        ("/admin/shell-sessions", get(absent)),
+        ("/admin/shell-sessions/{session_id}", delete(absent)),
+        ("/admin/shell-recordings", get(absent)),
+        ("/admin/shell-recordings/{session_id}", get(absent)),
     ];
     let router = Router::new();
     paths.into_iter().fold(router, |router, (path, methods)| router.route(path, methods))

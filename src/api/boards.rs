@@ -197,7 +197,8 @@ fn percent(part: u32, whole: u32) -> f64 {
 /// What a competition is looked at with: its books, what of it one sees, and who tried what.
 struct View {
     books: Books,
-    contest: Arc<Contest>,
+    /// `None` is everything.
+    contest: Option<Arc<Contest>>,
     offered: LiveSet,
     eyes: Eyes,
     tries: Vec<Tries>,
@@ -212,7 +213,7 @@ impl View {
             offered: platform.offered(caller.0.as_ref(), &contest),
             eyes: eyes_of(platform, caller, &contest),
             tries: platform.tries(Some(&contest)).await?,
-            contest,
+            contest: Some(contest),
         })
     }
 }
@@ -252,7 +253,7 @@ impl<'a> Facts<'a> {
 
 fn breakdown_of(view: &View) -> Vec<ChallengeRow> {
     let versions = view.books.versions();
-    let ledger = view.books.ledger(Some(&view.contest), &versions, view.eyes);
+    let ledger = view.books.ledger(view.contest.as_deref(), &versions, view.eyes);
     let names: BTreeMap<TeamId, &str> =
         ledger.entrants().map(|team| (team.id, team.name.as_str())).collect();
     let facts = Facts::of(ledger.counted());
@@ -281,9 +282,21 @@ fn breakdown_of(view: &View) -> Vec<ChallengeRow> {
     view.offered.values().map(|live| row(&live.challenge)).collect()
 }
 
+/// Which team solved what, over all competitions; for organizers.
+pub(crate) async fn whole_matrix(platform: &Platform) -> Answer<SolveMatrix> {
+    let view = View {
+        books: Books::read(platform).await?,
+        contest: None,
+        offered: (*platform.live()).clone(),
+        eyes: Eyes::Organizer,
+        tries: platform.tries(None).await?,
+    };
+    Ok(matrix_of(&view))
+}
+
 fn matrix_of(view: &View) -> SolveMatrix {
     let versions = view.books.versions();
-    let ledger = view.books.ledger(Some(&view.contest), &versions, view.eyes);
+    let ledger = view.books.ledger(view.contest.as_deref(), &versions, view.eyes);
     let facts = Facts::of(ledger.counted());
     let places = ledger.places();
     let entrants: BTreeSet<TeamId> = places.iter().map(|place| place.team).collect();

@@ -165,7 +165,10 @@ fn audience(happening: &Happening) -> Audience {
         | Happening::NodeUnhealthy { .. }
         | Happening::NodeRecovered { .. }
         | Happening::NodeRemoved { .. }
-        | Happening::NodeUpdated { .. } => Audience::All,
+        | Happening::NodeUpdated { .. }
+        | Happening::AnnouncementCreated { .. }
+        | Happening::AnnouncementUpdated { .. }
+        | Happening::AnnouncementDeleted { .. } => Audience::All,
         Happening::TeamRegistered { .. }
         | Happening::InstanceStarted { .. }
         | Happening::InstanceReady { .. }
@@ -177,7 +180,9 @@ fn audience(happening: &Happening) -> Audience {
         Happening::FlagShared { .. }
         | Happening::TeamRoleChanged { .. }
         | Happening::CompetitionAdminChanged { .. }
-        | Happening::CompetitionInviteChanged { .. } => Audience::Admins,
+        | Happening::CompetitionInviteChanged { .. }
+        | Happening::PlatformSettingChanged { .. }
+        | Happening::QuestionAttemptReset { .. } => Audience::Admins,
     }
 }
 

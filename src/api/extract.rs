@@ -107,6 +107,19 @@ impl Params {
         text
     }
 
+    /// One of `words`, which must be there.
+    pub(crate) fn required_word(&mut self, name: &str, words: &[&str]) -> String {
+        if !self.pairs.contains_key(name) {
+            return self.required(name);
+        }
+        let text = self.word(name, words);
+        if text.is_empty() {
+            let message = format!("Input should be one of {}", words.join(", "));
+            self.refuse("literal_error", name, message, Value::Null, None);
+        }
+        text
+    }
+
     /// A text that `T` reads; `None` when absent.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         let text = self.pairs.remove(name).filter(|text| !text.is_empty())?;

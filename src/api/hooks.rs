@@ -5,7 +5,6 @@
 //! * What is read is bounded in size and time before anybody looks at it.
 //! * Who calls a wrong id, or signs wrongly, is answered alike.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, Envelope};
 use super::extract::Path;
-use super::limits::{Limiter, Rate, too_many};
+use super::limits::{Meter, too_many};
+use crate::contest::Rate;
 use crate::daemon::platform::{Called, Headers, Platform};
 use crate::telemetry::metrics::{self, CallFate};
 
@@ -31,8 +31,8 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_HEADER_BYTES: usize = 32 << 10;
 /// How long the body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
-/// Calls a minute of one webhook, and of all that there are not.
-const PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("30 is not zero");
+/// Calls of one webhook, and of all that there are not.
+const RATE: Rate = Rate::per_minute(30);
 
 /// Who is counted together: strangers cannot use up what the forge may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,8 +43,8 @@ enum Caller {
 
 /// The route.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
-    let limiter: Arc<Limiter<Caller>> = Limiter::per_minute(PER_MINUTE);
-    OpenApiRouter::new().routes(routes!(call)).layer(Extension(limiter))
+    let meter: Arc<Meter<Caller>> = Meter::of(RATE);
+    OpenApiRouter::new().routes(routes!(call)).layer(Extension(meter))
 }
 
 /// What became of a call.
@@ -66,14 +66,14 @@ struct HookAnswer {
         (status = 429, description = "30 calls a minute"), (status = 431, body = Envelope)))]
 async fn call(
     State(platform): State<Platform>,
-    Extension(limiter): Extension<Arc<Limiter<Caller>>>,
+    Extension(meter): Extension<Arc<Meter<Caller>>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
     let caller = if platform.is_webhook(&id) { Caller::Ours } else { Caller::Stranger };
-    if let Some(wait_secs) = limiter.refusal(&caller) {
+    if let Some(wait_secs) = meter.refusal(&caller) {
         metrics::webhook_call(CallFate::Limited);
-        return too_many(Rate::PerMinute(PER_MINUTE), wait_secs);
+        return too_many(RATE, wait_secs);
     }
     let (headers, body) = match read(request).await {
         Ok(read) => read,

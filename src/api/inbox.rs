@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::announcements::AnnouncementInfo;
 use super::auth::{ProfileRead, ProfileWrite, Session, Signed};
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::{Body, Faults};
@@ -53,8 +54,8 @@ struct InboxResponse {
     outgoing_requests: Vec<OutgoingRequest>,
     captain_requests: Vec<CaptainRequest>,
     competition_invites: Vec<CompetitionInvite>,
-    /// Empty: there are no announcements yet.
-    announcements: Vec<Announcement>,
+    /// What organizers tell everybody now, the newest first.
+    announcements: Vec<InboxAnnouncement>,
     unread_announcement_count: u32,
 }
 
@@ -110,9 +111,10 @@ struct CompetitionInvite {
 
 /// Words of the organizers.
 #[derive(Debug, Serialize, ToSchema)]
-struct Announcement {
-    id: String,
-    title: String,
+struct InboxAnnouncement {
+    #[serde(flatten)]
+    announcement: AnnouncementInfo,
+    is_read: bool,
 }
 
 /// What somebody tells about themselves; absent stays, null clears.
@@ -136,7 +138,7 @@ struct ProfileBody {
 }
 
 /// A member that is there, null or not.
-fn present<'de, D, T>(from: D) -> Result<Option<Option<T>>, D::Error>
+pub(crate) fn present<'de, D, T>(from: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,
@@ -144,7 +146,7 @@ where
     Option::<T>::deserialize(from).map(Some)
 }
 
-fn session_account(caller: &Caller) -> Answer<&Account> {
+pub(crate) fn session_account(caller: &Caller) -> Answer<&Account> {
     caller.account.as_ref().ok_or_else(|| {
         let text = "this needs an account: a token of a team has no profile";
         ApiError::plain(StatusCode::FORBIDDEN, text)
@@ -249,6 +251,12 @@ async fn of_account(
                 });
             }
         }
+    }
+    let (shown, read) = platform.announcements_for(account).await?;
+    for one in shown {
+        let is_read = read.contains(&one.id);
+        inbox.unread_announcement_count += u32::from(!is_read);
+        inbox.announcements.push(InboxAnnouncement { announcement: one.into(), is_read });
     }
     Ok(inbox)
 }

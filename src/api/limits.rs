@@ -1,12 +1,13 @@
 //! How often one caller may use a route: 429 with `Retry-After` beyond that.
 //!
 //! The key is the fingerprint of the bearer with the peer's address, or the address alone
-//! (`contract/http-api.md` §1). Only routes that cost or that could be used to guess are limited.
+//! (`contract/http-api.md` §1). Only routes that cost or that could be used to guess are limited. What
+//! administrators say about rates comes with the request (`request::finish`).
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
@@ -18,6 +19,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde_json::json;
 
 use super::auth::{bearer, fingerprint};
+use crate::contest::settings::Bucket;
+use crate::contest::{Rate, Settings};
 
 /// Keys above which those that are full again are forgotten, so that made-up tokens cannot fill
 /// the memory.
@@ -26,48 +29,19 @@ const MAX_KEYS: usize = 10_000;
 /// Who is counted: a token's fingerprint, if there is one, and an address.
 type Key = (Option<String>, IpAddr);
 
-/// How often: so many in so much time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rate {
-    /// In a minute.
-    PerMinute(NonZeroU32),
-    /// In an hour.
-    PerHour(NonZeroU32),
-}
-
-impl Rate {
-    fn quota(self) -> Quota {
-        match self {
-            Self::PerMinute(count) => Quota::per_minute(count),
-            Self::PerHour(count) => Quota::per_hour(count),
-        }
-    }
-}
-
-impl std::fmt::Display for Rate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::PerMinute(count) => write!(f, "{count} per 1 minute"),
-            Self::PerHour(count) => write!(f, "{count} per 1 hour"),
-        }
-    }
-}
-
-/// One bucket per caller for a group of routes.
-pub(crate) struct Limiter<K: Hash + Eq + Clone = Key> {
+/// One bucket per caller, at one rate.
+pub(crate) struct Meter<K: Hash + Eq + Clone> {
     rate: Rate,
     buckets: DefaultKeyedRateLimiter<K>,
 }
 
-impl<K: Hash + Eq + Clone> Limiter<K> {
-    /// Allows `per_minute` requests a minute, in any rhythm.
-    pub(crate) fn per_minute(per_minute: NonZeroU32) -> Arc<Self> {
-        Self::of(Rate::PerMinute(per_minute))
-    }
-
+impl<K: Hash + Eq + Clone> Meter<K> {
     /// Allows as much as `rate` says, in any rhythm.
     pub(crate) fn of(rate: Rate) -> Arc<Self> {
-        Arc::new(Self { rate, buckets: RateLimiter::keyed(rate.quota()) })
+        let between = Duration::from_secs(rate.secs().into()) / rate.count().get();
+        // A rate has at most a million requests in a second, so there is something between two.
+        let quota = Quota::with_period(between).unwrap_or(Quota::per_second(rate.count()));
+        Arc::new(Self { rate, buckets: RateLimiter::keyed(quota.allow_burst(rate.count())) })
     }
 
     /// Seconds to wait, if the bucket of `key` is empty.
@@ -78,6 +52,45 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         let refused = self.buckets.check_key(key).err()?;
         let wait = refused.wait_time_from(DefaultClock::default().now());
         Some(wait.as_secs().saturating_add(1))
+    }
+}
+
+/// What limits a group of routes: at its built-in rate, unless administrators want another.
+pub(crate) struct Limiter {
+    bucket: Bucket,
+    built_in: Rate,
+    /// Replaced when another rate is wanted; everybody begins with a full bucket then.
+    meter: RwLock<Arc<Meter<Key>>>,
+}
+
+impl Limiter {
+    /// For the routes of `bucket`.
+    pub(crate) fn of(bucket: Bucket, built_in: Rate) -> Arc<Self> {
+        Arc::new(Self { bucket, built_in, meter: RwLock::new(Meter::of(built_in)) })
+    }
+
+    /// The meter at the rate that holds now; `None` while there are no limits.
+    fn meter(&self, settings: Option<&Settings>) -> Option<Arc<Meter<Key>>> {
+        let wanted = match settings {
+            Some(settings) => settings.rate(self.bucket, self.built_in)?,
+            None => self.built_in,
+        };
+        let meter = Arc::clone(&self.meter.read().unwrap_or_else(PoisonError::into_inner));
+        if meter.rate == wanted {
+            return Some(meter);
+        }
+        let mut meter = self.meter.write().unwrap_or_else(PoisonError::into_inner);
+        if meter.rate != wanted {
+            *meter = Meter::of(wanted);
+        }
+        Some(Arc::clone(&meter))
+    }
+
+    /// The refusal of a request by `key`, if it asks too often.
+    fn refuse(&self, extensions: &Extensions, key: &Key) -> Option<Response> {
+        let settings = extensions.get::<Arc<Settings>>().map(AsRef::as_ref);
+        let meter = self.meter(settings)?;
+        meter.refusal(key).map(|wait_secs| too_many(meter.rate, wait_secs))
     }
 }
 
@@ -101,8 +114,10 @@ pub(crate) async fn enforce(
     next: Next,
 ) -> Response {
     let key = key_of(request.headers(), request.extensions());
-    let Some(wait_secs) = limiter.refusal(&key) else { return next.run(request).await };
-    too_many(limiter.rate, wait_secs)
+    match limiter.refuse(request.extensions(), &key) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    }
 }
 
 /// As [`enforce`], by the address alone: where nobody is signed in yet, a token that somebody made
@@ -113,8 +128,10 @@ pub(crate) async fn enforce_by_address(
     next: Next,
 ) -> Response {
     let key = (None, peer(request.extensions()));
-    let Some(wait_secs) = limiter.refusal(&key) else { return next.run(request).await };
-    too_many(limiter.rate, wait_secs)
+    match limiter.refuse(request.extensions(), &key) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    }
 }
 
 /// The refusal of who asks too often, in the contract's bare shape.
@@ -134,10 +151,29 @@ mod tests {
 
     #[test]
     fn one_caller_who_is_refused_does_not_hinder_another() {
-        let limiter = Limiter::per_minute(NonZeroU32::new(2).unwrap());
-        assert_eq!(limiter.refusal(&key("a")), None);
-        assert_eq!(limiter.refusal(&key("a")), None);
-        assert!(limiter.refusal(&key("a")).is_some_and(|secs| (1..=31).contains(&secs)));
-        assert_eq!(limiter.refusal(&key("b")), None);
+        let meter = Meter::of(Rate::per_minute(2));
+        assert_eq!(meter.refusal(&key("a")), None);
+        assert_eq!(meter.refusal(&key("a")), None);
+        assert!(meter.refusal(&key("a")).is_some_and(|secs| (1..=31).contains(&secs)));
+        assert_eq!(meter.refusal(&key("b")), None);
+    }
+
+    #[test]
+    fn another_rate_holds_from_the_next_request_on() {
+        let base = crate::contest::settings::Settings::for_test();
+        let limiter = Limiter::of(Bucket::Login, Rate::per_minute(1));
+        let with = |value: serde_json::Value| {
+            base.with(&[(crate::contest::settings::SettingKey::RateLimits, value)].into())
+        };
+        let asks = |settings: &Settings| {
+            limiter.meter(Some(settings)).is_some_and(|it| it.refusal(&key("a")).is_some())
+        };
+        assert!(!asks(&base) && asks(&base), "the second is one too many");
+        let other = with(json!({"login": "3/hour"}));
+        assert!(!asks(&other) && !asks(&other) && !asks(&other) && asks(&other));
+        let off = [(crate::contest::settings::SettingKey::RateLimitingEnabled, json!(false))];
+        assert!(limiter.meter(Some(&base.with(&off.into()))).is_none());
+        // What is said of other routes changes nothing here.
+        assert!(!asks(&with(json!({"register": "9/hour"}))), "the old rate, with full buckets");
     }
 }

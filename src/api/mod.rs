@@ -16,12 +16,16 @@ mod absent;
 mod accounts;
 mod activities;
 mod admin;
+mod announcements;
 mod attachments;
+mod attempts;
 mod auth;
 mod boards;
 mod builds;
 mod catalogue;
+mod challenge_stats;
 mod challenges;
+mod chart;
 mod competition_admin;
 mod competitions;
 mod devices;
@@ -44,12 +48,14 @@ mod limits;
 mod me;
 mod node;
 mod nodes;
+mod observability;
 mod openapi;
 mod page;
 mod records;
 mod recount;
 mod request;
 mod serve;
+mod settings;
 mod standings;
 mod submissions;
 mod teams;
@@ -58,8 +64,6 @@ mod tests;
 mod tokens;
 mod users;
 mod vpn;
-
-use std::num::NonZeroU32;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -72,11 +76,13 @@ use utoipa_axum::router::OpenApiRouter;
 pub use node::node_router;
 pub use serve::{serve, serve_node};
 
-use self::limits::{Limiter, Rate};
+use self::limits::Limiter;
+use crate::contest::Rate;
+use crate::contest::settings::Bucket;
 use crate::daemon::platform::Platform;
 
 /// Requests a minute of the limited groups of routes (`contract/http-api.md` §1).
-const PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).expect("600 is not zero");
+const PER_MINUTE: u32 = 600;
 
 /// Everything we answer, with its middleware.
 pub fn router(platform: Platform) -> Router {
@@ -97,17 +103,20 @@ pub fn router(platform: Platform) -> Router {
 
 /// Routes and their documentation, in one place.
 fn routes() -> OpenApiRouter<Platform> {
+    let often = Rate::per_minute(PER_MINUTE);
+    let scoreboards = boards::global_routes().merge(standings::routes());
+    let less = accounts::change_routes().merge(tokens::revoke_routes());
     let under_v1 = OpenApiRouter::new()
         .merge(health::routes())
         .merge(accounts::routes())
-        .merge(by_address(minutely(60), accounts::login_routes()))
-        .merge(by_address(hourly(600), accounts::register_routes()))
-        .merge(by_address(minutely(60), devices::code_routes()))
-        .merge(by_address(minutely(600), devices::token_routes()))
-        .merge(by_token(minutely(60), devices::answer_routes()))
-        .merge(by_token(minutely(60), accounts::password_routes()))
-        .merge(by_token(hourly(600), accounts::change_routes().merge(tokens::revoke_routes())))
-        .merge(by_token(hourly(600), tokens::mint_routes()))
+        .merge(by_address(Bucket::Login, Rate::per_minute(60), accounts::login_routes()))
+        .merge(by_address(Bucket::Register, Rate::per_hour(600), accounts::register_routes()))
+        .merge(by_address(Bucket::DeviceCode, Rate::per_minute(60), devices::code_routes()))
+        .merge(by_address(Bucket::DeviceToken, often, devices::token_routes()))
+        .merge(by_token(Bucket::DeviceApprove, Rate::per_minute(60), devices::answer_routes()))
+        .merge(by_token(Bucket::PasswordChange, Rate::per_minute(60), accounts::password_routes()))
+        .merge(by_token(Bucket::AuthMutation, Rate::per_hour(600), less))
+        .merge(by_token(Bucket::TokenCreate, Rate::per_hour(600), tokens::mint_routes()))
         .merge(tokens::routes())
         .merge(users::routes())
         .merge(nodes::routes())
@@ -118,56 +127,56 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(teams::routes())
         .merge(invites::routes())
         .merge(inbox::routes())
+        .merge(announcements::routes())
         .merge(activities::routes())
         .merge(competition_admin::routes())
         .merge(boards::routes())
-        .merge(limited(boards::global_routes()))
-        .merge(limited(standings::routes()))
+        .merge(by_token(Bucket::Scoreboard, often, scoreboards))
         .merge(challenges::routes())
         .merge(attachments::routes())
         .merge(instances::routes())
-        .merge(limited(instances::start_routes()))
+        .merge(by_token(Bucket::InstanceStart, often, instances::start_routes()))
         .merge(submissions::routes())
-        .merge(limited(submissions::submit_routes()))
-        .merge(limited(submissions::verify_routes()))
+        .merge(by_token(Bucket::Submission, often, submissions::submit_routes()))
+        .merge(by_token(Bucket::VerifyFlag, often, submissions::verify_routes()))
         .merge(vpn::routes())
         .merge(events::routes())
-        .merge(limited(vpn::rotate_routes()))
+        .merge(by_token(Bucket::InstanceStart, often, vpn::rotate_routes()))
         .merge(admin::routes())
+        .merge(attempts::routes())
+        .merge(settings::routes())
         .merge(records::routes())
+        .merge(observability::routes())
+        .merge(challenge_stats::routes())
         .merge(builds::routes())
         .merge(gitops::routes());
+    let device_page = devices::page_routes();
     OpenApiRouter::with_openapi(openapi::document())
         .merge(health::probes())
         .merge(hooks::routes())
-        .merge(by_address(minutely(60), devices::page_routes()))
+        .merge(by_address(Bucket::DeviceApprove, Rate::per_minute(60), device_page))
         .nest("/api/v1", under_v1)
 }
 
-/// `routes` with a bucket of their own for every caller.
-fn limited(routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
-    by_token(Rate::PerMinute(PER_MINUTE), routes)
+/// `routes` with a bucket of their own for every caller: a token before an address. Its rate is
+/// `built_in` unless administrators want another.
+fn by_token(
+    bucket: Bucket,
+    built_in: Rate,
+    routes: OpenApiRouter<Platform>,
+) -> OpenApiRouter<Platform> {
+    let limiter = Limiter::of(bucket, built_in);
+    routes.route_layer(middleware::from_fn_with_state(limiter, limits::enforce))
 }
 
-/// `routes` at `rate` for every caller: a token before an address.
-fn by_token(rate: Rate, routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
-    routes.route_layer(middleware::from_fn_with_state(Limiter::of(rate), limits::enforce))
-}
-
-/// `routes` at `rate` for every address, whatever token a request claims to have.
-fn by_address(rate: Rate, routes: OpenApiRouter<Platform>) -> OpenApiRouter<Platform> {
-    let limiter = Limiter::of(rate);
+/// As [`by_token`], for every address, whatever token a request claims to have.
+fn by_address(
+    bucket: Bucket,
+    built_in: Rate,
+    routes: OpenApiRouter<Platform>,
+) -> OpenApiRouter<Platform> {
+    let limiter = Limiter::of(bucket, built_in);
     routes.route_layer(middleware::from_fn_with_state(limiter, limits::enforce_by_address))
-}
-
-/// So many in a minute.
-fn minutely(count: u32) -> Rate {
-    Rate::PerMinute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
-}
-
-/// So many in an hour.
-fn hourly(count: u32) -> Rate {
-    Rate::PerHour(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
 }
 
 /// Any origin may read: the bearer is no cookie, so no browser sends it by itself.

@@ -29,9 +29,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Runs the request inside its span and finishes its response.
 pub(crate) async fn finish(
     State(platform): State<Platform>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    request.extensions_mut().insert(platform.settings());
     let id = Uuid::now_v7().as_simple().to_string();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("-", MatchedPath::as_str);

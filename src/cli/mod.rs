@@ -3,8 +3,8 @@
 //! In:  arguments and variables. Out: text or JSON on standard output, an exit code: 0 fine,
 //! 1 findings or failure, 2 usage.
 //!
-//! `serve` and `play` run the daemon in this process; `new`, `import`, `check`, `secrets` and
-//! `doctor` look at this machine, `schema` at nothing; everything else asks a running server
+//! `serve` and `play` run the daemon in this process; `new`, `import`, `check`, `secrets`, `backup`,
+//! `restore` and `doctor` look at this machine, `schema` at nothing; everything else asks a running server
 //! through its HTTP API.
 //!
 //! # Invariants

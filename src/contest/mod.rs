@@ -19,8 +19,10 @@ pub mod fairness;
 pub mod grading;
 pub mod lease;
 pub mod policy;
+pub mod rate;
 pub mod recount;
 pub mod scoring;
+pub mod settings;
 pub mod standings;
 pub mod tally;
 
@@ -28,3 +30,5 @@ pub use competition::Contest;
 pub use grading::{Answer, grade};
 pub use lease::LeaseBounds;
 pub use policy::{AttemptCaps, Decision, Progress, Refusal};
+pub use rate::Rate;
+pub use settings::Settings;

@@ -52,7 +52,7 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn new(shared: &Arc<Shared>, instance: Instance, stored: Stored) -> Self {
-        let patience = i64::from(shared.config.limits.start_deadline_secs) * 1000;
+        let patience = i64::from(shared.settings.load().start_deadline_secs) * 1000;
         let is_first = lifecycle::is_first_start(&instance);
         let waited = shared.now().millis_since(instance.created_at).max(0);
         let left = if is_first { (patience - waited).max(0) } else { patience };
@@ -92,7 +92,7 @@ impl Job {
 
     /// Why it failed when its time is over: with what is missing, as far as that was seen.
     pub(crate) fn too_late(&self, observed: &Observed) -> String {
-        let seconds = self.shared.config.limits.start_deadline_secs;
+        let seconds = self.shared.settings.load().start_deadline_secs;
         let missing =
             shortfall(&self.spec, observed).map_or_else(String::new, |it| format!(": {it}"));
         format!("the instance was not usable within {seconds} s{missing}")

@@ -579,7 +579,7 @@ impl Worker {
         let (class, is_over) = match &fault {
             Fault::ImageLost { .. } => {
                 let since = *self.image_lost_since.get_or_insert_with(Instant::now);
-                let patience = self.shared.config.limits.start_deadline_secs;
+                let patience = self.shared.settings.load().start_deadline_secs;
                 let is_over = since.elapsed() >= Duration::from_secs(patience.into());
                 (DriftClass::ImageMissing, is_over)
             }

@@ -41,6 +41,7 @@ mod recovery;
 mod releases;
 mod repairs;
 pub(crate) mod secrets;
+mod settings;
 mod shared;
 mod solver;
 mod source;
@@ -157,6 +158,7 @@ impl Daemon {
         if bond.is_some() {
             shared.worker.follow();
         }
+        settings::restore(&shared).await?;
         worker::restore(&shared).await?;
         nodes::refresh(&shared).await?;
         leases::after_downtime(&shared).await?;

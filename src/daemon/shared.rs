@@ -29,6 +29,7 @@ use super::worker::Worker;
 use crate::builder::Builder;
 use crate::catalog::{Catalog, Policy};
 use crate::config::Config;
+use crate::contest::Settings;
 use crate::git::Mirror;
 use crate::model::{
     Challenge, ChallengeId, ConditionStatus, ConditionType, InstanceId, Pauses, Revision, Scope,
@@ -79,6 +80,10 @@ pub(crate) struct Shared {
     pub(crate) live: Swap<LiveSet>,
     /// Which competitions there are.
     pub(crate) contests: Swap<Contests>,
+    /// What administrators set, over what is configured.
+    pub(crate) settings: Swap<Settings>,
+    /// Whoever reads them anew holds it: an older reading never takes the place of a newer one.
+    pub(crate) settings_turn: tokio::sync::Mutex<()>,
     /// What the newest revision declares.
     pub(crate) head: Swap<Head>,
     /// What revisions were judged to be.
@@ -303,6 +308,7 @@ impl Shared {
         renderer: Renderer,
     ) -> Self {
         let started_at = clock.now();
+        let settings = super::settings::configured(&config);
         let releases = Releases::new(&config.release);
         let receiver = Receiver::new(&config.notify).map(Arc::new);
         let n_slots = config.limits.n_start_slots.max(1) as usize;
@@ -328,6 +334,8 @@ impl Shared {
             receiver,
             tasks: Tasks::new(),
             live: Swap::default(),
+            settings: Swap::of(settings),
+            settings_turn: tokio::sync::Mutex::default(),
             contests: Swap::of(Contests::only_default(started_at)),
             head: Swap::default(),
             verdicts: Verdicts::default(),

@@ -225,4 +225,35 @@ pub enum Happening {
         /// `invited` or `revoked`.
         action: String,
     },
+    /// A setting was set or taken back.
+    PlatformSettingChanged {
+        /// Which.
+        setting_key: String,
+        /// Where what holds now comes from: `db`, `env` or `default`.
+        source: String,
+        /// `set` or `unset`.
+        action: String,
+    },
+    /// A team got its attempts at a question back.
+    QuestionAttemptReset {
+        /// Which.
+        question_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Organizers tell something.
+    AnnouncementCreated {
+        /// Which.
+        announcement_id: String,
+    },
+    /// They tell it otherwise.
+    AnnouncementUpdated {
+        /// Which.
+        announcement_id: String,
+    },
+    /// They took it back.
+    AnnouncementDeleted {
+        /// Which.
+        announcement_id: String,
+    },
 }

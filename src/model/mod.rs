@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod activity;
+pub mod announcement;
 pub mod build;
 pub mod challenge;
 pub mod commit_status;
@@ -32,6 +33,7 @@ pub mod waiting;
 
 pub use account::{Account, AccountRole, AccountToken, Area, Grant, Level, Profile, Reach};
 pub use activity::{Activity, Actor, ActorKind, Happening};
+pub use announcement::{Announcement, Severity};
 pub use build::{Build, BuildState};
 pub use challenge::{
     AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,

@@ -16,8 +16,18 @@ pub struct ActivityFilter {
     pub of: Option<(Vec<TeamId>, String)>,
     /// Only after this number; for who follows along.
     pub after: Option<i64>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// About this team.
+    pub team: Option<String>,
+    /// About this challenge.
+    pub challenge: Option<String>,
+    /// Of this kind.
+    pub event: Option<String>,
     /// Not before this time.
     pub since: Option<Timestamp>,
+    /// Not after this time.
+    pub until: Option<Timestamp>,
     /// At most so many, and how many are skipped; the newest first, unless `after` is set.
     pub page: (usize, usize),
 }
@@ -53,24 +63,35 @@ impl Store {
         // Nobody waits when something is added: so whoever asks waits for what was added before.
         self.write(|_| Ok::<(), StoreError>(())).await?;
         self.read(move |db| {
-            let (teams, actor) = filter.of.unzip();
+            let (teams, actor) = filter.of.clone().unzip();
             let teams: Option<Vec<String>> =
                 teams.map(|teams| teams.iter().map(ToString::to_string).collect());
             let teams = teams.as_ref().map(row::to_json).transpose()?;
             let order = if filter.after.is_some() { "seq" } else { "seq DESC" };
             let wanted = "FROM activities WHERE (?1 IS NULL OR actor = ?2
                     OR team IN (SELECT value FROM json_each(?1)))
-                 AND (?3 IS NULL OR seq > ?3) AND (?4 IS NULL OR at >= ?4)";
+                 AND (?3 IS NULL OR seq > ?3) AND (?4 IS NULL OR at >= ?4)
+                 AND (?5 IS NULL OR at <= ?5) AND (?6 IS NULL OR actor = ?6)
+                 AND (?7 IS NULL OR team = ?7) AND (?8 IS NULL OR challenge = ?8)
+                 AND (?9 IS NULL OR event = ?9)";
             let since = filter.since.map(Timestamp::as_millis);
-            let total: i64 = db
-                .prepare_cached(&format!("SELECT count(*) {wanted}"))?
-                .query_row(params![teams, actor, filter.after, since], |row| row.get(0))?;
-            let (limit, offset) = filter.page;
+            let until = filter.until.map(Timestamp::as_millis);
+            let ActivityFilter { after, actor: by, team, challenge, event, .. } = &filter;
+            let total: i64 = db.prepare_cached(&format!("SELECT count(*) {wanted}"))?.query_row(
+                params![teams, actor, after, since, until, by, team, challenge, event],
+                |row| row.get(0),
+            )?;
             let bound = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            let (limit, offset) = (bound(filter.page.0), bound(filter.page.1));
             let rows = db
-                .prepare_cached(&format!("SELECT * {wanted} ORDER BY {order} LIMIT ?5 OFFSET ?6"))?
+                .prepare_cached(&format!(
+                    "SELECT * {wanted} ORDER BY {order} LIMIT ?10 OFFSET ?11"
+                ))?
                 .query_map(
-                    params![teams, actor, filter.after, since, bound(limit), bound(offset)],
+                    params![
+                        teams, actor, after, since, until, by, team, challenge, event, limit,
+                        offset
+                    ],
                     activity_row,
                 )?
                 .collect::<rusqlite::Result<Vec<_>>>()?;

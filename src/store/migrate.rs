@@ -64,6 +64,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0020_vpn_told", sql: include_str!("../../schema/sql/0020_vpn_told.sql") },
     Migration { name: "0021_hubs", sql: include_str!("../../schema/sql/0021_hubs.sql") },
     Migration { name: "0022_records", sql: include_str!("../../schema/sql/0022_records.sql") },
+    Migration {
+        name: "0023_administration",
+        sql: include_str!("../../schema/sql/0023_administration.sql"),
+    },
+    Migration {
+        name: "0024_statistics",
+        sql: include_str!("../../schema/sql/0024_statistics.sql"),
+    },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Store, StoreError, accounts, row};
 use crate::contest::{Decision, Progress};
@@ -47,6 +47,25 @@ pub struct BestPerson {
     pub n_questions: u32,
     /// When they last did.
     pub last_at: Timestamp,
+}
+
+/// Wrong attempts that were given back to a team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptReset {
+    /// To whom.
+    pub team: TeamId,
+    /// On what.
+    pub challenge: ChallengeId,
+    /// Which question of it.
+    pub question: QuestionId,
+    /// How many there were.
+    pub n_wrong: u32,
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 /// What one person did.
@@ -298,6 +317,42 @@ impl Store {
     ) -> Result<BTreeMap<QuestionId, u32>, StoreError> {
         let challenge = challenge.clone();
         self.read(move |db| wrong(db, team, &challenge)).await
+    }
+
+    /// Gives a team its wrong attempts at a question back, and keeps that it did. What it sent stays.
+    /// Gives `reset` with how many there were.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn reset_attempts(&self, reset: AttemptReset) -> Result<AttemptReset, StoreError> {
+        self.write(move |db| {
+            let (team, challenge) = (reset.team.to_string(), reset.challenge.as_str());
+            let question = reset.question.as_str();
+            let n_wrong: Option<u32> = db
+                .prepare_cached(
+                    "DELETE FROM wrong_attempts WHERE team = ?1 AND challenge = ?2 AND question = ?3
+                     RETURNING n",
+                )?
+                .query_row([team.as_str(), challenge, question], |row| row.get(0))
+                .optional()?;
+            let n_wrong = n_wrong.unwrap_or(0);
+            db.prepare_cached(
+                "INSERT INTO attempt_resets (team, challenge, question, n_wrong, reset_by, reset_at,
+                        reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                team,
+                challenge,
+                question,
+                n_wrong,
+                reset.by,
+                reset.at.as_millis(),
+                reset.reason
+            ])?;
+            Ok(AttemptReset { n_wrong, ..reset })
+        })
+        .await
     }
 
     /// Questions of a challenge that a team has.

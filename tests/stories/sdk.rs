@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Challenge, Finished, Stage, python, repository_root};
+use crate::support::{
+    Challenge, Daemon, Finished, PATIENCE, Settings, Stage, python, repository_root, until,
+};
 
 /// The conformance script: beside this repository, or where `FLAGOPS_SHARED` says.
 fn quickstart() -> Option<PathBuf> {
@@ -47,22 +49,50 @@ async fn the_instance_part_of_the_sdk_works() {
 #[tokio::test]
 async fn every_core_method_that_is_here_works() {
     require_sdk();
-    let quiz = Challenge::quiz("QUIZ-703");
-    let stage = Stage::with(&[
-        Challenge::web("WEB-703", "one").with("attachments/readme.txt", "read me\n"),
-        quiz,
-    ])
-    .await;
-    let daemon = stage.serve().await;
+    let web = Challenge::web("WEB-703", "one")
+        .with("attachments/readme.txt", "read me\n")
+        .with("attachments/letter.txt.tpl", "for {{ team.name }}: {{ answer.flag }}\n");
+    let stage = Stage::with(&[web, Challenge::quiz("QUIZ-703")]).await;
+    let mut daemon = stage.serve().await;
     daemon.live("WEB-703").await;
     daemon.live("QUIZ-703").await;
+    let node = Daemon::start(node_of(&stage, &daemon).await).await;
+    until("the node follows what is live", PATIENCE, || async {
+        let nodes = daemon.admin().get("/nodes").await.body;
+        let rows = nodes["items"].as_array().cloned().unwrap_or_default();
+        let follows = rows.iter().any(|row| row["images_built"].as_u64() > Some(0));
+        if follows { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
     let script = repository_root().join("tests/stories/fixtures/sdk_conformance.py");
     let mut run = Command::new(python());
     run.arg(script).args([&daemon.url(), daemon.admin().token(), "WEB-703", "QUIZ-703"]);
     let done = Finished::of(&mut run);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-    assert!(done.stdout.contains("49 of 93 core"), "{}", done.stdout);
+    assert!(done.stdout.contains("73 of 93 core"), "{}", done.stdout);
     daemon.nothing_left().await;
+    node.nothing_left().await;
+
+    // The other twenty are of a node; its platform would take on what is started behind its back.
+    daemon.kill9();
+    let identity = std::fs::read(node.data_dir().join("node.json")).expect("it has joined");
+    let identity: serde_json::Value = serde_json::from_slice(&identity).expect("it is whole");
+    let token = identity["token"].as_str().expect("it has a token").to_owned();
+    let script = repository_root().join("tests/stories/fixtures/node_client.py");
+    let mut run = Command::new(python());
+    let done = Finished::of(run.arg(script).args([&node.url(), &token, "WEB-703"]));
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("20 of 20"), "{}", done.stdout);
+    node.nothing_left().await;
+}
+
+/// A node of `platform` that is called "one", not yet running.
+async fn node_of(stage: &Stage, platform: &Daemon) -> Settings {
+    let body = serde_json::json!({"ttl_seconds": 600});
+    let invite = platform.admin().post("/nodes/invites", body).await;
+    let invite = invite.expect_status(200).text("registration_token");
+    let settings = stage.settings().data_dir(stage.path("one")).text("node.name", "one");
+    settings.node_of(&platform.url(), &invite)
 }
 
 /// The script of the contract, unmodified and whole. CI has it beside the repository; a checkout

@@ -22,6 +22,11 @@ impl Site {
         Self { rig, app: router(platform) }
     }
 
+    /// Lets go of the platform, so that another can be started on its data.
+    pub(in crate::api) fn close(self) -> Rig {
+        self.rig
+    }
+
     pub(in crate::api) async fn raw(&self, request: Request<Body>) -> (u16, HeaderMap, Vec<u8>) {
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -48,7 +48,7 @@ impl Event {
     }
 
     /// The answer of an instance to its question `flag`.
-    async fn flag(&self, id: &str) -> String {
+    pub(super) async fn flag(&self, id: &str) -> String {
         let platform = self.daemon.platform();
         let shared = platform.shared_for_test();
         let id: InstanceId = id.parse().unwrap();
@@ -67,7 +67,7 @@ impl Event {
         self.site.post(token, "/instances", body).await
     }
 
-    async fn submit(
+    pub(super) async fn submit(
         &self,
         token: &str,
         instance: &str,
@@ -527,6 +527,8 @@ async fn what_the_server_does_not_have_is_a_clear_501() {
         ("PUT", "/challenges/WEB-001/feedback/brutal"),
         ("GET", "/scoreboard/history"),
         ("GET", "/me/export"),
+        ("GET", "/admin/shell-sessions"),
+        ("GET", "/admin/instances/x/containers"),
     ] {
         let answer = site.call("", method, path, Value::Null).await;
         assert_eq!(code(&answer), (501, "not_implemented"), "{method} {path}");

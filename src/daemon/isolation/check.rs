@@ -141,7 +141,7 @@ async fn start(shared: &Arc<Shared>, spec: InstanceSpec) -> Result<Instance, Str
     let config = &shared.config;
     let now = shared.now();
     let deadline = u32::try_from(DEADLINE.as_secs()).unwrap_or(u32::MAX);
-    let ttl_secs = config.limits.start_deadline_secs + deadline + SPARE_SECS;
+    let ttl_secs = shared.settings.load().start_deadline_secs + deadline + SPARE_SECS;
     let nothing = ObjectId::from_bytes([0; 20]);
     let surface = spec.services.iter().map(|service| Endpoint {
         service: service.name.clone(),

@@ -21,7 +21,15 @@ impl Platform {
     ) -> Outcome<(Vec<ActivityRow>, usize)> {
         let actor = caller.account.as_ref().map(|account| account.id.to_string());
         let of = Some((caller.teams(), actor.unwrap_or_else(|| caller.token_id.clone())));
-        let filter = ActivityFilter { of, after: None, since, page };
+        let filter = ActivityFilter { of, since, page, ..ActivityFilter::default() };
+        Ok(self.shared.store.activities(filter).await?)
+    }
+
+    /// What happened, the newest first; and how much there is of it before paging.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn activities(&self, filter: ActivityFilter) -> Outcome<(Vec<ActivityRow>, usize)> {
         Ok(self.shared.store.activities(filter).await?)
     }
 
@@ -39,7 +47,8 @@ impl Platform {
         after: i64,
         limit: usize,
     ) -> Outcome<Vec<Arc<ActivityRow>>> {
-        let filter = ActivityFilter { of: None, after: Some(after), since: None, page: (limit, 0) };
+        let filter =
+            ActivityFilter { after: Some(after), page: (limit, 0), ..ActivityFilter::default() };
         let (rows, _) = self.shared.store.activities(filter).await?;
         Ok(rows.into_iter().map(Arc::new).collect())
     }

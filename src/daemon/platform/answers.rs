@@ -16,7 +16,7 @@ use crate::model::{
     QuestionMode, Revision, Solve, StopReason, Submission, SubmissionId, TeamId, Timestamp, UserId,
 };
 use crate::render::answers::mint;
-use crate::store::{BestPerson, Tries, Work};
+use crate::store::{AttemptReset, BestPerson, Tries, Work};
 use crate::telemetry::metrics;
 
 /// Which account answers.
@@ -182,12 +182,51 @@ impl Platform {
     }
 
     fn caps(&self) -> AttemptCaps {
-        let caps = &self.shared.config.limits.attempt_caps;
-        AttemptCaps {
-            single_select: caps.single_select,
-            multi_select: caps.multi_select,
-            static_text: caps.r#static,
-        }
+        self.settings().caps
+    }
+
+    /// Gives a team its wrong attempts at a question back (administrators).
+    ///
+    /// # Errors
+    /// When there is no such team, or the ids cannot be ones.
+    pub async fn reset_attempts(
+        &self,
+        caller: &Caller,
+        (team, challenge, question): (&str, &str, &str),
+        reason: String,
+    ) -> Outcome<AttemptReset> {
+        let cut = |id: &str| id.chars().take(80).collect::<String>();
+        let no_team = || Denial::not_found("team_not_found", format!("no team {}", cut(team)));
+        let team: TeamId = team.parse().map_err(|_| no_team())?;
+        let team = self.team(team).await?;
+        let unknown = || PlatformError::ChallengeNotFound { id: cut(challenge) };
+        let challenge: ChallengeId = challenge.parse().map_err(|_| unknown())?;
+        let question: QuestionId = question.parse().map_err(|_| unknown())?;
+        let actor = activities::actor_of(caller);
+        let reset = AttemptReset {
+            team: team.id,
+            challenge,
+            question,
+            n_wrong: 0,
+            by: actor.id.clone(),
+            at: self.now(),
+            reason,
+        };
+        let reset = self.shared.store.reset_attempts(reset).await?;
+        let question_id = reset.question.to_string();
+        let activity = Activity {
+            at: reset.at,
+            happening: Happening::QuestionAttemptReset {
+                question_id,
+                reason: reset.reason.clone(),
+            },
+            competition: Some(team.competition),
+            team: Some(reset.team),
+            challenge: Some(reset.challenge.clone()),
+            actor,
+        };
+        activities::record(&self.shared, activity);
+        Ok(reset)
     }
 
     async fn record(

@@ -99,8 +99,15 @@ impl Platform {
     /// What a competition offers now; for who runs it also what it will offer.
     pub fn offered(&self, caller: Option<&Caller>, contest: &Contest) -> LiveSet {
         let (now, runs) = (self.now(), self.runs(caller, contest));
+        let disabled = &self.settings().disabled;
         let is_offered = |live: &LiveChallenge| {
-            if runs { contest.has(&live.challenge) } else { contest.offers(&live.challenge, now) }
+            if disabled.contains(&live.challenge.id) {
+                false
+            } else if runs {
+                contest.has(&live.challenge)
+            } else {
+                contest.offers(&live.challenge, now)
+            }
         };
         let live = self.shared.live.load();
         let offered = live.iter().filter(|(_, live)| is_offered(live));

@@ -260,8 +260,7 @@ impl Platform {
     }
 
     fn lease_bounds(&self) -> LeaseBounds {
-        let limits = &self.shared.config.limits;
-        LeaseBounds { default_secs: limits.default_ttl_secs, max_secs: limits.max_ttl_secs }
+        self.settings().lease
     }
 
     /// One live or failed instance the caller may see: their team's, or any for an administrator.

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod activities;
+mod announcements;
 mod answers;
 mod attachments;
 mod boards;
@@ -20,6 +21,7 @@ mod error;
 mod events;
 mod explain;
 mod fairness;
+mod fleet;
 mod gc;
 mod hooks;
 mod instances;
@@ -33,8 +35,10 @@ mod recover;
 mod releases;
 mod repository;
 mod rosters;
+mod settings;
 mod sign_in;
 mod solver;
+mod statistics;
 mod tokens;
 mod verdicts;
 mod vpn;
@@ -59,6 +63,7 @@ pub use crate::daemon::doubts::Doubt;
 pub use crate::daemon::webhook::Headers;
 pub use crate::store::{Repeats, Review, ReviewVerdict};
 pub use accounts::wrong_competition;
+pub use announcements::AnnouncementWish;
 #[cfg(test)]
 pub(crate) use attachments::static_file;
 pub use attachments::{Content, Download, DownloadSlot, Downloads, ListedFile};
@@ -70,6 +75,7 @@ pub use error::{Outcome, PlatformError};
 pub use events::{Outbox, Tried};
 pub use explain::Explained;
 pub use fairness::Suspicion;
+pub use fleet::Told;
 pub use hooks::Called;
 pub(in crate::daemon) use instances::remote_spec;
 pub use nodes::NodeState;
@@ -78,6 +84,7 @@ pub use preview::{ChallengePreview, Preview};
 pub use recover::{Adopted, Owner, Unknown};
 pub use releases::{CandidateState, Deed, ReleaseOverview, TagState};
 pub use rosters::EntryWish;
+pub use settings::{SettingSource, SettingState};
 pub use solver::{ProofProgress, ProofState, Which as ProofWhich};
 pub use tokens::{Origin, TokenWish};
 pub use verdicts::{Judged, Listening, Since, Verdict};
@@ -101,18 +108,22 @@ impl Platform {
         Self { shared }
     }
 
-    /// What players can start now. One atomic load, unless something waits for its `release_at`.
+    /// What players can start now. Two atomic loads, unless something waits for its `release_at` or
+    /// is disabled.
     pub fn live(&self) -> Arc<LiveSet> {
         let live = self.shared.live.load();
+        let disabled = &self.settings().disabled;
         let now = self.shared.now();
-        let is_due = |live: &LiveChallenge| {
-            live.challenge.metadata.release_at.is_none_or(|release_at| release_at <= now)
+        let is_offered = |live: &LiveChallenge| {
+            let metadata = &live.challenge.metadata;
+            metadata.release_at.is_none_or(|release_at| release_at <= now)
+                && !disabled.contains(&live.challenge.id)
         };
-        if live.values().all(is_due) {
+        if live.values().all(is_offered) {
             return live;
         }
-        let due = live.iter().filter(|(_, live)| is_due(live));
-        Arc::new(due.map(|(id, live)| (id.clone(), live.clone())).collect())
+        let offered = live.iter().filter(|(_, live)| is_offered(live));
+        Arc::new(offered.map(|(id, live)| (id.clone(), live.clone())).collect())
     }
 
     /// Whether this machine runs instances too.

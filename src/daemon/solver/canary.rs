@@ -104,7 +104,8 @@ async fn start(
 ) -> Result<Instance, Attempt> {
     let config = &shared.config;
     let now = shared.now();
-    let ttl_secs = config.limits.start_deadline_secs + config.solver.deadline_secs + SPARE_SECS;
+    let ttl_secs =
+        shared.settings.load().start_deadline_secs + config.solver.deadline_secs + SPARE_SECS;
     let instance = Instance {
         id: InstanceId::new(Uuid::new_v4()),
         challenge: challenge.id.clone(),

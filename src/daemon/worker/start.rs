@@ -126,7 +126,7 @@ fn competition(extras: &StartExtras) -> String {
 
 /// Waits until an instance is usable, has failed, or nobody wants it any more.
 async fn wait(shared: &Shared, id: InstanceId) -> Outcome<Instance> {
-    let patience = u64::from(shared.config.limits.start_deadline_secs) + 30;
+    let patience = u64::from(shared.settings.load().start_deadline_secs) + 30;
     let begin = Instant::now();
     loop {
         let row = shared.store.instance(id).await.map_err(internal)?;
