@@ -11,6 +11,7 @@
 //! * Only [`output`] prints.
 //! * A failure says what, where, why, and what to do next.
 
+mod backup;
 mod builds;
 mod challenges;
 mod check;
@@ -110,6 +111,8 @@ enum Command {
     Suspend(pauses::SuspendArgs),
     Hold(pauses::HoldArgs),
     Resume(pauses::ResumeArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Recover(recover::RecoverArgs),
     Recount(recount::RecountArgs),
     Fairness(fairness::FairnessArgs),
@@ -206,6 +209,8 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Hold(args) => pauses::hold(&global, &args).await,
         Command::Fairness(args) => fairness::run(&global, args).await,
         Command::Recount(args) => recount::run(&global, &args).await,
+        Command::Backup(args) => backup::back_up(&global, args).await,
+        Command::Restore(args) => backup::restore(&global, args).await,
         Command::Recover(args) => recover::run(&global, &args).await,
         Command::Resume(args) => pauses::resume(&global, &args).await,
         Command::Notify(args) => notices::run(&global, args).await,

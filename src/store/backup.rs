@@ -152,11 +152,11 @@ pub(super) fn copy(
     Ok(())
 }
 
-fn name_of(at: Timestamp) -> String {
+pub(super) fn name_of(at: Timestamp) -> String {
     format!("flagops-{}.db", at.rfc3339().replace(':', "-"))
 }
 
-fn time_of(name: &str) -> Option<Timestamp> {
+pub(super) fn time_of(name: &str) -> Option<Timestamp> {
     let (date, time) = name.strip_prefix("flagops-")?.strip_suffix(".db")?.split_once('T')?;
     Timestamp::parse_rfc3339(&format!("{date}T{}", time.replace('-', ":"))).ok()
 }

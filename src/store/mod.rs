@@ -66,6 +66,7 @@ pub mod tombstones;
 pub mod vpn;
 pub mod waiting;
 pub mod webhooks;
+pub mod whole;
 mod writer;
 
 use std::fmt;

@@ -29,6 +29,7 @@ mod operator_frees_disk;
 mod operator_sees_walls;
 mod organizer_proves;
 mod organizer_releases;
+mod platform_lost;
 mod player_attacks;
 mod player_connects;
 mod player_downloads;

@@ -19,6 +19,7 @@ mod records;
 mod releases;
 mod room;
 mod tombstones;
+mod whole;
 
 use std::path::PathBuf;
 
