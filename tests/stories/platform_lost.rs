@@ -63,7 +63,7 @@ async fn a_platform_is_restored_from_a_backup_that_was_made_while_it_ran() {
     assert!(daemon.cli(&["backup", path]).stderr.contains("is there already"));
     // What comes later is lost, and said to be.
     let late = daemon.team("late").await;
-    late.get("/instances").await.expect_status(200);
+    late.get("/me").await.expect_status(200);
 
     let refused = daemon.cli(&["restore", path]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
@@ -79,7 +79,7 @@ async fn a_platform_is_restored_from_a_backup_that_was_made_while_it_ran() {
     let told = lost["message"].as_str().unwrap_or_default();
     assert!(told.contains("took its place"), "{told}");
     assert_eq!(standings(&daemon.admin()).await, before);
-    late.get("/instances").await.expect_refusal(403, "http_403");
+    late.get("/me").await.expect_refusal(403, "http_403");
     let again = blue.ready(&running.id).await;
     assert_eq!(again.services, running.services, "players find it where it was");
     assert_eq!(running.flag("/answers/flag").await, flag);
