@@ -165,7 +165,11 @@ async fn stop_instance(
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Answer<Json<StopResponse>> {
-    let stopped = platform.stop(&caller, checked(&id)?, StopReason::AdminStopAll).await?;
+    let id = checked(&id)?;
+    if let (true, Ok(waiting)) = (platform.leave_line(&caller, id).await?, id.parse()) {
+        return Ok(Json(StopResponse::of(waiting)));
+    }
+    let stopped = platform.stop(&caller, id, StopReason::AdminStopAll).await?;
     Ok(Json(StopResponse::of(stopped.id)))
 }
 

@@ -65,11 +65,8 @@ pub(crate) async fn keep_log_of(
     if is_kept(shared, row.id, row.n_resets).await {
         return;
     }
-    let text = match tokio::time::timeout(PATIENCE, read).await {
-        Ok(Ok(text)) => text,
-        // It knows nothing of it; or whoever asks it to stop will say that it does not answer.
-        Ok(Err(_)) | Err(_) => return,
-    };
+    // Else it knows nothing of it; or whoever asks it to stop will say that it does not answer.
+    let Ok(Ok(text)) = tokio::time::timeout(PATIENCE, read).await else { return };
     let answers = match specs::of(shared, row).await {
         Ok(Some(stored)) => answers_of(shared, row, &stored.spec),
         Ok(None) => BTreeMap::new(),

@@ -35,7 +35,7 @@ impl Timestamp {
     pub fn from_secs_f64(secs: f64) -> Option<Self> {
         let is_near = secs.is_finite() && secs.abs() < 1e11;
         // In bounds, so nothing is cut off but parts of a millisecond.
-        is_near.then(|| Self((secs * 1000.0) as i64))
+        is_near.then_some(Self((secs * 1000.0) as i64))
     }
 
     /// This point plus `millis`, saturating.
