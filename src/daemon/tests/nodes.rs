@@ -578,3 +578,49 @@ async fn a_gateway_on_a_node_lets_in_whom_the_platform_says() {
     told(&["3"]).await;
     assert_eq!(platform.vpn_status(&red, &id.to_string()).await.unwrap().sessions, Some(vec![]));
 }
+
+#[tokio::test]
+async fn what_an_instance_elsewhere_wrote_is_kept_by_the_platform_without_its_answers() {
+    let cluster = Cluster::new(METADATA, 1).await;
+    let (platform, machine) = (cluster.platform(), &cluster.machines[0]);
+    let red = player(&platform, "red").await;
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    cluster.ready(started.id).await;
+    let web = container(&machine.rig, started.id, "web");
+    let answer = machine.daemon.shared.worker.given(started.id).unwrap().answers["flag"].clone();
+    machine.rig.engine.set_log(&web, &format!("serving {answer}\n"));
+    platform.stop(&red, &started.id.to_string(), StopReason::User).await.unwrap();
+    cluster.agrees().await;
+    let log = platform.archived_log(started.id).await.unwrap();
+    assert_eq!(log, "web | serving FLAG{[answer]}\n");
+    let record = platform.archived(&started.id.to_string()).await.unwrap().unwrap();
+    assert_eq!(
+        (record.instance.phase, &record.instance.node),
+        (InstancePhase::Stopped, &machine.id)
+    );
+    let on_node = machine.daemon.platform();
+    assert!(
+        on_node.archived(&started.id.to_string()).await.unwrap().is_none(),
+        "it keeps no archive"
+    );
+    assert_eq!(on_node.archived_log(started.id).await.unwrap(), "");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn why_an_instance_elsewhere_failed_is_read_from_what_its_node_kept() {
+    let cluster = Cluster::new(METADATA, 1).await;
+    let (platform, machine) = (cluster.platform(), &cluster.machines[0]);
+    machine.rig.engine.exit_on_start("web", 7);
+    let red = player(&platform, "red").await;
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    until("it to have failed", async || {
+        cluster.beat().await;
+        (row(&cluster.daemon, started.id).await.phase == InstancePhase::Failed).then_some(())
+    })
+    .await;
+    let record = platform.archived(&started.id.to_string()).await.unwrap().unwrap();
+    assert!(record.error_detail.contains("exited with code 7"), "{}", record.error_detail);
+    assert_eq!(cluster.daemon.store().log_incarnation(started.id).await.unwrap(), Some(0));
+    cluster.stop().await;
+}
