@@ -15,7 +15,8 @@ use super::chart::{Bars, Chart, percentile};
 use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Path, Query};
 use super::page::{Page, PageParams};
-use super::standings::{Tally, as_u32};
+use super::standings::as_u32;
+use crate::contest::tally::Tally;
 use crate::daemon::platform::{Platform, PlatformError};
 use crate::model::{Challenge, ChallengeId, TeamId, Timestamp};
 use crate::store::Launch;
@@ -253,14 +254,15 @@ async fn stats(
         launches.retain(|launch| launch.competition == contest.id.as_str());
         std::sync::Arc::new(platform.offered(Some(&caller), &contest))
     };
-    let tally = Tally::of(&platform.solves().await?);
+    let solves = platform.solves().await?;
+    let tally = solves.tally();
     let by_challenge = by_challenge(&launches);
     let challenges = seen.values().map(|live| &*live.challenge);
     let mut rows: Vec<_> = challenges
         .filter(|challenge| wanted.admits(challenge))
         .map(|challenge| {
             let own = by_challenge.get(&challenge.id).map(Vec::as_slice).unwrap_or_default();
-            row(challenge, own, &tally)
+            row(challenge, own, tally)
         })
         .collect();
     rows.sort_by(|a, b| wanted.order(a, b));
@@ -342,6 +344,7 @@ fn histogram(millis: impl Iterator<Item = i64>) -> Vec<AdminChallengeLatencyBuck
 mod tests {
     use super::super::tests::{challenge, question, solve, team};
     use super::*;
+    use crate::contest::tally::Solves;
     use crate::model::{InstanceId, InstancePhase, NodeId};
 
     fn at(millis: i64) -> Timestamp {
@@ -372,8 +375,9 @@ mod tests {
             launch(3, 30, Some(2000), None),
         ];
         let web = challenge("WEB-001", vec![question("flag")]);
-        let tally = Tally::of(&[solve(1, "WEB-001", "flag", 60)]);
-        let row = row(&web, &launches.iter().collect::<Vec<_>>(), &tally);
+        let solves = Solves::of(vec![solve(1, "WEB-001", "flag", 60)]);
+        let tally = solves.tally();
+        let row = row(&web, &launches.iter().collect::<Vec<_>>(), tally);
         assert_eq!((row.launches, row.errors, row.running_count), (4, 1, 3));
         assert_eq!((row.error_rate, row.solve_rate), (0.25, 1.0 / 3.0));
         assert_eq!((row.avg_launch_s, row.p50_launch_s, row.p95_launch_s), (2.0, 2.0, 3.0));

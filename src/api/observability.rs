@@ -14,7 +14,7 @@ use super::boards::{SolveMatrix, whole_matrix};
 use super::chart::{Bars, Chart};
 use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Query};
-use super::standings::{Tally, as_u32};
+use super::standings::as_u32;
 use crate::daemon::platform::Platform;
 use crate::model::{InstancePhase, Timestamp};
 use crate::store::{Launch, RecordFilter};
@@ -290,15 +290,16 @@ fn stuck(launches: &[Launch], now: Timestamp) -> Vec<AdminStuckInstance> {
 
 async fn silent_challenges(platform: &Platform) -> Answer<Vec<AdminSilentChallenge>> {
     let launches = platform.launches().await?;
-    let tally = Tally::of(&platform.solves().await?);
+    let solves = platform.solves().await?;
+    let tally = solves.tally();
     let mut answers = BTreeMap::new();
     for tries in platform.tries(None).await? {
         *answers.entry(tries.challenge).or_insert(0_u32) += tries.n;
     }
     let live = platform.live();
-    let row = |(id, n_launches): (_, u32)| {
-        let challenge = &live.get(&id)?.challenge;
-        let submissions = answers.get(&id).copied().unwrap_or(0);
+    let row = |(id, n_launches): (_, &u32)| {
+        let (challenge, n_launches) = (&live.get(id)?.challenge, *n_launches);
+        let submissions = answers.get(id).copied().unwrap_or(0);
         let is_silent =
             n_launches >= SILENT_LAUNCHES && submissions > 0 && tally.n_full_solves(challenge) == 0;
         is_silent.then(|| AdminSilentChallenge {
@@ -308,7 +309,7 @@ async fn silent_challenges(platform: &Platform) -> Answer<Vec<AdminSilentChallen
             submissions,
         })
     };
-    Ok(launches.into_iter().filter_map(row).take(MAX_FLAGS).collect())
+    Ok(launches.iter().filter_map(row).take(MAX_FLAGS).collect())
 }
 
 /// One number over time. Bars end now; the last is not over.
@@ -329,9 +330,7 @@ async fn timeseries(
             bars.counts(launches.into_iter().map(|launch| launch.created_at))
         }
         Metric::Submissions => bars.counts(platform.answer_times(bars.since).await?),
-        Metric::Solves => {
-            bars.counts(platform.solves().await?.into_iter().map(|solve| solve.solved_at))
-        }
+        Metric::Solves => bars.counts(platform.solves().await?.iter().map(|solve| solve.solved_at)),
         Metric::Teams => {
             bars.counts(platform.teams().await?.into_iter().map(|team| team.created_at))
         }

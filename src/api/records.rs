@@ -5,6 +5,7 @@
 //! * Answers of the author are not in a record: they are in the repository. What players sent is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -22,8 +23,9 @@ use super::extract::{FromParams, Params, Path, Query};
 use super::instance_view::{AttackSurface, surface_of};
 use super::instances;
 use super::page::{LongPage, Page, PageParams};
-use super::standings::{Tally, as_u32};
+use super::standings::as_u32;
 use super::submissions::SubmissionState;
+use crate::contest::tally::Solves;
 use crate::daemon::platform::{LiveSet, Platform, PlatformError};
 use crate::model::{
     Activity, Challenge, ChallengeId, InstancePhase, InstanceStatus, NodeId, TeamId, Timestamp,
@@ -210,7 +212,7 @@ impl Wanted {
 /// What records are shown with, read once.
 struct Books {
     live: std::sync::Arc<LiveSet>,
-    tally: Tally,
+    solves: Arc<Solves>,
     attempts: BTreeMap<(TeamId, ChallengeId), u32>,
 }
 
@@ -219,7 +221,7 @@ impl Books {
         let tries = platform.tries(None).await?.into_iter();
         Ok(Self {
             live: platform.live(),
-            tally: Tally::of(&platform.solves().await?),
+            solves: platform.solves().await?,
             attempts: tries.map(|it| ((it.team, it.challenge), it.n)).collect(),
         })
     }
@@ -249,7 +251,7 @@ impl Books {
             ttl: instance.ttl_secs,
             duration_s: stopped_at
                 .map_or(0.0, |at| at.as_secs_f64() - instance.created_at.as_secs_f64()),
-            solved: challenge.is_some_and(|it| self.tally.has_solved(instance.team, it)),
+            solved: challenge.is_some_and(|it| self.solves.tally().has_solved(instance.team, it)),
             attempts: self.attempts.get(&key).copied().unwrap_or(0),
             request_count: 0,
             revision: instance.revision.to_string(),

@@ -246,6 +246,15 @@ mod tests {
     use super::*;
     use crate::model::{InstancePhase, NodeId, ObjectId, Revision, TreeId};
 
+    /// How an answer was graded.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Verdict {
+        Right,
+        Wrong,
+    }
+
+    use Verdict::{Right, Wrong};
+
     fn team(n: u8) -> TeamId {
         TeamId::new(Uuid::from_bytes([n; 16]))
     }
@@ -284,7 +293,7 @@ mod tests {
         }
     }
 
-    fn answer(n: u32, of: u8, through: u32, is_correct: bool, secs: i64) -> Submission {
+    fn answer(n: u32, of: u8, through: u32, verdict: Verdict, secs: i64) -> Submission {
         Submission {
             id: SubmissionId::new(Uuid::from_u128(u128::from(n))),
             team: team(of),
@@ -293,7 +302,7 @@ mod tests {
             instance: Some(id(through)),
             question: "flag".parse().unwrap(),
             claimed: "x".to_owned(),
-            is_correct,
+            is_correct: verdict == Verdict::Right,
             submitted_at: at(secs),
             solve_time_secs: 0.0,
             revision: Revision(ObjectId::from_bytes([7; 20])),
@@ -338,7 +347,7 @@ mod tests {
             .with(instance(1, 1, Some(5)))
             .with(instance(2, 2, Some(5)))
             .with(instance(3, 1, Some(5)));
-        scene.answers = vec![answer(1, 1, 1, false, 100), answer(2, 1, 1, false, 110)];
+        scene.answers = vec![answer(1, 1, 1, Wrong, 100), answer(2, 1, 1, Wrong, 110)];
         scene.owners = BTreeMap::from([(submission(1), id(2)), (submission(2), id(3))]);
         assert_eq!(scene.signals(), [(submission(1), "foreign_answer")]);
     }
@@ -346,7 +355,7 @@ mod tests {
     #[test]
     fn who_solves_what_it_never_had_is_seen_and_files_are_enough_to_have_had_it() {
         let mut scene = Scene::default().with(instance(1, 1, None));
-        scene.answers = vec![answer(1, 1, 1, true, 100), answer(2, 1, 1, true, 200)];
+        scene.answers = vec![answer(1, 1, 1, Right, 100), answer(2, 1, 1, Right, 200)];
         assert_eq!(scene.signals(), [(submission(1), "never_started")], "only the first counts");
         scene.got_files.insert((team(1), "WEB-001".parse().unwrap()), at(50));
         assert_eq!(scene.signals(), []);
@@ -357,7 +366,7 @@ mod tests {
     #[test]
     fn files_that_nobody_got_weigh_little_and_only_where_there_are_some() {
         let mut scene = Scene::default().with(instance(1, 1, Some(5)));
-        scene.answers = vec![answer(1, 1, 1, true, 1000)];
+        scene.answers = vec![answer(1, 1, 1, Right, 1000)];
         assert_eq!(scene.signals(), []);
         scene.with_files.insert("WEB-001".parse().unwrap());
         assert_eq!(scene.signals(), [(submission(1), "never_downloaded")]);
@@ -366,14 +375,14 @@ mod tests {
     #[test]
     fn a_solve_is_too_fast_by_itself_or_beside_the_others() {
         let mut scene = Scene::default().with(instance(1, 1, Some(10)));
-        scene.answers = vec![answer(1, 1, 1, true, 25)];
+        scene.answers = vec![answer(1, 1, 1, Right, 25)];
         assert_eq!(scene.signals(), [(submission(1), "too_fast")]);
         // 90 s is plausible, but not where six others took two hours.
-        scene.answers = vec![answer(1, 1, 1, true, 100)];
+        scene.answers = vec![answer(1, 1, 1, Right, 100)];
         assert_eq!(scene.signals(), []);
         for n in 2..=7 {
             scene = scene.with(instance(n, u8::try_from(n).unwrap(), Some(10)));
-            scene.answers.push(answer(n, u8::try_from(n).unwrap(), n, true, 7_210));
+            scene.answers.push(answer(n, u8::try_from(n).unwrap(), n, Right, 7_210));
         }
         assert_eq!(scene.signals(), [(submission(1), "too_fast")]);
     }
@@ -399,7 +408,8 @@ mod tests {
                 scene = scene.with(instance(n, u8::try_from(n % 4 + 1).unwrap(), ready));
             }
             for (n, (of, is_correct, secs, through)) in (0_u32..).zip(given) {
-                scene.answers.push(answer(n, of, through, is_correct, secs));
+                let verdict = if is_correct { Right } else { Wrong };
+                scene.answers.push(answer(n, of, through, verdict, secs));
                 scene.owners.insert(submission(n), id(through));
             }
             let signals = scene.signals();

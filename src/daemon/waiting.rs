@@ -106,7 +106,7 @@ async fn pass(platform: &Platform, shared: &Arc<Shared>) -> Result<Line, Platfor
     let mut reasons = BTreeMap::new();
     let mut gone = BTreeSet::new();
     for row in &rows {
-        match prospect(platform, shared, row).await {
+        match prospect(platform, shared, row) {
             Prospect::Of(challenge) => {
                 prospects.insert(row.id, challenge);
             }
@@ -181,7 +181,7 @@ async fn tidy(shared: &Shared, rows: Vec<Waiting>) -> Result<Vec<Waiting>, Platf
 }
 
 /// What `row` would become: the challenge may be live no more, or the contest be over.
-async fn prospect(platform: &Platform, shared: &Shared, row: &Waiting) -> Prospect {
+fn prospect(platform: &Platform, shared: &Shared, row: &Waiting) -> Prospect {
     if shared.pauses.load().held_challenge(&row.challenge).is_some() {
         return Prospect::NotNow("an organizer holds the challenge".to_owned());
     }

@@ -46,7 +46,7 @@ impl From<rusqlite::Error> for EnqueueError {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Enqueued {
     /// It waits; of a repeated wish, the one that waits already.
-    Waits(Waiting),
+    Waits(Box<Waiting>),
     /// The wish repeats one that is under way.
     Starts(Box<Instance>),
 }
@@ -68,7 +68,7 @@ impl Store {
                     return Ok(Enqueued::Starts(Box::new(starting)));
                 }
                 if let Some(waiting) = waiting_like(db, &wish)? {
-                    return Ok(Enqueued::Waits(waiting));
+                    return Ok(Enqueued::Waits(Box::new(waiting)));
                 }
             }
             let of_team = n_of_team(db, wish.team)?;
@@ -82,7 +82,7 @@ impl Store {
                 return Err(EnqueueError::LineFull { limit: limits.in_all });
             }
             insert(db, &wish)?;
-            Ok(Enqueued::Waits(wish))
+            Ok(Enqueued::Waits(Box::new(wish)))
         })
         .await
     }
