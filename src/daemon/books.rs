@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::shared::Shared;
 use crate::contest::tally::Solves;
-use crate::model::{ChallengeId, TeamId};
+use crate::model::{ChallengeId, Team, TeamId};
 use crate::store::StoreError;
 
 /// The number of the newest row that is counted, and the count.
@@ -20,6 +20,8 @@ pub(crate) struct Books {
     solves: Kept<Solves>,
     attempts: Kept<BTreeMap<TeamId, u32>>,
     launches: Kept<BTreeMap<ChallengeId, u32>>,
+    /// By how often teams had changed.
+    teams: Kept<Vec<Team>>,
 }
 
 /// Every solve, oldest first, and the number of the newest row.
@@ -52,6 +54,25 @@ pub(crate) async fn launches(
 ) -> Result<Arc<BTreeMap<ChallengeId, u32>>, StoreError> {
     let newer = |last| shared.store.launches_after(last);
     Ok(follow(&shared.books.launches, newer, add_up).await?.1)
+}
+
+/// Every team that is not disbanded, by name.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn teams(shared: &Shared) -> Result<Arc<Vec<Team>>, StoreError> {
+    let lock = || shared.books.teams.lock().unwrap_or_else(PoisonError::into_inner);
+    let n_changes = shared.store.n_team_changes().await?;
+    let (n_known, known) = lock().clone();
+    if n_known == n_changes {
+        return Ok(known);
+    }
+    let (n_changes, teams) = shared.store.teams_and_changes().await?;
+    let (mut kept, teams) = (lock(), Arc::new(teams));
+    if kept.0 < n_changes {
+        *kept = (n_changes, Arc::clone(&teams));
+    }
+    Ok(teams)
 }
 
 fn add_up<K: Ord>(counts: &mut BTreeMap<K, u32>, newer: BTreeMap<K, u32>) {

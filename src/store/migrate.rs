@@ -72,6 +72,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0024_statistics",
         sql: include_str!("../../schema/sql/0024_statistics.sql"),
     },
+    Migration { name: "0025_changes", sql: include_str!("../../schema/sql/0025_changes.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -146,12 +146,23 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn teams(&self) -> Result<Vec<Team>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT * FROM teams WHERE disbanded_at IS NULL ORDER BY name, id")?
-                .query_map([], team_row)?
-                .collect()
-        })
-        .await
+        self.read(every).await
+    }
+
+    /// How often teams changed; every change counts, whoever makes it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn n_team_changes(&self) -> Result<i64, StoreError> {
+        self.read(n_changes).await
+    }
+
+    /// Every team that is not disbanded, by name, and how often teams had changed by then.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn teams_and_changes(&self) -> Result<(i64, Vec<Team>), StoreError> {
+        self.read(|db| Ok((n_changes(db)?, every(db)?))).await
     }
 
     /// One team, disbanded or not.
@@ -272,4 +283,15 @@ pub(super) fn member_row(row: &Row<'_>) -> rusqlite::Result<Member> {
 
 fn membership_row(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership { competition: row::text(row, "competition")?, team: row::text(row, "team")? })
+}
+
+fn every(db: &Connection) -> rusqlite::Result<Vec<Team>> {
+    db.prepare_cached("SELECT * FROM teams WHERE disbanded_at IS NULL ORDER BY name, id")?
+        .query_map([], team_row)?
+        .collect()
+}
+
+fn n_changes(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("SELECT n FROM changes WHERE of_table = 'teams'")?
+        .query_row([], |row| row.get(0))
 }

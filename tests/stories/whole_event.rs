@@ -190,7 +190,7 @@ async fn after_the_event(daemon: &Daemon, players: &[Player], thief: usize) {
     let teams: BTreeSet<_> = records.iter().filter_map(|it| it["team_id"].as_str()).collect();
     assert_eq!((records.len(), teams.len()), (N_TEAMS, N_TEAMS), "{page}");
     for record in records {
-        let id = record["instance_id"].as_str().unwrap_or_default();
+        let id = record["id"].as_str().unwrap_or_default();
         let path = format!("/admin/instance-records/{id}");
         let whole = admin.get(&path).await.expect_status(200).body;
         let counts = &whole["artifacts"];

@@ -27,7 +27,7 @@ struct Ground {
     frozen: Vec<Option<Timestamp>>,
     /// The newest solve: none ever changes.
     last_solve: i64,
-    teams: Vec<Team>,
+    teams: Arc<Vec<Team>>,
     live: Arc<LiveSet>,
 }
 
@@ -38,7 +38,7 @@ impl Ground {
             && self.frozen == other.frozen
             && self.of == other.of
             && self.open == other.open
-            && self.teams == other.teams
+            && (Arc::ptr_eq(&self.teams, &other.teams) || self.teams == other.teams)
     }
 }
 
@@ -72,7 +72,7 @@ impl Platform {
         frozen: Vec<Option<Timestamp>>,
     ) -> Outcome<Arc<Vec<Place>>> {
         let (last_solve, solves) = books::solves(&self.shared).await?;
-        let teams = self.shared.store.teams().await?;
+        let teams = books::teams(&self.shared).await?;
         let ground = Ground { of, open, frozen, last_solve, teams, live: self.live() };
         let tables = &self.shared.tables.0;
         let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +95,7 @@ fn work_out(ground: &Ground, solves: &[Solve], now: Timestamp) -> Vec<Place> {
         ground.live.iter().map(|(id, live)| (id, &*live.challenge)).collect();
     if let Some((contest, eyes)) = &ground.of {
         let contest = Some(contest);
-        let teams = &ground.teams;
+        let teams = ground.teams.as_slice();
         return Ledger { contest, teams, solves, versions: &versions, eyes: *eyes, now }.places();
     }
     let of_contest: BTreeMap<&CompetitionId, Option<Timestamp>> =

@@ -20,6 +20,7 @@ mod releases;
 mod room;
 mod tombstones;
 mod whole;
+mod writer;
 
 use std::path::PathBuf;
 
