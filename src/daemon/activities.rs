@@ -63,6 +63,13 @@ pub(crate) fn failed(shared: &Shared, row: &Instance, why: &str) {
     of_instance(shared, row, by_itself(row), happening);
 }
 
+/// Records what an organizer did to the platform as a whole.
+pub(crate) fn of_platform(shared: &Shared, caller: &Caller, happening: Happening) {
+    let (at, actor) = (shared.now(), actor_of(caller));
+    let (competition, team, challenge) = (None, None, None);
+    record(shared, Activity { at, happening, competition, team, challenge, actor });
+}
+
 /// Records what happened to a node.
 pub(crate) fn of_node(shared: &Shared, node: &NodeId, happening: Happening) {
     let id = node.to_string();

@@ -135,7 +135,50 @@ impl std::fmt::Display for Death {
     }
 }
 
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedFor {
+    /// Of the instance that it becomes.
+    pub id: InstanceId,
+    /// Of what.
+    pub challenge: ChallengeId,
+    /// For whom.
+    pub team: TeamId,
+    /// In which competition.
+    pub competition: String,
+    /// Which version.
+    pub revision: Revision,
+    /// The challenge's folder in it.
+    pub tree: TreeId,
+}
+
 impl Instance {
+    /// An instance of which nothing exists yet, asked for at `now` of the local node, without places.
+    pub fn asked_for(wish: AskedFor, now: Timestamp, ttl_secs: u32) -> Self {
+        Self {
+            id: wish.id,
+            challenge: wish.challenge,
+            team: wish.team,
+            competition: wish.competition,
+            node: NodeId::local(),
+            revision: wish.revision,
+            tree: wish.tree,
+            phase: InstancePhase::Queued,
+            error: None,
+            stop_reason: None,
+            surface: Vec::new(),
+            created_at: now,
+            started_at: now,
+            stopped_at: None,
+            ttl_secs,
+            expires_at: now.plus_secs(i64::from(ttl_secs)),
+            n_restarts: 0,
+            n_resets: 0,
+            answer_epoch: 0,
+            last_death: None,
+        }
+    }
+
     /// What its containers tell of it.
     pub fn provenance(&self) -> Provenance {
         Provenance {

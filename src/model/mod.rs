@@ -52,8 +52,8 @@ pub use id::{
     TagName, TeamId, TreeId, UserId,
 };
 pub use instance::{
-    Death, Door, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus, Provenance,
-    StopReason,
+    AskedFor, Death, Door, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus,
+    Provenance, StopReason,
 };
 pub use invite::{Invite, InviteKind};
 pub use node::{Duty, Node, NodeEvent, NodeEventKind, NodeInvite, NodeReport, NodeSample};

@@ -1,7 +1,7 @@
 //! A start that waits for room.
 
 use super::{
-    Actor, ChallengeId, Instance, InstanceId, InstancePhase, NodeId, Revision, TeamId, Timestamp,
+    Actor, AskedFor, ChallengeId, Instance, InstanceId, InstancePhase, Revision, TeamId, Timestamp,
     TreeId,
 };
 
@@ -37,26 +37,21 @@ impl Waiting {
     pub fn as_instance(&self) -> Instance {
         let error = self.failure.as_ref().map(|(why, _)| why.clone());
         Instance {
-            id: self.id,
-            challenge: self.challenge.clone(),
-            team: self.team,
-            competition: self.competition.clone(),
-            node: NodeId::local(),
-            revision: self.revision,
-            tree: self.tree,
             phase: if error.is_some() { InstancePhase::Failed } else { InstancePhase::Queued },
             error,
-            stop_reason: None,
-            surface: Vec::new(),
-            created_at: self.asked_at,
-            started_at: self.asked_at,
             stopped_at: self.failure.as_ref().map(|(_, at)| *at),
-            ttl_secs: 0,
-            expires_at: self.asked_at,
-            n_restarts: 0,
-            n_resets: 0,
-            answer_epoch: 0,
-            last_death: None,
+            ..Instance::asked_for(
+                AskedFor {
+                    id: self.id,
+                    challenge: self.challenge.clone(),
+                    team: self.team,
+                    competition: self.competition.clone(),
+                    revision: self.revision,
+                    tree: self.tree,
+                },
+                self.asked_at,
+                0,
+            )
         }
     }
 }

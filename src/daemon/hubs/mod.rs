@@ -28,11 +28,10 @@ use super::executor::Fault;
 use super::shared::{Shared, Swap};
 use super::{leases, queue, specs, vpn};
 use crate::config::VpnMode;
-use crate::contest::lease;
 use crate::model::compose::Transport;
 use crate::model::{
-    Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId, ObjectId, Revision,
-    StopReason, TeamId, TreeId,
+    AskedFor, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId, ObjectId,
+    Revision, StopReason, TeamId, TreeId,
 };
 use crate::planner::hubs::Wanted;
 use crate::planner::lifecycle;
@@ -329,27 +328,20 @@ async fn start(shared: &Arc<Shared>, team: TeamId, its: &[Engagement]) -> Result
         door: None,
     });
     let instance = Instance {
-        id: InstanceId::new(Uuid::new_v4()),
-        challenge: spec.challenge.clone(),
-        team: TeamId::CANARY,
-        competition: COMPETITION.to_owned(),
-        node: NodeId::local(),
-        // It comes from this binary. A revision that is there keeps it from being missed.
-        revision: shared.head.load().revision.unwrap_or(Revision(nothing)),
-        tree: TreeId(nothing),
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
         surface: surface.collect(),
-        created_at: now,
-        started_at: now,
-        stopped_at: None,
-        ttl_secs: LEASE_SECS,
-        expires_at: lease::expires_at(now, LEASE_SECS),
-        n_restarts: 0,
-        n_resets: 0,
-        answer_epoch: 0,
-        last_death: None,
+        ..Instance::asked_for(
+            AskedFor {
+                id: InstanceId::new(Uuid::new_v4()),
+                challenge: spec.challenge.clone(),
+                team: TeamId::CANARY,
+                competition: COMPETITION.to_owned(),
+                // It comes from this binary. A revision that is there keeps it from being missed.
+                revision: shared.head.load().revision.unwrap_or(Revision(nothing)),
+                tree: TreeId(nothing),
+            },
+            now,
+            LEASE_SECS,
+        )
     };
     let id = instance.id;
     // First: whoever finds the row must find whose it is.

@@ -18,13 +18,12 @@ use tokio::net::{TcpListener, UdpSocket};
 use uuid::Uuid;
 
 use crate::catalog::CAPABILITIES;
-use crate::contest::lease;
 use crate::daemon::own_image::{self, OwnImage};
 use crate::daemon::shared::Shared;
 use crate::daemon::{leases, queue};
 use crate::model::compose::{AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Transport};
 use crate::model::{
-    ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase, NodeId,
+    AskedFor, ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
     ObjectId, Revision, ServiceName, TeamId, TreeId,
 };
 use crate::planner::isolation::{self, Ground, PORT, Row};
@@ -153,27 +152,20 @@ async fn start(shared: &Arc<Shared>, spec: InstanceSpec) -> Result<Instance, Str
         door: None,
     });
     let instance = Instance {
-        id: InstanceId::new(Uuid::new_v4()),
-        challenge: spec.challenge.clone(),
-        team: TeamId::CANARY,
-        competition: COMPETITION.to_owned(),
-        node: NodeId::local(),
-        // It comes from this binary. A revision that is there keeps it from being missed.
-        revision: shared.head.load().revision.unwrap_or(Revision(nothing)),
-        tree: TreeId(nothing),
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
         surface: surface.collect(),
-        created_at: now,
-        started_at: now,
-        stopped_at: None,
-        ttl_secs,
-        expires_at: lease::expires_at(now, ttl_secs),
-        n_restarts: 0,
-        n_resets: 0,
-        answer_epoch: 0,
-        last_death: None,
+        ..Instance::asked_for(
+            AskedFor {
+                id: InstanceId::new(Uuid::new_v4()),
+                challenge: spec.challenge.clone(),
+                team: TeamId::CANARY,
+                competition: COMPETITION.to_owned(),
+                // It comes from this binary. A revision that is there keeps it from being missed.
+                revision: shared.head.load().revision.unwrap_or(Revision(nothing)),
+                tree: TreeId(nothing),
+            },
+            now,
+            ttl_secs,
+        )
     };
     let new = NewInstance {
         instance,

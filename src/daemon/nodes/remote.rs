@@ -18,8 +18,8 @@ use super::super::shared::Shared;
 use super::super::{activities, records, specs, versions, vpn};
 use super::Known;
 use crate::model::{
-    Challenge, ConditionStatus, ConditionType, Endpoint, EndpointKind, Instance, InstanceId,
-    InstancePhase, NodeId, OnNodeLoss, Scope,
+    AskedFor, Challenge, ConditionStatus, ConditionType, Endpoint, EndpointKind, Instance,
+    InstanceId, InstancePhase, NodeId, OnNodeLoss, Scope,
 };
 use crate::node::wire::{InstanceState, ResetOrder, StartExtras, StartOrder};
 use crate::node::{NodeError, Outcome};
@@ -444,27 +444,25 @@ async fn adopted(
     let created_at = now.plus_secs(-extras.age_secs.clamp(0, 366 * 86_400));
     let left = (extras.remaining_secs - crate::planner::remote::GRACE_SECS).clamp(1, 366 * 86_400);
     let row = Instance {
-        id,
-        challenge,
-        team,
-        competition: extras.competition_id.clone(),
         node: known.node.id.clone(),
-        revision: extras.revision,
-        tree: extras.tree,
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
-        surface: Vec::new(),
-        created_at,
         // It counts as usable: nothing of it is made anew.
         started_at: created_at.plus_millis(1),
-        stopped_at: None,
-        ttl_secs: u32::try_from(left).unwrap_or(u32::MAX),
         expires_at: now.plus_secs(left),
         n_restarts: extras.n_restarts,
         n_resets: extras.n_resets,
         answer_epoch: extras.answer_epoch,
-        last_death: None,
+        ..Instance::asked_for(
+            AskedFor {
+                id,
+                challenge,
+                team,
+                competition: extras.competition_id.clone(),
+                revision: extras.revision,
+                tree: extras.tree,
+            },
+            created_at,
+            u32::try_from(left).unwrap_or(u32::MAX),
+        )
     };
     let Some(challenge) = versions::of(shared, &row).await else { return Ok(None) };
     if challenge.tree != row.tree {

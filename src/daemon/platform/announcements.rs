@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Denial, Outcome, Platform, PlatformError};
 use crate::daemon::activities;
-use crate::model::{Account, Activity, Announcement, Caller, Happening, Severity, Timestamp};
+use crate::model::{Account, Announcement, Caller, Happening, Severity, Timestamp};
 
 /// Announcements that there may be; the oldest have to go before there can be more.
 const MAX_ANNOUNCEMENTS: usize = 1000;
@@ -77,7 +77,11 @@ impl Platform {
         wish.apply(&mut new, now)?;
         self.shared.store.add_announcement(new.clone()).await?;
         let announcement_id = new.id.clone();
-        self.tell_everybody(caller, Happening::AnnouncementCreated { announcement_id });
+        activities::of_platform(
+            &self.shared,
+            caller,
+            Happening::AnnouncementCreated { announcement_id },
+        );
         Ok(new)
     }
 
@@ -96,7 +100,11 @@ impl Platform {
         let changed = self.shared.store.change_announcement(id.to_owned(), change).await?;
         let changed = changed.ok_or_else(no_announcement)??;
         let announcement_id = changed.id.clone();
-        self.tell_everybody(caller, Happening::AnnouncementUpdated { announcement_id });
+        activities::of_platform(
+            &self.shared,
+            caller,
+            Happening::AnnouncementUpdated { announcement_id },
+        );
         Ok(changed)
     }
 
@@ -109,7 +117,11 @@ impl Platform {
             return Err(no_announcement());
         }
         let announcement_id = id.to_owned();
-        self.tell_everybody(caller, Happening::AnnouncementDeleted { announcement_id });
+        activities::of_platform(
+            &self.shared,
+            caller,
+            Happening::AnnouncementDeleted { announcement_id },
+        );
         Ok(())
     }
 
@@ -149,18 +161,6 @@ impl Platform {
         let (shown, _) = self.announcements_for(account).await?;
         let ids = shown.into_iter().map(|one| one.id).collect();
         Ok(self.shared.store.read_announcements(account.id, ids, self.now()).await?)
-    }
-
-    fn tell_everybody(&self, caller: &Caller, happening: Happening) {
-        let activity = Activity {
-            at: self.now(),
-            happening,
-            competition: None,
-            team: None,
-            challenge: None,
-            actor: activities::actor_of(caller),
-        };
-        activities::record(&self.shared, activity);
     }
 }
 

@@ -13,9 +13,9 @@ use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
 use crate::daemon::{activities, books, builds, leases, nodes, queue, records, repairs, versions};
 use crate::model::{
-    Actor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus, ConditionType,
-    ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId, InstancePhase, NodeId,
-    Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy,
+    Actor, AskedFor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus,
+    ConditionType, ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId,
+    InstancePhase, NodeId, Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
@@ -108,27 +108,21 @@ impl Platform {
         let ttl = lease::grant(wish.ttl_secs, &challenge.metadata.instance, self.lease_bounds());
         let now = self.now();
         let instance = Instance {
-            id: wish.id,
-            challenge: challenge.id.clone(),
-            team: wish.team,
-            competition: wish.contest.id.to_string(),
             node,
-            revision: wish.live.revision,
-            tree: challenge.tree,
-            phase: InstancePhase::Queued,
-            error: None,
-            stop_reason: None,
             // Elsewhere its node gives it ports.
             surface: if is_local { self.surface(wish.id, &spec) } else { Vec::new() },
-            created_at: now,
-            started_at: now,
-            stopped_at: None,
-            ttl_secs: ttl,
-            expires_at: lease::expires_at(now, ttl),
-            n_restarts: 0,
-            n_resets: 0,
-            answer_epoch: 0,
-            last_death: None,
+            ..Instance::asked_for(
+                AskedFor {
+                    id: wish.id,
+                    challenge: challenge.id.clone(),
+                    team: wish.team,
+                    competition: wish.contest.id.to_string(),
+                    revision: wish.live.revision,
+                    tree: challenge.tree,
+                },
+                now,
+                ttl,
+            )
         };
         let network = &self.shared.config.network;
         Ok(NewInstance {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Denial, Outcome, Platform};
 use crate::contest::settings::{SettingKey, Settings};
 use crate::daemon::{activities, settings};
-use crate::model::{Activity, Caller, Happening};
+use crate::model::{Caller, Happening};
 
 /// Where the value of a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,15 +92,7 @@ impl Platform {
             source: state.source.as_str().to_owned(),
             action: action.to_owned(),
         };
-        let activity = Activity {
-            at: self.now(),
-            happening,
-            competition: None,
-            team: None,
-            challenge: None,
-            actor: activities::actor_of(caller),
-        };
-        activities::record(&self.shared, activity);
+        activities::of_platform(&self.shared, caller, happening);
         Ok(state)
     }
 

@@ -17,12 +17,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::image;
-use crate::contest::lease;
 use crate::daemon::shared::Shared;
 use crate::daemon::{builds, leases, queue};
 use crate::model::compose::HealthTest;
 use crate::model::{
-    AnswerFormat, Challenge, Instance, InstanceId, InstancePhase, NodeId, QuestionId, Revision,
+    AnswerFormat, AskedFor, Challenge, Instance, InstanceId, InstancePhase, QuestionId, Revision,
     TeamId,
 };
 use crate::proof::Attempt;
@@ -106,29 +105,18 @@ async fn start(
     let now = shared.now();
     let ttl_secs =
         shared.settings.load().start_deadline_secs + config.solver.deadline_secs + SPARE_SECS;
-    let instance = Instance {
-        id: InstanceId::new(Uuid::new_v4()),
-        challenge: challenge.id.clone(),
-        team: TeamId::CANARY,
-        competition: COMPETITION.to_owned(),
-        node: NodeId::local(),
-        revision,
-        tree: challenge.tree,
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
-        // Nothing is published: the exploit is inside.
-        surface: Vec::new(),
-        created_at: now,
-        started_at: now,
-        stopped_at: None,
+    let instance = Instance::asked_for(
+        AskedFor {
+            id: InstanceId::new(Uuid::new_v4()),
+            challenge: challenge.id.clone(),
+            team: TeamId::CANARY,
+            competition: COMPETITION.to_owned(),
+            revision,
+            tree: challenge.tree,
+        },
+        now,
         ttl_secs,
-        expires_at: lease::expires_at(now, ttl_secs),
-        n_restarts: 0,
-        n_resets: 0,
-        answer_epoch: 0,
-        last_death: None,
-    };
+    );
     let new = NewInstance {
         instance,
         spec: canary.spec.clone(),

@@ -10,9 +10,8 @@ use super::super::platform::{Platform, PlatformError};
 use super::super::shared::Shared;
 use super::super::{queue, versions};
 use super::{POLL, forget, give, internal, refused, unknown_challenge};
-use crate::contest::lease;
 use crate::model::{
-    Challenge, ChallengeId, Instance, InstanceId, InstancePhase, NodeId, QuestionMode, TeamId,
+    AskedFor, Challenge, ChallengeId, Instance, InstanceId, InstancePhase, QuestionMode, TeamId,
     VpnSeat,
 };
 use crate::node::wire::{StartExtras, StartOrder, VpnOrder};
@@ -75,26 +74,21 @@ pub(super) async fn start(
     let team = extras.and_then(|it| it.team_id.parse().ok());
     let now = shared.now();
     let instance = Instance {
-        id,
-        challenge: challenge.id.clone(),
-        team: team.unwrap_or_else(|| TeamId::new(uuid::Uuid::nil())),
-        competition: extras.map(competition).unwrap_or_default(),
-        node: NodeId::local(),
-        revision,
-        tree: challenge.tree,
-        phase: InstancePhase::Queued,
-        error: None,
-        stop_reason: None,
         surface: platform.surface(id, &spec),
-        created_at: now,
-        started_at: now,
-        stopped_at: None,
-        ttl_secs,
-        expires_at: lease::expires_at(now, ttl_secs),
-        n_restarts: 0,
         n_resets: extras.map_or(0, |it| it.n_resets),
         answer_epoch: extras.map_or(0, |it| it.answer_epoch),
-        last_death: None,
+        ..Instance::asked_for(
+            AskedFor {
+                id,
+                challenge: challenge.id.clone(),
+                team: team.unwrap_or_else(|| TeamId::new(uuid::Uuid::nil())),
+                competition: extras.map(competition).unwrap_or_default(),
+                revision,
+                tree: challenge.tree,
+            },
+            now,
+            ttl_secs,
+        )
     };
     let network = &shared.config.network;
     let new = NewInstance {
