@@ -19,7 +19,8 @@ use super::error::{Answer, Envelope};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instances::nested;
 use crate::daemon::platform::{Platform, VpnHolder, VpnSession, VpnStatus, VpnTarget};
-use crate::model::{Caller, InstanceId, Role};
+use crate::model::{Caller, InstanceId, Role, Timestamp, VpnProtocol};
+use crate::render::vpn;
 use crate::store::VpnChange;
 
 /// Routes of this file but the limited one.
@@ -113,8 +114,10 @@ struct SessionView {
     address: Option<String>,
     bytes_received: u64,
     bytes_sent: u64,
-    /// RFC 3339.
-    since: String,
+    /// RFC 3339; null with WireGuard, which knows no connections.
+    since: Option<String>,
+    /// When both sides agreed on a key last, RFC 3339; null with OpenVPN, which does not tell.
+    last_handshake: Option<String>,
 }
 
 impl SessionView {
@@ -125,7 +128,8 @@ impl SessionView {
             address: session.address.map(|it| it.to_string()),
             bytes_received: session.n_received,
             bytes_sent: session.n_sent,
-            since: session.since.rfc3339(),
+            since: session.since.map(Timestamp::rfc3339),
+            last_handshake: session.last_handshake.map(Timestamp::rfc3339),
         }
     }
 }
@@ -171,11 +175,13 @@ fn target(holder: Option<String>) -> VpnTarget {
     holder.map_or(VpnTarget::Own, VpnTarget::Named)
 }
 
-/// The caller's OpenVPN profile of an engagement: that of a member, or of a team without members. 404
-/// until the instance is ready and its gateway knows them.
+/// The caller's VPN profile of an engagement: that of a member, or of a team without members. 404 until the
+/// instance is ready and its gateway knows them. For OpenVPN, or for WireGuard where the organizers chose
+/// that: the content type says which.
 #[utoipa::path(get, path = "/instances/{instance_id}/openvpn-config", tag = "instances",
     security(("bearer" = [])), params(("instance_id" = String, Path), Wished),
-    responses((status = 200, content_type = "application/x-openvpn-profile"),
+    responses((status = 200, content((String = "application/x-openvpn-profile"),
+            (String = "application/x-wireguard-profile"))),
         (status = 404, body = Envelope), (status = 403, body = Envelope),
         (status = 409, body = Envelope)))]
 async fn openvpn_config(
@@ -188,9 +194,14 @@ async fn openvpn_config(
 }
 
 fn file((id, profile): (InstanceId, String)) -> Response {
+    let protocol = vpn::protocol_of(&profile);
+    let kind = match protocol {
+        VpnProtocol::OpenVpn => "application/x-openvpn-profile",
+        VpnProtocol::WireGuard => "application/x-wireguard-profile",
+    };
     let headers = [
-        (header::CONTENT_TYPE, "application/x-openvpn-profile".to_owned()),
-        (header::CONTENT_DISPOSITION, disposition(&format!("{id}.ovpn"))),
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition(&vpn::profile_name(id, protocol))),
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
@@ -201,7 +212,8 @@ fn file((id, profile): (InstanceId, String)) -> Response {
 /// 404 until there is one that is ready, and where `vpn.mode` is `instance`.
 #[utoipa::path(get, path = "/teams/{team_id}/openvpn-config", tag = "teams",
     security(("bearer" = [])), params(("team_id" = String, Path), Wished),
-    responses((status = 200, content_type = "application/x-openvpn-profile"),
+    responses((status = 200, content((String = "application/x-openvpn-profile"),
+            (String = "application/x-wireguard-profile"))),
         (status = 404, body = Envelope), (status = 403, body = Envelope),
         (status = 409, body = Envelope)))]
 async fn team_openvpn_config(
@@ -243,7 +255,8 @@ fn change_by(caller: &Caller) -> VpnChange {
 #[utoipa::path(get, path = "/competitions/{competition_id}/instances/{instance_id}/openvpn-config",
     tag = "instances", security(("bearer" = [])),
     params(("competition_id" = String, Path), ("instance_id" = String, Path), Wished),
-    responses((status = 200, content_type = "application/x-openvpn-profile"),
+    responses((status = 200, content((String = "application/x-openvpn-profile"),
+            (String = "application/x-wireguard-profile"))),
         (status = 404, body = Envelope)))]
 async fn nested_openvpn_config(
     platform: State<Platform>,

@@ -16,7 +16,8 @@ use super::wire::Fields as _;
 
 /// Download, look at, rotate or revoke the VPN profiles of engagements
 ///
-/// Each instance of an engagement has a gateway of its own. A profile lets its holder into that
+/// A profile is for `openvpn`, or for WireGuard where the organizers chose that (`vpn.protocol`): its first
+/// lines say so. Each instance of an engagement has a gateway of its own. A profile lets its holder into that
 /// instance and nowhere else. Each member of a team has their own; a team without members has one
 /// that all use at the same time. An instance may be named by the first letters of its id, at least
 /// four.
@@ -39,13 +40,15 @@ pub(crate) struct VpnArgs {
 
 #[derive(Debug, Subcommand)]
 enum VpnCommand {
-    /// Download the profile for `openvpn`, NetworkManager or a phone
+    /// Download the profile for `openvpn` or `wg-quick`, NetworkManager or a phone
     ///
     /// It holds a private key: whoever has the file gets into the instance.
     #[command(after_help = "\
 Examples:
   flagops vpn profile 3f2a --out lab.ovpn
-  openvpn --config lab.ovpn")]
+  openvpn --config lab.ovpn
+  flagops vpn profile 3f2a --out lab.conf     where WireGuard is spoken
+  wg-quick up ./lab.conf")]
     Profile {
         /// Id of the instance, or how it begins
         id: String,
@@ -285,7 +288,10 @@ fn render(status: &Value) -> String {
             session.text("address").to_owned(),
             session.number("bytes_received").to_string(),
             session.number("bytes_sent").to_string(),
-            session.text("since").to_owned(),
+            match session["since"].as_str() {
+                Some(since) => since.to_owned(),
+                None => format!("seen {}", session.text("last_handshake")),
+            },
         ]
     };
     let rows: Vec<_> = sessions.iter().map(row).collect();
@@ -312,6 +318,9 @@ mod tests {
                 "bytes_received": 3000, "bytes_sent": 4000, "since": "2026-11-29T09:00:00Z",
             })
         };
+        let mut wireguard = session("203.0.113.9:51820", "00b2.2");
+        wireguard["since"] = Value::Null;
+        wireguard["last_handshake"] = json!("2026-11-29T09:01:00Z");
         let status = json!({
             "holders": [
                 holder("00b1", "ada", json!(["198.51.100.7", "203.0.113.9"])),
@@ -321,6 +330,7 @@ mod tests {
                 session("198.51.100.7:40000", "00b1.2"),
                 session("203.0.113.9:1194", "00b1.2"),
                 session("203.0.113.9:1195", "00b1.1"),
+                wireguard,
             ],
         });
         insta::assert_snapshot!(render(&status));

@@ -27,6 +27,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod vpn;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,10 +41,11 @@ pub use release::ReleaseConfig;
 pub use schema::schema;
 pub use secrets::{Secret, SecretError};
 pub use sections::{
-    AttemptCaps, BuildCache, BuildNetworkChoice, BuilderConfig, ChallengeIds, Config, EngineConfig,
-    GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat, NotifyConfig,
-    RecordsConfig, SecretsConfig, SolverConfig, SolverGate, SourceConfig, VpnConfig, VpnMode, Wall,
+    AttemptCaps, BuildCache, BuildNetworkChoice, BuildPlace, BuilderConfig, ChallengeIds, Config,
+    EngineConfig, GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat,
+    NotifyConfig, RecordsConfig, SecretsConfig, SolverConfig, SolverGate, SourceConfig, Wall,
 };
+pub use vpn::{VpnConfig, VpnMode};
 
 use layers::{Layers, Raw};
 

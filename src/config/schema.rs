@@ -15,7 +15,6 @@ use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
     NetworkConfig, NotifyConfig, RecordsConfig, SecretsConfig, SolverConfig, SourceConfig,
-    VpnConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -75,8 +74,7 @@ fn defaults(config: &Config) -> Value {
         log,
     } = config;
     let EngineConfig { endpoint } = engine;
-    let VpnConfig { mode } = vpn;
-    let BuilderConfig { n_slots, deadline_secs, network: build_network } = builder;
+    let BuilderConfig { n_slots, deadline_secs, network: build_network, build } = builder;
     let NotifyConfig { url_file, format: notice_format } = notify;
     let LogConfig { format, filter } = log;
     let mut all = Map::new();
@@ -86,11 +84,12 @@ fn defaults(config: &Config) -> Value {
     all.insert("engine".to_owned(), json!({ "endpoint": endpoint }));
     all.insert("network".to_owned(), network_defaults(network));
     all.insert("ingress".to_owned(), super::ingress::defaults(ingress));
-    all.insert("vpn".to_owned(), json!({ "mode": mode.as_str() }));
+    all.insert("vpn".to_owned(), super::vpn::defaults(vpn));
     let builder = json!({
         "n_slots": n_slots,
         "deadline_secs": deadline_secs,
         "network": build_network.as_str(),
+        "build": build.as_str(),
     });
     all.insert("builder".to_owned(), builder);
     let SecretsConfig { identity_file } = secrets;

@@ -14,6 +14,7 @@ use super::layers::{Layers, Setting};
 use super::nodes::{self, NodeConfig, NodesConfig};
 use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
+use super::vpn::VpnConfig;
 use crate::catalog::{Gate, Policy};
 use crate::model::ChallengeId;
 use crate::proof::Rule;
@@ -170,14 +171,6 @@ impl NetworkConfig {
     }
 }
 
-/// `[vpn]`: how players reach engagements.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct VpnConfig {
-    /// Whether a team also gets one profile for all of its engagements (default `instance`).
-    pub mode: VpnMode,
-}
-
 /// `[builder]`: how images are built.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -190,6 +183,9 @@ pub struct BuilderConfig {
     pub deadline_secs: u32,
     /// Whether `RUN` may use the network (default `default`).
     pub network: BuildNetworkChoice,
+    /// On a node: whether images that another machine of the event has are built here all the same (default
+    /// `each`).
+    pub build: BuildPlace,
 }
 
 /// `[secrets]`: what decrypts files of the repository that end in `.age`.
@@ -457,12 +453,12 @@ word_setting!(
 );
 
 word_setting!(
-    /// Which VPN profiles there are.
-    VpnMode, "\"instance\" or \"team\"" {
-        /// One for each instance.
-        Instance = "instance",
-        /// One for each instance, and one that leads to all of a team.
-        Team = "team",
+    /// Where images are built.
+    BuildPlace, "\"each\" or \"once\"" {
+        /// On each node by itself: it trusts nobody.
+        Each = "each",
+        /// On one machine; the others get it from there, by way of the platform.
+        Once = "once",
     }
 );
 
@@ -551,6 +547,7 @@ impl Default for Config {
                 n_slots: 2,
                 deadline_secs: 1200,
                 network: BuildNetworkChoice::Default,
+                build: BuildPlace::Each,
             },
             release: ReleaseConfig::default(),
             secrets: SecretsConfig { identity_file: None },
@@ -581,7 +578,7 @@ impl Default for Config {
                 players_see_logs: false,
                 attempt_caps: AttemptCaps { single_select: 3, multi_select: 10, r#static: 10 },
             },
-            vpn: VpnConfig { mode: VpnMode::Instance },
+            vpn: VpnConfig::default(),
             solver: SolverConfig {
                 gate: SolverGate::Off,
                 every_secs: 0,
@@ -620,6 +617,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
                 1..=86_400,
             ),
             network: layers.take("builder.network", default.builder.network),
+            build: layers.take("builder.build", default.builder.build),
         },
         secrets: SecretsConfig { identity_file: layers.take_optional("secrets.identity_file") },
         gc: take_gc(layers, &default.gc),
@@ -629,7 +627,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         },
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
-        vpn: VpnConfig { mode: layers.take("vpn.mode", default.vpn.mode) },
+        vpn: VpnConfig::read(layers, &default.vpn),
         solver: take_solver(layers, &default.solver),
         nodes: nodes::take_nodes(layers, &default.nodes),
         node: nodes::take_node(layers, &default.node),

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::model::{
     Challenge, ChallengeId, Endpoint, Instance, InstanceId, InstancePhase, NodeId, Provenance,
-    Revision, ServiceName, Timestamp,
+    Revision, ServiceName, Timestamp, VpnProtocol,
 };
 use crate::release::identity::spec_hash;
 use crate::release::spec::{InstanceSpec, SpecError, instance_spec};
@@ -142,12 +142,16 @@ pub(crate) fn spec(
     let mut images = built;
     images.extend(current().filter_map(|seen| Some((seen.service.clone()?, seen.image.clone()))));
     let spec = instance_spec(challenge, &images)?;
-    let hash = spec_hash(&spec, story.provenance.n_resets);
-    if current().any(|seen| seen.spec_hash != hash.as_str()) {
+    let is_theirs = |spec: &InstanceSpec| {
+        let hash = spec_hash(spec, story.provenance.n_resets);
+        current().all(|seen| seen.spec_hash == hash.as_str())
+    };
+    // The hash says what its gateway speaks: the settings of today may be others.
+    let mut spoken = VpnProtocol::ALL.into_iter().map(|it| spec.clone().speaking(it));
+    spoken.find(is_theirs).ok_or_else(|| {
         let (challenge, revision) = (story.challenge.clone(), story.provenance.revision);
-        return Err(Unadoptable::OtherSpec { challenge, revision });
-    }
-    Ok(spec)
+        Unadoptable::OtherSpec { challenge, revision }
+    })
 }
 
 /// Gives each endpoint the port that its container publishes; 0 where there is none yet. What is

@@ -20,8 +20,11 @@ use tokio::time::Instant;
 use super::executor::Fault;
 use super::shared::Shared;
 use crate::catalog;
+use crate::config::NetworkConfig;
 use crate::model::compose::HealthTest;
-use crate::model::{EndpointKind, Instance, InstanceId, InstancePhase, NodeId, TeamId};
+use crate::model::{
+    EndpointKind, Instance, InstanceId, InstancePhase, NodeId, TeamId, VpnProtocol,
+};
 use crate::node::wire::VpnOrder;
 use crate::planner::container::container_name;
 use crate::planner::vpn::{self as rules, Standing};
@@ -55,26 +58,38 @@ pub(super) async fn facts(
         let is_its = |(owner, name): &(InstanceId, String)| *owner == instance.id && name == wish;
         rows.iter().find(|row| row.owner.as_ref().is_some_and(is_its)).map(|row| row.spec.subnet)
     };
+    let (config, protocol) = (&shared.config.network, spec.vpn);
     let mut networks = Vec::new();
-    let (mut tunnel, mut hub) = (None, None);
+    let (mut clients, mut hub) = (None, None);
     for wish in gateway.networks.keys() {
         let subnet = subnet_of(wish).ok_or(Fault::Again)?;
         match wish == EDGE_NETWORK {
             true => {
-                tunnel = Some(shared.config.network.tunnel_of(subnet));
-                hub = shared.hubs.team_of(instance.id).map(|_| subnet);
+                clients = Some(clients_of(config, protocol, subnet));
+                let is_hub = shared.hubs.team_of(instance.id).is_some();
+                hub = is_hub.then_some(vpn::Hub { edge: subnet, pool: config.pool });
             }
             false => networks.push(subnet),
         }
     }
     Ok(vpn::Facts {
         instance: instance.id,
+        protocol,
         created_at: instance.created_at,
         networks,
-        clients: tunnel.ok_or(Fault::Again)?,
+        clients: clients.ok_or(Fault::Again)?,
         admitted: rules::admitted(&standings(shared, instance).await?),
         hub,
     })
+}
+
+/// The addresses inside the tunnel of a gateway on `edge`. With WireGuard everybody's follows from who
+/// they are, so that they come from the whole pool, or two would soon have the same.
+fn clients_of(config: &NetworkConfig, protocol: VpnProtocol, edge: Ipv4Net) -> Ipv4Net {
+    match protocol {
+        VpnProtocol::OpenVpn => config.tunnel_of(edge),
+        VpnProtocol::WireGuard => config.tunnel_pool,
+    }
 }
 
 /// The templates that the repository has of its own at the commit of `instance`. Ours stand in for
@@ -228,7 +243,9 @@ async fn tell_or_pause(
 /// Who may connect to `instance`, for the node that it is ordered from.
 pub(super) async fn order(shared: &Shared, instance: &Instance) -> Result<VpnOrder, StoreError> {
     let number = shared.store.begin_vpn_telling(instance.id, shared.now()).await?;
-    Ok(VpnOrder { number, seats: rules::seats(&standings(shared, instance).await?) })
+    let seats = rules::seats(&standings(shared, instance).await?);
+    let spec = super::specs::of(shared, instance).await?;
+    Ok(VpnOrder { number, seats, protocol: spec.map(|it| it.spec.vpn).unwrap_or_default() })
 }
 
 async fn tell(shared: &Shared, id: InstanceId) -> Result<(), Fault> {
@@ -239,8 +256,11 @@ async fn tell(shared: &Shared, id: InstanceId) -> Result<(), Fault> {
     match shared.nodes.known(&instance.node) {
         // One that is not up yet may have been filled before the change: it is told as soon as it runs.
         None => {
-            let words = std::iter::once("clients".to_owned()).chain(names.iter().cloned());
-            ask(shared, &instance, words.collect()).await?;
+            let holders = rules::holders_of_seats(&order.seats);
+            let (key, pool) = (shared.data.answer_key(), shared.config.network.tunnel_pool);
+            let words = vpn::let_in(key, id, order.protocol, pool, &holders)
+                .map_err(|error| Fault::Hopeless(Chain(&error).to_string()))?;
+            ask(shared, &instance, words).await?;
         }
         Some(known) => known.link.admit(id, order).await?,
     }

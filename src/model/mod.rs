@@ -64,5 +64,5 @@ pub use proof::{ProofOutcome, ProofRecord};
 pub use team::{Caller, Member, Membership, Role, Solve, Submission, Team};
 pub use time::{Clock, Timestamp};
 pub use tree::{Below, Entry, EntryKind, MemoryTree, Tree, TreeError};
-pub use vpn::{VpnAccess, VpnSeat, VpnTold};
+pub use vpn::{VpnAccess, VpnProtocol, VpnSeat, VpnTold};
 pub use waiting::Waiting;

@@ -5,6 +5,42 @@ use uuid::Uuid;
 
 use super::{InstanceId, Timestamp};
 
+/// What a gateway and the profiles that it lets in speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VpnProtocol {
+    /// OpenVPN, with certificates.
+    #[default]
+    OpenVpn,
+    /// WireGuard, with a key for each holder.
+    WireGuard,
+}
+
+impl VpnProtocol {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OpenVpn, Self::WireGuard];
+    /// The words for them.
+    pub const WORDS: [&'static str; 2] = [Self::OpenVpn.as_str(), Self::WireGuard.as_str()];
+
+    /// The word for it in settings and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenVpn => "openvpn",
+            Self::WireGuard => "wireguard",
+        }
+    }
+
+    /// The one that this is the word for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == word)
+    }
+
+    /// Whether it is what every gateway spoke before there was a choice.
+    pub fn is_openvpn(&self) -> bool {
+        *self == Self::OpenVpn
+    }
+}
+
 /// What was changed for a holder and the VPN of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VpnAccess {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{NodeReport, Revision, TreeId, VpnSeat};
+use crate::model::{NodeReport, Revision, TreeId, VpnProtocol, VpnSeat};
 use crate::release::manifest::Manifest;
 
 /// Asks for an instance.
@@ -76,12 +76,15 @@ pub struct VpnOrder {
     pub number: i64,
     /// Them.
     pub seats: Vec<VpnSeat>,
+    /// What the gateway of an instance that starts is to speak; later ones change nothing of that.
+    #[serde(default, skip_serializing_if = "VpnProtocol::is_openvpn")]
+    pub protocol: VpnProtocol,
 }
 
 /// Who is connected to the VPN of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnSessions {
-    /// As its gateway tells it: lines of OpenVPN's `status 3`.
+    /// As its gateway tells it: lines of OpenVPN's `status 3`, or of `gateway status` of WireGuard.
     pub text: String,
 }
 

@@ -54,6 +54,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
         answers: BTreeMap::from([("flag".to_owned(), AnswerFormat::Flag)]),
         demands: crate::model::Demands::default(),
         templates: vec![],
+        vpn: crate::model::VpnProtocol::default(),
     }
 }
 

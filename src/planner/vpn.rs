@@ -107,10 +107,15 @@ pub fn names(admitted: &[Holder]) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// Who is let in by these seats.
+pub fn holders_of_seats(seats: &[VpnSeat]) -> Vec<Holder> {
+    let holders = seats.iter().map(|it| Holder { id: it.holder, serial: it.serial });
+    holders.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// As [`names`], of seats.
 pub fn names_of_seats(seats: &[VpnSeat]) -> Vec<String> {
-    let holder = |it: &VpnSeat| Holder { id: it.holder, serial: it.serial };
-    names(&seats.iter().map(holder).collect::<Vec<_>>())
+    names(&holders_of_seats(seats))
 }
 
 /// Whether a gateway knows how `standing` stands.

@@ -10,8 +10,8 @@ use super::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec, net
 use crate::model::compose::{
     AnswerFiles, DependsCondition, HealthTest, Healthcheck, Limits, Restart, Service, Transport,
 };
-use crate::model::{Demands, EndpointKind, IdError, ServiceName};
-use crate::render::vpn;
+use crate::model::{Demands, EndpointKind, IdError, ServiceName, VpnProtocol};
+use crate::render::vpn::{GATEWAY_PORT, PROGRAM};
 
 /// The network between the host and the gateway, which its port is published on. Nothing else is on
 /// it. Not a name that an author can write.
@@ -43,7 +43,7 @@ pub(super) fn spec(service: &Service, image: &str) -> ServiceSpec {
 ///
 /// # Errors
 /// Never: its names are ours.
-pub fn hub_spec(image: &str) -> Result<InstanceSpec, IdError> {
+pub fn hub_spec(image: &str, vpn: VpnProtocol) -> Result<InstanceSpec, IdError> {
     Ok(InstanceSpec {
         schema: 1,
         challenge: HUB.parse()?,
@@ -53,6 +53,7 @@ pub fn hub_spec(image: &str) -> Result<InstanceSpec, IdError> {
         answers: BTreeMap::new(),
         demands: Demands::default(),
         templates: Vec::new(),
+        vpn,
     })
 }
 
@@ -72,14 +73,14 @@ fn gateway(
         answer_environment: Vec::new(),
         answers: AnswerFiles::Only(Vec::new()),
         ports: vec![PortSpec {
-            target: vpn::GATEWAY_PORT,
+            target: GATEWAY_PORT,
             transport: Transport::Udp,
             kind: EndpointKind::Vpn,
             is_hidden: false,
         }],
         depends_on,
         healthcheck: Some(Healthcheck::Command {
-            test: HealthTest::Exec(vec![vpn::PROGRAM.to_owned(), "ready".to_owned()]),
+            test: HealthTest::Exec(vec![PROGRAM.to_owned(), "ready".to_owned()]),
             interval_millis: 30_000,
             timeout_millis: 5_000,
             retries: 3,

@@ -15,7 +15,7 @@ use crate::model::compose::{
 };
 use crate::model::{
     AnswerFormat, Challenge, ChallengeId, Demands, Egress, EndpointKind, Hardening, InstanceId,
-    Provenance, QuestionMode, ServiceName, Topology,
+    Provenance, QuestionMode, ServiceName, Topology, VpnProtocol,
 };
 
 /// The version of [`InstanceSpec`] that this binary writes.
@@ -118,6 +118,7 @@ pub fn instance_spec(
         answers,
         demands,
         templates: templates(challenge),
+        vpn: VpnProtocol::default(),
     })
 }
 
@@ -230,6 +231,15 @@ impl InstanceSpec {
         self.services.iter().find(|service| service.profile == Profile::Gateway)
     }
 
+    /// The same with a gateway that speaks `protocol`, where it has one.
+    #[must_use]
+    pub fn speaking(mut self, protocol: VpnProtocol) -> Self {
+        if self.gateway().is_some() {
+            self.vpn = protocol;
+        }
+        self
+    }
+
     /// The memory that its services may use together.
     pub fn memory_bytes(&self) -> u64 {
         let limits = self.services.iter().map(|service| service.limits.memory_bytes);
@@ -281,6 +291,9 @@ pub struct InstanceSpec {
     /// determine no container, so no hash covers them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<String>,
+    /// What its gateway speaks, where it has one; absent for OpenVPN, as before there was a choice.
+    #[serde(default, skip_serializing_if = "VpnProtocol::is_openvpn")]
+    pub vpn: VpnProtocol,
 }
 
 /// A network that an instance needs.

@@ -35,6 +35,7 @@ mod player_connects;
 mod player_downloads;
 mod player_enters;
 mod player_limits;
+mod player_tunnels;
 mod sdk;
 mod source_faults;
 mod stranger_knocks;

@@ -17,10 +17,15 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 /// A profile that was taken back is refused within this.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
-const LAB: &str = "LAB-001";
+pub(crate) const LAB: &str = "LAB-001";
 
 /// A daemon that plays the example, whose gateways `laptop` reaches.
 async fn lab(stage: &Stage, laptop: &Laptop) -> Daemon {
+    lab_that_speaks(stage, laptop, "openvpn").await
+}
+
+/// The same with gateways that speak `protocol`.
+pub(crate) async fn lab_that_speaks(stage: &Stage, laptop: &Laptop, protocol: &str) -> Daemon {
     let example = repository_root().join("example-repo/NET/LAB-001");
     let target = stage.remote.file("NET");
     fs::create_dir_all(&target).expect("a folder can be made");
@@ -30,7 +35,8 @@ async fn lab(stage: &Stage, laptop: &Laptop) -> Daemon {
         .settings()
         .text("network.wall", "auto")
         .text("network.publish_address", "0.0.0.0")
-        .text("network.public_host", &laptop.host());
+        .text("network.public_host", &laptop.host())
+        .text("vpn.protocol", protocol);
     let daemon = Daemon::start(settings).await;
     let admin = daemon.admin();
     until("the lab is live", BUILD_PATIENCE, || async {
@@ -42,14 +48,14 @@ async fn lab(stage: &Stage, laptop: &Laptop) -> Daemon {
     daemon
 }
 
-async fn profile(team: &Client, instance: &str) -> String {
+pub(crate) async fn profile(team: &Client, instance: &str) -> String {
     let reply = team.get(&format!("/instances/{instance}/openvpn-config")).await;
     assert_eq!(reply.status, 200, "{}", reply.body);
     reply.body.as_str().expect("a profile is text").to_owned()
 }
 
 /// The address that `profile` tells of `service`.
-fn told<'p>(profile: &'p str, service: &str) -> Option<&'p str> {
+pub(crate) fn told<'p>(profile: &'p str, service: &str) -> Option<&'p str> {
     profile.lines().find_map(|line| {
         let mut words = line.strip_prefix('#')?.split_whitespace();
         let address = words.next()?;
@@ -57,7 +63,7 @@ fn told<'p>(profile: &'p str, service: &str) -> Option<&'p str> {
     })
 }
 
-fn container(daemon: &Daemon, instance: &str, service: &str) -> String {
+pub(crate) fn container(daemon: &Daemon, instance: &str, service: &str) -> String {
     let mut containers = daemon.engine().containers_of(instance).into_iter();
     containers.find(|name| name.ends_with(service)).expect("the service has a container")
 }
@@ -146,7 +152,7 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
 }
 
 /// The host's own address on the network of a container at `address`: our networks are /28.
-fn first_address_of_network(address: &str) -> String {
+pub(crate) fn first_address_of_network(address: &str) -> String {
     let (network, last) = address.rsplit_once('.').expect("an IPv4 address");
     let last: u8 = last.parse().expect("a number");
     format!("{network}.{}", (last & 0xf0) + 1)
@@ -337,13 +343,13 @@ async fn a_member_connects_as_long_as_they_are_in_the_team() {
 }
 
 /// What `laptop` reads from the service of an instance.
-fn flag_at(laptop: &Laptop, address: &str) -> String {
+pub(crate) fn flag_at(laptop: &Laptop, address: &str) -> String {
     let line = format!("cat < /dev/tcp/{address}/1337");
     laptop.run(&["timeout", "-k", "1", "3", "bash", "-c", &line]).stdout
 }
 
 /// Waits until `laptop` reads a flag there.
-async fn reached(laptop: &Laptop, address: &str) {
+pub(crate) async fn reached(laptop: &Laptop, address: &str) {
     until(&format!("{address} is reached"), Duration::from_secs(60), || {
         let said = flag_at(laptop, address);
         let is_there = said.starts_with("FLAG{");

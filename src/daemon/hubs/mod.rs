@@ -315,7 +315,8 @@ async fn start(shared: &Arc<Shared>, team: TeamId, its: &[Engagement]) -> Result
     if !shared.hubs.take_turn(team) {
         return Ok(());
     }
-    let spec = hub_spec(&image).map_err(|error| Fault::Hopeless(error.to_string()))?;
+    let spec = hub_spec(&image, shared.config.vpn.protocol)
+        .map_err(|error| Fault::Hopeless(error.to_string()))?;
     let (network, now) = (&shared.config.network, shared.now());
     let nothing = ObjectId::from_bytes([0; 20]);
     let surface = spec.services.iter().map(|service| Endpoint {

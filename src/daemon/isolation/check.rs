@@ -24,7 +24,7 @@ use crate::daemon::{leases, queue};
 use crate::model::compose::{AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Transport};
 use crate::model::{
     AskedFor, ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
-    ObjectId, Revision, ServiceName, TeamId, TreeId,
+    ObjectId, Revision, ServiceName, TeamId, TreeId, VpnProtocol,
 };
 use crate::planner::isolation::{self, Ground, PORT, Row};
 use crate::release::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec};
@@ -93,6 +93,7 @@ fn spec(image: &str, services: &[&str]) -> Result<InstanceSpec, String> {
         answers: BTreeMap::new(),
         demands: Demands::default(),
         templates: Vec::new(),
+        vpn: VpnProtocol::default(),
     })
 }
 

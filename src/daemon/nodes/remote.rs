@@ -468,6 +468,8 @@ async fn adopted(
     if challenge.tree != row.tree {
         return Ok(None);
     }
-    let Some(spec) = super::super::platform::remote_spec(&challenge) else { return Ok(None) };
+    let protocol = shared.config.vpn.protocol;
+    let spec = super::super::platform::remote_spec(&challenge, protocol);
+    let Some(spec) = spec else { return Ok(None) };
     shared.store.insert_remote(row, spec).await
 }

@@ -15,7 +15,7 @@ use crate::daemon::{activities, books, builds, leases, nodes, queue, records, re
 use crate::model::{
     Actor, AskedFor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus,
     ConditionType, ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId,
-    InstancePhase, NodeId, Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy,
+    InstancePhase, NodeId, Role, Scope, ServiceName, StopReason, TeamId, UpdatePolicy, VpnProtocol,
 };
 use crate::planner::lifecycle::{self, Answers};
 use crate::release::identity::build_units;
@@ -101,7 +101,7 @@ impl Platform {
             spec
         } else {
             let unknown = || PlatformError::ChallengeNotFound { id: challenge.id.to_string() };
-            remote_spec(challenge).ok_or_else(unknown)?
+            remote_spec(challenge, self.shared.config.vpn.protocol).ok_or_else(unknown)?
         };
         let limits = &self.shared.config.limits;
         let per_node = self.capacity_of(&node);
@@ -211,7 +211,9 @@ impl Platform {
     /// What an instance of `challenge` consists of, with the images that are on the node.
     pub(in crate::daemon) async fn spec_of(&self, challenge: &Challenge) -> Outcome<InstanceSpec> {
         let images = self.images_of(challenge).await?;
-        instance_spec(challenge, &images).map_err(|error| match error {
+        let spec = instance_spec(challenge, &images);
+        let protocol = self.shared.config.vpn.protocol;
+        spec.map(|spec| spec.speaking(protocol)).map_err(|error| match error {
             SpecError::MissingImage { .. } | SpecError::NoGateway { .. } => {
                 PlatformError::NotStartable { id: challenge.id.clone(), reason: error.to_string() }
             }
@@ -506,10 +508,13 @@ pub(super) fn check_owner(caller: &Caller, competition: &str, team: TeamId) -> O
 
 /// What an instance of `challenge` consists of where its node has the images: they are named by what
 /// determines them. `None` where it has none that could run.
-pub(in crate::daemon) fn remote_spec(challenge: &Challenge) -> Option<InstanceSpec> {
+pub(in crate::daemon) fn remote_spec(
+    challenge: &Challenge,
+    protocol: VpnProtocol,
+) -> Option<InstanceSpec> {
     let units = build_units(challenge).into_iter();
     let images = units.map(|unit| (unit.service, format!("build-key:{}", unit.key))).collect();
-    instance_spec(challenge, &images).ok()
+    Some(instance_spec(challenge, &images).ok()?.speaking(protocol))
 }
 
 /// No node has room.

@@ -64,8 +64,10 @@ pub struct VpnSession {
     pub n_received: u64,
     /// Bytes to the player.
     pub n_sent: u64,
-    /// Since when.
-    pub since: Timestamp,
+    /// Since when; `None` with WireGuard, which knows no connections.
+    pub since: Option<Timestamp>,
+    /// When both sides agreed on a key last; `None` with OpenVPN, which does not tell.
+    pub last_handshake: Option<Timestamp>,
 }
 
 impl VpnSession {
@@ -272,22 +274,37 @@ pub(super) fn while_repaired(fault: Fault, instance: &Instance) -> PlatformError
     }
 }
 
-/// Reads a line of OpenVPN's `status 3`: `CLIENT_LIST`, name, real address, address in the tunnel,
-/// its IPv6 one, bytes received and sent, since when as text and in seconds since 1970, and more.
+/// Reads a line of what a gateway says to `status`, see `images/openvpn/gateway`.
 fn session(line: &str) -> Option<VpnSession> {
     let columns: Vec<&str> = line.trim_end().split('\t').collect();
-    let ["CLIENT_LIST", holder, from, address, _, n_received, n_sent, _, since, ..] = columns[..]
-    else {
-        return None;
-    };
-    Some(VpnSession {
-        holder: holder.to_owned(),
-        from: from.to_owned(),
-        address: address.parse().ok(),
-        n_received: n_received.parse().ok()?,
-        n_sent: n_sent.parse().ok()?,
-        since: Timestamp::from_millis(since.parse::<i64>().ok()?.checked_mul(1000)?),
-    })
+    let at =
+        |secs: &str| Some(Timestamp::from_millis(secs.parse::<i64>().ok()?.checked_mul(1000)?));
+    match columns[..] {
+        // OpenVPN's `status 3`: name, real address, address in the tunnel, its IPv6 one, bytes received
+        // and sent, since when as text and in seconds since 1970, and more.
+        ["CLIENT_LIST", holder, from, address, _, n_received, n_sent, _, since, ..] => {
+            Some(VpnSession {
+                holder: holder.to_owned(),
+                from: from.to_owned(),
+                address: address.parse().ok(),
+                n_received: n_received.parse().ok()?,
+                n_sent: n_sent.parse().ok()?,
+                since: Some(at(since)?),
+                last_handshake: None,
+            })
+        }
+        // WireGuard's `dump`: what is allowed is one address.
+        ["PEER", holder, from, allowed, handshake, n_received, n_sent] => Some(VpnSession {
+            holder: holder.to_owned(),
+            from: from.to_owned(),
+            address: allowed.strip_suffix("/32").and_then(|it| it.parse().ok()),
+            n_received: n_received.parse().ok()?,
+            n_sent: n_sent.parse().ok()?,
+            since: None,
+            last_handshake: Some(at(handshake)?),
+        }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -300,7 +317,7 @@ mod tests {
         let seen = session(line).unwrap();
         assert_eq!((seen.holder.as_str(), seen.from.as_str()), ("0b8f.1", "198.51.100.7:1194"));
         assert_eq!((seen.n_received, seen.n_sent), (3000, 4000));
-        assert_eq!(seen.since, Timestamp::from_millis(1_795_942_800_000));
+        assert_eq!(seen.since, Some(Timestamp::from_millis(1_795_942_800_000)));
         for (from, address) in [
             ("198.51.100.7:1194", Some("198.51.100.7")),
             ("udp4:198.51.100.7:1194", Some("198.51.100.7")),
@@ -311,9 +328,18 @@ mod tests {
             let read = moved.address_from().map(|it| it.to_string());
             assert_eq!(read.as_deref(), address, "{from}");
         }
-        for odd in
-            ["", "END", "CLIENT_LIST", "CLIENT_LIST\ta\tb\tc\td\tx\ty\tz\tw", "HEADER\tCLIENT_LIST"]
-        {
+        let line = "PEER\t0b8f.1\t198.51.100.7:1194\t10.82.0.2/32\t1795942800\t3000\t4000";
+        let peer = session(line).unwrap();
+        let handshake = VpnSession { since: None, last_handshake: seen.since, ..seen.clone() };
+        assert_eq!(peer, handshake);
+        for odd in [
+            "PEER\ta\tb\tc/32\tx\t1\t1",
+            "",
+            "END",
+            "CLIENT_LIST",
+            "CLIENT_LIST\ta\tb\tc\td\tx\ty\tz\tw",
+            "HEADER\tCLIENT_LIST",
+        ] {
             assert_eq!(session(odd), None, "{odd:?}");
         }
     }

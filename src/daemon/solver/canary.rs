@@ -86,7 +86,9 @@ async fn prepared(
         Err(error) => return Err(cut_off(&error)),
     };
     let images = builds::images_of(shared, challenge).await.map_err(|error| cut_off(&error))?;
-    let spec = instance_spec(challenge, &images).map_err(|error| match error {
+    let protocol = shared.config.vpn.protocol;
+    let spec = instance_spec(challenge, &images).map(|it| it.speaking(protocol));
+    let spec = spec.map_err(|error| match error {
         SpecError::MissingImage { .. } => cut_off(&error),
         SpecError::NoGateway { .. } => Attempt::Unfit(error.to_string()),
     })?;

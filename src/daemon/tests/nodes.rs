@@ -12,7 +12,7 @@ use super::vpn;
 use super::*;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
-use crate::model::{Duty, Happening, NodeId};
+use crate::model::{Duty, Happening, NodeId, VpnProtocol};
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
     InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
@@ -568,7 +568,7 @@ async fn a_gateway_on_a_node_lets_in_whom_the_platform_says() {
     assert_ne!(key(&first), key(&second));
 
     // What arrives late, or about nobody, changes nothing.
-    let order = VpnOrder { number: 1, seats: Vec::new() };
+    let order = VpnOrder { number: 1, seats: Vec::new(), protocol: VpnProtocol::default() };
     let late = machine.daemon.node().admit(id, order.clone()).await.unwrap_err();
     assert!(matches!(&late, NodeError::Conflict(why) if why.contains("newer order")), "{late}");
     let nobody = InstanceId::new(Uuid::from_u128(9));

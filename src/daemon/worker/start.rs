@@ -59,7 +59,10 @@ pub(super) async fn start(
     let (challenge, revision) = challenge(shared, platform, &order).await?;
     let wanted = dynamic_ids(&challenge);
     compare(&wanted, &order.answers)?;
-    let spec = platform.spec_of(&challenge).await.map_err(failed)?;
+    let mut spec = platform.spec_of(&challenge).await.map_err(failed)?;
+    if let Some(vpn) = order.flagops.as_ref().and_then(|it| it.vpn.as_ref()) {
+        spec = spec.speaking(vpn.protocol);
+    }
     platform.check_runtime(&spec).await.map_err(failed)?;
     if let Some(why) = super::super::isolation::refusal(shared) {
         return Err(failed(PlatformError::NotIsolated { reason: why }));

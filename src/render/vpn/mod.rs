@@ -29,6 +29,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod tls_crypt;
+mod wireguard;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -41,7 +42,7 @@ use self::keys::Keys;
 pub use self::own::{CLIENT_TEMPLATE, Fault, Own, Refusal, RefusedAt, SERVER_TEMPLATE, Written};
 use super::answers::AnswerKey;
 use super::attachments::Named;
-use crate::model::{InstanceId, Revision, Timestamp};
+use crate::model::{InstanceId, Revision, Timestamp, VpnProtocol};
 
 /// The context of the gateway's image: names and contents.
 pub const IMAGE: &[(&str, &str)] =
@@ -62,6 +63,8 @@ const MTU: u16 = 1340;
 pub struct Facts {
     /// The instance.
     pub instance: InstanceId,
+    /// What its gateway speaks.
+    pub protocol: VpnProtocol,
     /// When it was asked for: certificates are valid from long before to long after.
     pub created_at: Timestamp,
     /// The networks that players reach, in a fixed order.
@@ -70,9 +73,18 @@ pub struct Facts {
     pub clients: Ipv4Net,
     /// Who may connect.
     pub admitted: Vec<Holder>,
-    /// The network that its port is published on, of the hub of a team: what it leads to comes and goes
-    /// while it runs. `None` for the gateway of an instance.
-    pub hub: Option<Ipv4Net>,
+    /// Of the hub of a team, which leads to what comes and goes while it runs. `None` for the gateway of
+    /// an instance.
+    pub hub: Option<Hub>,
+}
+
+/// What is known of a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hub {
+    /// The network that its port is published on.
+    pub edge: Ipv4Net,
+    /// Where all networks of instances come from.
+    pub pool: Ipv4Net,
 }
 
 /// Who a profile is for.
@@ -166,13 +178,16 @@ pub struct Made<T> {
     pub refused: Option<RefusedAt>,
 }
 
-/// The files of the gateway, owned by root, as a tar: `server.conf`, `rules.nft`, its keys, and a
-/// file per admitted holder below `clients/`.
+/// The files of the gateway, owned by root, as a tar: `server.conf` or `wg.conf`, `rules.nft`, its keys,
+/// and a file per admitted holder below `clients/`.
 ///
 /// # Errors
 /// When the tunnel has no room, or a certificate cannot be made.
 pub fn gateway_tar(key: &AnswerKey, facts: &Facts, own: &Own) -> Result<Made<Vec<u8>>, VpnError> {
     let keys = Keys::new(key, facts.instance);
+    if facts.protocol == VpnProtocol::WireGuard {
+        return Ok(Made { made: wireguard::gateway(&keys, facts)?, refused: None });
+    }
     let pki = pki::Authority::new(&keys, facts.created_at)?;
     let mut files = Files::default();
     let (server, refused) = own.server(facts)?;
@@ -205,6 +220,9 @@ pub fn profile(
         return Err(VpnError::Host { host: plain(&profile.host) });
     }
     let keys = Keys::new(key, facts.instance);
+    if facts.protocol == VpnProtocol::WireGuard {
+        return Ok(Made { made: wireguard::profile(&keys, facts, profile)?, refused: None });
+    }
     let pki = pki::Authority::new(&keys, facts.created_at)?;
     let client = pki.client(&keys, profile.holder)?;
     let secrets = templates::Secrets {
@@ -214,6 +232,40 @@ pub fn profile(
     };
     let (made, refused) = own.client(facts, profile, &secrets)?;
     Ok(Made { made, refused: refused.map(|it| it.place()) })
+}
+
+/// What the program in a gateway is asked, so that it lets in exactly these. No secret is in it.
+///
+/// # Errors
+/// When the tunnel has no room for them.
+pub fn let_in(
+    key: &AnswerKey,
+    instance: InstanceId,
+    protocol: VpnProtocol,
+    clients: Ipv4Net,
+    holders: &[Holder],
+) -> Result<Vec<String>, VpnError> {
+    let words = match protocol {
+        VpnProtocol::OpenVpn => holders.iter().map(Holder::to_string).collect(),
+        VpnProtocol::WireGuard => wireguard::let_in(&Keys::new(key, instance), clients, holders)?,
+    };
+    Ok(std::iter::once("clients".to_owned()).chain(words).collect())
+}
+
+/// What a profile is, by its text: a node of another version may speak something else.
+pub fn protocol_of(profile: &str) -> VpnProtocol {
+    match profile.lines().any(|line| line == "[Interface]") {
+        true => VpnProtocol::WireGuard,
+        false => VpnProtocol::OpenVpn,
+    }
+}
+
+/// What a file with a profile of `instance` is called.
+pub fn profile_name(instance: InstanceId, protocol: VpnProtocol) -> String {
+    match protocol {
+        VpnProtocol::OpenVpn => format!("{instance}.ovpn"),
+        VpnProtocol::WireGuard => wireguard::file_name(instance),
+    }
 }
 
 /// What the program in a hub is asked, so that it leads to exactly these networks.

@@ -246,6 +246,7 @@ fn line_of(source: &str, rendered: &str) -> u32 {
 fn sample() -> Facts {
     let net = |text: &str| text.parse().expect("a network of ours is one");
     Facts {
+        protocol: crate::model::VpnProtocol::OpenVpn,
         instance: InstanceId::new(Uuid::from_u128(1)),
         created_at: Timestamp::from_millis(0),
         networks: vec![net("10.80.0.16/28"), net("10.80.0.32/28")],

@@ -61,7 +61,7 @@ impl Grounds {
         }
         let clients = Network::new(facts.clients);
         let networks = facts.networks.iter().map(|net| Network::new(*net)).collect();
-        let edge = facts.hub.map(Network::new);
+        let edge = facts.hub.map(|hub| Network::new(hub.edge));
         Ok(Self { clients, networks, max_clients, mtu: MTU, edge })
     }
 }
@@ -91,21 +91,41 @@ struct Sheet<'a> {
 }
 
 #[derive(Serialize)]
-struct Named {
+pub(super) struct Named {
     id: String,
     name: String,
 }
 
-#[derive(Serialize)]
-struct Remote<'a> {
-    host: &'a str,
-    port: u16,
+impl Named {
+    pub(super) fn new(named: &super::Named) -> Self {
+        Self { id: plain(&named.id), name: plain(&named.name) }
+    }
 }
 
 #[derive(Serialize)]
-struct Host {
+pub(super) struct Remote<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+}
+
+#[derive(Serialize)]
+pub(super) struct Host {
     name: String,
     address: Ipv4Addr,
+}
+
+/// What is reached through a profile.
+pub(super) fn hosts(profile: &Profile) -> Vec<Host> {
+    let host = |(name, address): &(String, Ipv4Addr)| Host { name: plain(name), address: *address };
+    profile.hosts.iter().map(host).collect()
+}
+
+/// Where a profile leads to, in words.
+pub(super) fn reach(facts: &Facts) -> &'static str {
+    match facts.hub {
+        Some(_) => "all engagements of its team, as they come and go",
+        None => "this instance and nowhere else",
+    }
 }
 
 pub(super) fn server(facts: &Facts) -> Result<String, VpnError> {
@@ -128,19 +148,15 @@ pub(super) fn client(
 }
 
 fn sheet<'a>(facts: &Facts, profile: &'a Profile, secrets: &Secrets<'a>) -> Sheet<'a> {
-    let hosts = profile.hosts.iter();
     Sheet {
-        challenge: Named { id: plain(&profile.challenge.id), name: plain(&profile.challenge.name) },
+        challenge: Named::new(&profile.challenge),
         instance: facts.instance.to_string(),
         revision: profile.revision.to_string(),
         holder: plain(&profile.holder_name),
-        reach: match facts.hub {
-            Some(_) => "all engagements of its team, as they come and go",
-            None => "this instance and nowhere else",
-        },
+        reach: reach(facts),
         remote: Remote { host: &profile.host, port: profile.port },
         server_name: Keys::server_name_of(facts.instance),
-        hosts: hosts.map(|(name, address)| Host { name: plain(name), address: *address }).collect(),
+        hosts: hosts(profile),
         mtu: MTU,
         ca: secrets.ca,
         cert: &secrets.client.certificate,
@@ -185,7 +201,11 @@ pub(super) fn client_values(facts: &Facts, profile: &Profile, secrets: &Secrets<
     Values::of(&sheet(facts, profile, secrets))
 }
 
-fn render(name: &'static str, source: &str, values: &impl Serialize) -> Result<String, VpnError> {
+pub(super) fn render(
+    name: &'static str,
+    source: &str,
+    values: &impl Serialize,
+) -> Result<String, VpnError> {
     let failed = |source| VpnError::Template { name, source };
     let mut env = Environment::empty();
     env.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -15,6 +15,7 @@ pub(super) fn key() -> AnswerKey {
 pub(super) fn facts(instance: u128) -> Facts {
     Facts {
         instance: InstanceId::new(Uuid::from_u128(instance)),
+        protocol: VpnProtocol::OpenVpn,
         created_at: Timestamp::from_millis(1_795_942_800_123),
         networks: vec!["10.80.0.16/28".parse().unwrap(), "10.80.0.32/28".parse().unwrap()],
         clients: "10.82.0.48/28".parse().unwrap(),
@@ -96,8 +97,9 @@ fn the_gateway_gets_keys_that_only_root_reads_and_a_file_per_holder() {
 
 #[test]
 fn a_hub_lets_players_into_what_it_was_told_and_nothing_through_it() {
-    let hub =
-        Facts { networks: Vec::new(), hub: Some("10.80.0.48/28".parse().unwrap()), ..facts(1) };
+    let pool = "10.80.0.0/15".parse().unwrap();
+    let hub = Hub { edge: "10.80.0.48/28".parse().unwrap(), pool };
+    let hub = Facts { networks: Vec::new(), hub: Some(hub), ..facts(1) };
     let files = files(&hub);
     assert!(!files["server.conf"].1.contains("push \"route"), "{}", files["server.conf"].1);
     insta::assert_snapshot!(files["rules.nft"].1);

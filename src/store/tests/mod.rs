@@ -160,6 +160,7 @@ fn spec() -> InstanceSpec {
         answers: [("flag".to_owned(), crate::model::AnswerFormat::Flag)].into(),
         demands: crate::model::Demands::default(),
         templates: vec![],
+        vpn: crate::model::VpnProtocol::default(),
     }
 }
 

@@ -1,6 +1,8 @@
-//! A player's machine: a network namespace of its own in which a real `openvpn` runs.
+//! A player's machine: a network namespace of its own in which a real `openvpn` or `wg-quick` runs.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub(crate) struct Laptop {
     subnet: String,
     folder: PathBuf,
     openvpn: Option<Child>,
+    /// The profile that `wg-quick` made a tunnel of.
+    wireguard: Option<PathBuf>,
 }
 
 impl Laptop {
@@ -40,6 +44,7 @@ impl Laptop {
             subnet: format!("198.{}.{}", 18 + n / 250, n % 250),
             folder: folder.join(format!("laptop{turn}")),
             openvpn: None,
+            wireguard: None,
         };
         fs::create_dir_all(&laptop.folder).expect("a folder can be made");
         laptop.plug_in();
@@ -120,6 +125,38 @@ impl Laptop {
         self.connected(1).await;
     }
 
+    /// Makes a tunnel of a WireGuard profile; it is there before anybody answers.
+    ///
+    /// # Panics
+    /// With what `wg-quick` says, when it does not take the profile.
+    pub(crate) fn tunnel(&mut self, profile: &str) {
+        self.hang_up();
+        let file = self.folder.join(format!("{}.conf", self.tunnel_name()));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut open = options.open(&file).expect("a profile can be written");
+        open.write_all(profile.as_bytes()).expect("a profile can be written");
+        self.wg_quick("up", &file).fine();
+        self.wireguard = Some(file);
+    }
+
+    /// The interface of the tunnel that [`Self::tunnel`] makes.
+    pub(crate) fn tunnel_name(&self) -> String {
+        // The program that stands in for the kernel has a socket of this name for the whole machine.
+        format!("{}w", self.name)
+    }
+
+    fn wg_quick(&self, what: &str, profile: &Path) -> Finished {
+        let mut command = self.command();
+        // What stays in the background must not keep our pipe open.
+        command.args([
+            "sh",
+            "-c",
+            r#"wg-quick "$0" "$1" >"$1.log" 2>&1 || { cat "$1.log" >&2; exit 1; }"#,
+        ]);
+        Finished::of(command.arg(what).arg(profile))
+    }
+
     /// Waits until it has connected `n` times since it began.
     pub(crate) async fn connected(&self, n: usize) {
         until("the player is connected", CONNECT_PATIENCE, || {
@@ -163,6 +200,9 @@ impl Laptop {
         if let Some(mut child) = self.openvpn.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(profile) = self.wireguard.take() {
+            let _ = self.wg_quick("down", &profile);
         }
     }
 }
