@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -29,7 +30,9 @@ use super::auth::bearer;
 use super::error::Issue;
 use super::extract::{MAX_BODY_BYTES, parse};
 use super::request;
+use crate::builder::Supplied;
 use crate::model::{ChallengeId, InstanceId};
+use crate::node::client::IMAGE_ID;
 use crate::node::wire::{
     Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, StartOrder, Stopped, VpnOrder,
 };
@@ -63,6 +66,7 @@ pub fn node_router(node: Arc<dyn Node>, token: Option<String>) -> Router {
         .route("/instances/{id}/attachments/{*name}", get(file))
         .route("/instances/{id}/openvpn-config", get(openvpn_config))
         .route("/instances/{id}/vpn", put(admit).get(vpn_sessions))
+        .route("/images/{key}", get(image))
         .route("/admin/stop-all", post(stop_all))
         .route("/admin/rescan-challenges", post(rescan))
         .route("/admin/challenges/build-all", post(build_all))
@@ -298,6 +302,22 @@ fn file_response(bytes: Bytes, kind: &'static str, tag: Option<&str>) -> Respons
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
+}
+
+async fn image(State(served): State<Served>, Path(key): Path<String>) -> Answer<Response> {
+    let unknown = || NodeError::NotFound("this node has no such image".to_owned());
+    let key = key.parse().map_err(|_| unknown())?;
+    Ok(image_response(served.node.image(key).await?))
+}
+
+/// An image as a body, with the id that it has where it comes from.
+pub(super) fn image_response(image: Supplied) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "application/x-tar".to_owned()),
+        (IMAGE_ID, image.id),
+        (header::CACHE_CONTROL.as_str(), "no-store".to_owned()),
+    ];
+    (headers, Body::from_stream(image.bytes)).into_response()
 }
 
 async fn stop_all(State(served): State<Served>) -> Answer<Response> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -18,9 +19,11 @@ use utoipa_axum::routes;
 use super::auth::{Admin, Maybe, bearer};
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::{Body, FromParams, Params, Path, Query};
+use super::node::image_response;
 use super::page::{Page, PageParams};
 use crate::daemon::platform::{NodeState, Platform};
 use crate::model::{Duty, NodeEvent, NodeId, NodeInvite, NodeSample};
+use crate::node::client::ImageReply;
 use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder};
 use crate::store::NodeChange;
 
@@ -34,6 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(register))
         .routes(routes!(heartbeat))
         .routes(routes!(live))
+        .routes(routes!(image))
         .routes(routes!(remove))
         .routes(routes!(one))
         .routes(routes!(patch))
@@ -361,6 +365,26 @@ async fn heartbeat(
     responses((status = 200), (status = 401, body = Envelope), (status = 403, body = Envelope)))]
 async fn live(State(platform): State<Platform>, headers: HeaderMap) -> Answer<Json<LiveReply>> {
     Ok(Json(platform.live_for_node(bearer_of(&headers)?).await?))
+}
+
+/// An image, for a node that would build it otherwise: 200 with it, 202 while somebody builds it, 204 when
+/// the node is to build it itself.
+#[utoipa::path(get, path = "/nodes/images/{key}", tag = "nodes", security(("bearer" = [])),
+    params(("key" = String, Path, description = "what determines the image: 64 hex digits")),
+    responses((status = 200, content_type = "application/x-tar",
+            description = "as `docker save` writes it; `X-Flagops-Image` is its id"),
+        (status = 202, description = "ask again"), (status = 204, description = "build it"),
+        (status = 403, body = Envelope), (status = 422, body = Envelope)))]
+async fn image(
+    State(platform): State<Platform>,
+    headers: HeaderMap,
+    Path(key): Path<String>,
+) -> Answer<Response> {
+    Ok(match platform.image_for_node(bearer_of(&headers)?, &key).await? {
+        ImageReply::Image(image) => image_response(image),
+        ImageReply::Wait => StatusCode::ACCEPTED.into_response(),
+        ImageReply::Build => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// Forgets a node; it may ask itself. Its instances fail, or go elsewhere.

@@ -18,10 +18,12 @@ pub mod context;
 mod job;
 pub mod log;
 pub mod queue;
+mod supply;
 
 pub use context::context_tar;
 pub use job::{BuildFailure, BuildJob, ContextSource, ImageWish, image_tag};
 pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted};
+pub use supply::{Supplied, Supplier};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,9 +15,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::job::{AGAIN, BuildFailure, BuildJob, ImageWish};
 use super::log::LogTail;
+use super::supply::{self, Supplier};
 use crate::model::build::BuildProgress;
 use crate::model::{BuildKey, Clock, Disposition, Timestamp};
 use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, ImageSeen};
+use crate::telemetry::Chain;
 
 /// What an engine may take beyond the deadline before it is given up.
 const GRACE: Duration = Duration::from_secs(30);
@@ -83,6 +85,8 @@ struct Shared {
     reports: mpsc::UnboundedSender<BuildReport>,
     jobs: Mutex<Jobs>,
     has_work: Notify,
+    /// Who may have images already.
+    supplier: OnceLock<Arc<dyn Supplier>>,
 }
 
 #[derive(Default)]
@@ -120,8 +124,14 @@ impl Builder {
         clock: Arc<dyn Clock>,
         reports: mpsc::UnboundedSender<BuildReport>,
     ) -> Self {
-        let (jobs, has_work) = (Mutex::default(), Notify::new());
-        Self { shared: Arc::new(Shared { engine, settings, clock, reports, jobs, has_work }) }
+        let (jobs, has_work, supplier) = (Mutex::default(), Notify::new(), OnceLock::new());
+        let shared = Shared { engine, settings, clock, reports, jobs, has_work, supplier };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks `supplier` for each image before it is built here. The first one stays.
+    pub fn supply_by(&self, supplier: Arc<dyn Supplier>) {
+        let _ = self.shared.supplier.set(supplier);
     }
 
     /// Asks for an image. One job per key: another one for the same key joins it.
@@ -297,8 +307,47 @@ impl Shared {
             }
             ImageWish::Dockerfile { tag, .. } => match self.adopt(job.key, tag).await? {
                 Some(image) => Ok(image),
-                None => self.build(job).await,
+                None => match self.take_over(&job, tag).await {
+                    Some(image) => Ok(image),
+                    None => self.build(job).await,
+                },
             },
+        }
+    }
+
+    /// The image of this key, if somebody else has built it.
+    async fn take_over(&self, job: &BuildJob, tag: &str) -> Option<ImageSeen> {
+        let supplier = self.supplier.get()?;
+        let say = |line: &str| self.with_log(job.key, |log| log.push(line));
+        say("asking the platform for the image");
+        let taking = async {
+            let Some(supplied) = supplier.supply(job.key).await? else { return Ok(None) };
+            let id = supplied.id;
+            say(&format!("taking {id} over"));
+            let loaded = self.engine.load(&id, supplied.bytes).await;
+            let image = loaded.map_err(|error| Chain(&error).to_string())?;
+            let wish = supply::ours(&image.id, tag.to_owned());
+            let made = self.build(BuildJob { wish, ..job.clone() }).await;
+            made.map(Some).map_err(|failure| failure.error)
+        };
+        let taken = tokio::time::timeout(self.settings.deadline, taking).await;
+        match taken.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+            Ok(Some(image)) => {
+                tracing::info!(build.key = %job.key.short(), "took an image over from the platform");
+                Some(image)
+            }
+            Ok(None) => {
+                say("nobody has it: building it");
+                None
+            }
+            Err(why) => {
+                say(&format!("building it, because it could not be taken over: {why}"));
+                tracing::warn!(
+                    build.key = %job.key.short(), error = %why,
+                    "an image could not be taken over from the platform, so it is built here: {why}"
+                );
+                None
+            }
         }
     }
 

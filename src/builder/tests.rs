@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -18,8 +19,8 @@ use crate::model::{BuildKey, Clock, Disk, InstanceId, ObjectId, Timestamp, TreeI
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
-    EngineInfo, ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
-    VolumeSeen,
+    EngineInfo, ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen,
+    NoFile, VolumeSeen,
 };
 
 /// Builds what it is let: one permit per build. Everything else is refused.
@@ -119,6 +120,19 @@ impl Engine for Workshop {
     }
     async fn prove(&self) -> Result<(), EngineError> {
         refused()
+    }
+    async fn save(&self, _: &str) -> Result<ImageBytes, EngineError> {
+        refused()
+    }
+    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+        let parts: Result<Vec<_>, _> = bytes.collect::<Vec<_>>().await.into_iter().collect();
+        match parts {
+            Ok(_) => Ok(ImageSeen { id: image.to_owned(), ..seen(None) }),
+            Err(error) => {
+                let (what, reason) = ("load".to_owned(), error.to_string());
+                Err(EngineError::Refused { what, reason })
+            }
+        }
     }
     async fn image_file(
         &self,
@@ -474,4 +488,53 @@ async fn a_dropped_pool_ends_its_builds_and_a_new_one_takes_them_again() {
     lab.engine.permits.add_permits(1);
     let report = lab.during(async |lab| lab.report().await).await;
     assert!(report.result.is_ok());
+}
+
+/// Has what it is told to have.
+struct Neighbour(fn(BuildKey) -> Result<Option<Supplied>, String>);
+
+#[async_trait]
+impl Supplier for Neighbour {
+    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String> {
+        (self.0)(key)
+    }
+}
+
+fn image(parts: Vec<std::io::Result<Bytes>>) -> Option<Supplied> {
+    let bytes = futures_util::stream::iter(parts).boxed();
+    Some(Supplied { id: "sha256:theirs".to_owned(), bytes })
+}
+
+#[tokio::test]
+async fn what_a_neighbour_has_is_taken_over_and_what_nobody_has_is_built() {
+    for (supply, said) in [
+        (
+            (|_| Ok(image(vec![Ok(Bytes::from_static(b"tar"))]))) as fn(BuildKey) -> _,
+            "asking the platform for the image\ntaking sha256:theirs over\nStep 1/2 : FROM a",
+        ),
+        (|_| Ok(None), "nobody has it: building it\nStep 1/2 : FROM a"),
+        (
+            |_| Ok(image(vec![Ok(Bytes::new()), Err(std::io::Error::other("the cable was cut"))])),
+            "could not be taken over: the container engine refused `load`: the cable was cut",
+        ),
+        (|_| Err("it is away".to_owned()), "could not be taken over: it is away\nStep 1/2"),
+    ] {
+        let mut lab = Lab::new(1, 1);
+        lab.builder.supply_by(Arc::new(Neighbour(supply)));
+        lab.builder.submit(job(1, "a", 0));
+        let report = lab.during(async |lab| lab.report().await).await;
+        assert_eq!(report.result, Ok(seen(Some(key(1)))), "it has our key either way");
+        assert!(report.log_tail.contains(said), "{said}: {}", report.log_tail);
+    }
+}
+
+#[tokio::test]
+async fn what_is_here_already_is_not_asked_for() {
+    let mut lab = Lab::new(1, 1);
+    lab.engine.images.lock().unwrap().insert("a".to_owned(), seen(Some(key(1))));
+    lab.builder.supply_by(Arc::new(Neighbour(|_| panic!("nobody is to be asked"))));
+    lab.builder.submit(job(1, "a", 0));
+    let report = lab.during(async |lab| lab.report().await).await;
+    assert_eq!(report.result, Ok(seen(Some(key(1)))));
+    assert_eq!(lab.engine.started(), [""; 0]);
 }

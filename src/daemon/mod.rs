@@ -71,7 +71,7 @@ use tokio::sync::mpsc;
 use crate::builder::{BuildReport, Builder, BuilderSettings};
 use crate::catalog;
 use crate::config::identities::{self, IdentityError};
-use crate::config::{BuildNetworkChoice, Config};
+use crate::config::{BuildNetworkChoice, BuildPlace, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::ingress::Table;
 use crate::model::Clock;
@@ -155,8 +155,11 @@ impl Daemon {
     pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let (loss, bond) = (parts.loss.take(), parts.bond.take());
         let (shared, Inbox { looks, reports }) = prepare(parts)?;
-        if bond.is_some() {
+        if let Some(bond) = &bond {
             shared.worker.follow();
+            if shared.config.builder.build == BuildPlace::Once {
+                shared.builder.supply_by(worker::supplier(bond));
+            }
         }
         settings::restore(&shared).await?;
         worker::restore(&shared).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +23,8 @@ use super::wire::{
     VpnOrder, VpnSessions,
 };
 use super::{Node, NodeError, NodeFile, Outcome};
-use crate::model::{ChallengeId, InstanceId, NodeUrl};
+use crate::builder::Supplied;
+use crate::model::{BuildKey, ChallengeId, InstanceId, NodeUrl};
 use crate::telemetry::Chain;
 
 /// How long a question may take.
@@ -31,6 +33,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a start or a stop may take: the node has deadlines of its own, which are shorter.
 const LONG: Duration = Duration::from_secs(400);
+/// How long an image may take.
+const TRANSFER: Duration = Duration::from_secs(3600);
+/// The header that says which image a body is: the id that it has on the engine it comes from.
+pub const IMAGE_ID: &str = "x-flagops-image";
 /// Largest answer in JSON, in bytes.
 const MAX_JSON: usize = 8 << 20;
 /// Largest file, profile or capture, in bytes.
@@ -135,6 +141,25 @@ impl HttpPlatform {
         json(send(self.http.get(url).bearer_auth(token)).await?).await
     }
 
+    /// The image of `key`, if anybody else has it.
+    ///
+    /// # Errors
+    /// As [`NodeError`].
+    pub async fn image(&self, token: &str, key: BuildKey) -> Outcome<ImageReply> {
+        let url = self.url.route(&["nodes", "images", &key.to_string()]);
+        let request = self.http.get(url).bearer_auth(token).timeout(TRANSFER);
+        let response = match send(request).await {
+            // An older platform hands none out.
+            Err(NodeError::NotFound(_)) => return Ok(ImageReply::Build),
+            response => response?,
+        };
+        match response.status() {
+            StatusCode::OK => Ok(ImageReply::Image(supplied(response)?)),
+            StatusCode::NO_CONTENT => Ok(ImageReply::Build),
+            _ => Ok(ImageReply::Wait),
+        }
+    }
+
     async fn post<T: DeserializeOwned>(
         &self,
         segments: &[&str],
@@ -144,6 +169,25 @@ impl HttpPlatform {
         let request = self.http.post(self.url.route(segments)).bearer_auth(token).json(body);
         json(send(request).await?).await
     }
+}
+
+/// What a platform says to a node that wants an image.
+pub enum ImageReply {
+    /// Here it is.
+    Image(Supplied),
+    /// Somebody builds it: ask again.
+    Wait,
+    /// Nobody has it: build it.
+    Build,
+}
+
+/// The image in `response`.
+fn supplied(response: Response) -> Outcome<Supplied> {
+    let id = response.headers().get(IMAGE_ID).and_then(|it| it.to_str().ok());
+    let id = id.filter(|id| id.starts_with("sha256:") && id.len() == 71);
+    let id = id.ok_or_else(|| strange("it did not say which image this is"))?.to_owned();
+    let bytes = response.bytes_stream().map_err(|error| std::io::Error::other(error.without_url()));
+    Ok(Supplied { id, bytes: bytes.boxed() })
 }
 
 impl HttpNode {
@@ -279,6 +323,11 @@ impl Node for HttpNode {
 
     async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
         self.get(&["instances", &id.to_string(), "vpn"]).await
+    }
+
+    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
+        let request = self.request(Method::GET, &["images", &key.to_string()]).timeout(TRANSFER);
+        supplied(send(request).await?)
     }
 
     async fn stop_all(&self) -> Outcome<()> {

@@ -22,7 +22,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::model::{ChallengeId, Disposition, InstanceId, RetryClass};
+use crate::builder::Supplied;
+use crate::model::{BuildKey, ChallengeId, Disposition, InstanceId, RetryClass};
 
 use wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
@@ -136,6 +137,9 @@ pub trait Node: Send + Sync {
 
     /// Who is connected to its VPN.
     async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions>;
+
+    /// An image that it has built.
+    async fn image(&self, key: BuildKey) -> Outcome<Supplied>;
 
     /// Ends every instance.
     async fn stop_all(&self) -> Outcome<()>;

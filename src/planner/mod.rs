@@ -36,6 +36,7 @@ pub mod remote;
 pub mod report;
 #[cfg(test)]
 mod simulation;
+pub mod supply;
 #[cfg(test)]
 mod tests;
 pub mod vpn;

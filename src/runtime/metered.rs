@@ -13,7 +13,8 @@ use futures_util::stream::BoxStream;
 
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    VolumeSeen,
 };
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstanceId};
@@ -110,6 +111,14 @@ impl Engine for Metered {
     ) -> Result<Result<ImageFile, NoFile>, EngineError> {
         // It makes a container, and removes it.
         self.change("image_file", self.inner.image_file(image, path, limit_bytes)).await
+    }
+
+    async fn save(&self, image: &str) -> Result<ImageBytes, EngineError> {
+        self.read("save", self.inner.save(image)).await
+    }
+
+    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+        self.change("load", self.inner.load(image, bytes)).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -42,6 +42,9 @@ use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
 pub use archive::{ImageFile, NoFile};
 
+/// A saved image on its way; one that is broken off ends with an error.
+pub type ImageBytes = BoxStream<'static, std::io::Result<Bytes>>;
+
 /// A container engine on one machine.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync {
@@ -69,6 +72,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
         path: &str,
         limit_bytes: u64,
     ) -> Result<Result<ImageFile, NoFile>, EngineError>;
+    /// An image with its layers, as another engine takes it in. Not limited to ours.
+    async fn save(&self, image: &str) -> Result<ImageBytes, EngineError>;
+    /// Takes an image in that another engine saved, and finds it by the id `image` that it has there:
+    /// an id names content. It gets no tag and no label of ours.
+    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError>;
     /// Removes an image of ours that no container uses.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
 

@@ -23,6 +23,7 @@ mod examples;
 mod forge_tells;
 mod git_matrix;
 mod isolation_lab;
+mod machines_apart;
 mod node_serves;
 mod operator;
 mod operator_frees_disk;

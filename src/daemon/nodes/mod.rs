@@ -59,6 +59,8 @@ pub(crate) struct Nodes {
     turn: tokio::sync::Mutex<()>,
     /// What files instances elsewhere have.
     files: files::Files,
+    /// Who builds what for the others.
+    errands: images::Errands,
     /// What each node said last of its instances.
     beating: Mutex<BTreeMap<NodeId, BTreeMap<InstanceId, Beating>>>,
     #[cfg(test)]
@@ -72,6 +74,7 @@ impl Nodes {
             roster: Swap::default(),
             turn: tokio::sync::Mutex::default(),
             files: files::Files::default(),
+            errands: images::Errands::new(),
             beating: Mutex::default(),
             #[cfg(test)]
             fakes: Mutex::default(),

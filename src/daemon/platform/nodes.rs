@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::tokens::random;
-use super::{Outcome, Platform, PlatformError};
+use super::{Denial, Outcome, Platform, PlatformError};
 use crate::daemon::{activities, nodes};
 use crate::model::id::hex;
 use crate::model::node::{MAX_LABELS, is_label};
@@ -18,6 +18,7 @@ use crate::model::{
     NodeReport, NodeSample, NodeUrl, Plain, Revision, Scope,
 };
 use crate::node::Node as Link;
+use crate::node::client::ImageReply;
 use crate::node::tls::Pin;
 use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder, SourceOffer};
 use crate::store::{Beat, Beaten, InstanceFilter, JoinError, NodeChange, Voucher, Which};
@@ -270,6 +271,24 @@ impl Platform {
             release: generation.release.to_string(),
             manifest,
         })
+    }
+
+    /// The image of `key` for the node that shows `bearer`, or what it is to do in place.
+    ///
+    /// # Errors
+    /// When it is none of ours, or `key` is no key.
+    pub async fn image_for_node(&self, bearer: &str, key: &str) -> Outcome<ImageReply> {
+        let roster = self.shared.nodes.roster();
+        let is_it = |known: &&Arc<nodes::Known>| {
+            bool::from(known.token.as_bytes().ct_eq(bearer.as_bytes()))
+        };
+        let asker = roster.values().find(is_it).ok_or_else(|| PlatformError::NodeRefused {
+            reason: "Invalid node credentials".to_owned(),
+        })?;
+        let key = key
+            .parse()
+            .map_err(|_| Denial::invalid("build_key_invalid", "a build key is 64 hex digits"))?;
+        Ok(nodes::images::supply(&self.shared, &asker.node.id, key).await?)
     }
 
     /// Forgets a node: by itself, or by an administrator. Its instances fail, or go elsewhere.

@@ -10,14 +10,18 @@ use uuid::Uuid;
 
 use super::vpn;
 use super::*;
+use crate::builder::{Supplied, Supplier};
+use crate::daemon::platform::PlatformError;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
-use crate::model::{Duty, Happening, NodeId, VpnProtocol};
+use crate::model::{BuildKey, Duty, Happening, NodeId, VpnProtocol};
+use crate::node::client::ImageReply;
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
     InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
+use crate::runtime::fake::Verb;
 use crate::store::NodeChange;
 
 /// What the wire does to what is said over it.
@@ -116,6 +120,10 @@ impl Node for Wire {
     async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
         self.say(self.node.vpn_sessions(id)).await
     }
+    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
+        self.say(self.node.image(key)).await
+    }
+
     async fn stop_all(&self) -> Outcome<()> {
         self.say(self.node.stop_all()).await
     }
@@ -622,5 +630,53 @@ async fn why_an_instance_elsewhere_failed_is_read_from_what_its_node_kept() {
     let record = platform.archived(&started.id.to_string()).await.unwrap().unwrap();
     assert!(record.error_detail.contains("exited with code 7"), "{}", record.error_detail);
     assert_eq!(cluster.daemon.store().log_incarnation(started.id).await.unwrap(), Some(0));
+    cluster.stop().await;
+}
+
+/// The platform, asked by a node without a network in between.
+struct ByHand {
+    platform: Platform,
+    token: String,
+}
+
+#[async_trait]
+impl Supplier for ByHand {
+    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String> {
+        loop {
+            match self.platform.image_for_node(&self.token, &key.to_string()).await {
+                Ok(ImageReply::Image(image)) => return Ok(Some(image)),
+                Ok(ImageReply::Build) => return Ok(None),
+                Ok(ImageReply::Wait) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_built_by_one_node_and_taken_over_by_the_others() {
+    let cluster = Cluster::new(METADATA, 3).await;
+    for machine in &cluster.machines {
+        let (platform, token) = (cluster.platform(), machine.token.clone());
+        machine.daemon.shared.builder.supply_by(Arc::new(ByHand { platform, token }));
+    }
+    let before = cluster.platform().live()[&challenge_id("WEB-001")].revision;
+    cluster.rig.push(FULL_FILES);
+    until("the new version to be live", async || {
+        cluster.beat().await;
+        let live = cluster.platform().live()[&challenge_id("WEB-001")].revision;
+        (live != before).then_some(())
+    })
+    .await;
+    let n = |machine: &Machine, verb: Verb| {
+        machine.rig.engine.calls().iter().filter(|it| **it == verb).count()
+    };
+    let loaded: Vec<_> = cluster.machines.iter().map(|it| n(it, Verb::Load)).collect();
+    let saved: Vec<_> = cluster.machines.iter().map(|it| n(it, Verb::Save)).collect();
+    assert_eq!(loaded.iter().sum::<usize>(), 2, "{loaded:?}");
+    assert_eq!(saved.iter().sum::<usize>(), 2, "{saved:?}");
+    // Whoever shows no token of a node gets nothing.
+    let refused = cluster.platform().image_for_node("nobody", &"0".repeat(64)).await;
+    assert!(matches!(refused, Err(PlatformError::NodeRefused { .. })));
     cluster.stop().await;
 }

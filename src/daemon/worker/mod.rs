@@ -15,6 +15,7 @@
 
 pub(crate) mod link;
 mod start;
+mod supply;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,9 +32,10 @@ use uuid::Uuid;
 use super::platform::{Content, Platform, PlatformError};
 use super::shared::{Shared, Swap};
 use super::{leases, queue, specs, vpn};
+use crate::builder::{Supplied, Supplier};
 use crate::model::{
-    BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
-    InstanceStatus, StopReason,
+    BuildKey, BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId,
+    InstancePhase, InstanceStatus, StopReason,
 };
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
@@ -43,7 +45,7 @@ use crate::node::wire::{
 use crate::node::{Node, NodeError, NodeFile, Outcome};
 use crate::planner::lifecycle;
 use crate::release::spec::Profile;
-use crate::runtime::ContainerState;
+use crate::runtime::{ContainerState, EngineError};
 use crate::store::{Given, InstanceFilter, StoreError, Which};
 use crate::telemetry::Chain;
 
@@ -125,6 +127,11 @@ impl Worker {
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Ordering::SeqCst)
     }
+}
+
+/// Who has images that this node need not build.
+pub(crate) fn supplier(bond: &link::Bond) -> Arc<dyn Supplier> {
+    Arc::new(supply::OfPlatform::new(bond))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -509,6 +516,18 @@ impl Node for LocalNode {
         let told = vpn::ask(&self.shared, &row, vec!["status".to_owned()]).await;
         let text = told.map_err(|error| NodeError::Failed(Chain(&error).to_string()))?;
         Ok(VpnSessions { text })
+    }
+
+    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
+        let build = self.shared.store.build(key).await.map_err(internal)?;
+        let missing = || NodeError::NotFound("this node has no such image".to_owned());
+        let id = build.and_then(|build| build.image).ok_or_else(missing)?;
+        let bytes = self.shared.engine.save(&id).await;
+        let bytes = bytes.map_err(|error| match error {
+            EngineError::NotFound { .. } => missing(),
+            other => NodeError::Failed(Chain(&other).to_string()),
+        })?;
+        Ok(Supplied { id, bytes })
     }
 
     async fn stop_all(&self) -> Outcome<()> {

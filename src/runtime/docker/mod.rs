@@ -28,6 +28,7 @@ mod seccomp;
 mod syntax;
 #[cfg(test)]
 pub(super) mod tests;
+mod transfer;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +43,8 @@ use futures_util::stream::BoxStream;
 use self::connect::{Call, Connection};
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    VolumeSeen,
 };
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstallationId, InstanceId};
@@ -160,6 +162,14 @@ impl Engine for Docker {
         limit_bytes: u64,
     ) -> Result<Result<ImageFile, NoFile>, EngineError> {
         self.file_of_image(image, path, limit_bytes).await
+    }
+
+    async fn save(&self, image: &str) -> Result<ImageBytes, EngineError> {
+        self.save_image(image).await
+    }
+
+    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+        self.load_image(image, bytes).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::machine::Machine;
@@ -17,7 +17,8 @@ use crate::model::{Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, VolumeSeen,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    VolumeSeen,
 };
 
 /// Deadline of a hanging call that brings none.
@@ -152,6 +153,23 @@ impl Engine for FakeEngine {
     ) -> Result<Result<ImageFile, NoFile>, EngineError> {
         self.pass(Verb::ImageFile, DEADLINE, |machine, _| {
             machine.image_file(image, path, limit_bytes).map(quiet)
+        })
+        .await
+    }
+
+    async fn save(&self, image: &str) -> Result<ImageBytes, EngineError> {
+        let bytes =
+            self.pass(Verb::Save, DEADLINE, |machine, _| machine.save(image).map(quiet)).await?;
+        Ok(futures_util::stream::iter([Ok(bytes)]).boxed())
+    }
+
+    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+        let parts: Vec<Bytes> = bytes.try_collect().await.map_err(|error| {
+            let (what, reason) = (format!("load image {image}"), error.to_string());
+            EngineError::Refused { what, reason }
+        })?;
+        self.pass(Verb::Load, DEADLINE, |machine, us| {
+            machine.load(us, image, &parts.concat()).map(quiet)
         })
         .await
     }

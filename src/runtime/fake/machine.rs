@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::IsOom;
@@ -165,6 +166,40 @@ impl Machine {
         self.image(us, reference).ok_or_else(|| missing("image", reference))
     }
 
+    pub(super) fn save(&self, image: &str) -> Result<Bytes, EngineError> {
+        let id = self.image_id(image).ok_or_else(|| missing("image", image))?;
+        let (owner, found) = self.images.get(&id).ok_or_else(|| missing("image", image))?;
+        let its = self.image_files.iter().filter(|((of, _), _)| *of == id);
+        let files = its.map(|((_, path), bytes)| (path.clone(), bytes.to_vec())).collect();
+        let owner = owner.as_ref().map(ToString::to_string);
+        let saved = Saved { id, owner, size_bytes: found.size_bytes, files };
+        Ok(serde_json::to_vec(&saved).expect("it has string keys only").into())
+    }
+
+    pub(super) fn load(
+        &mut self,
+        us: &InstallationId,
+        image: &str,
+        bytes: &[u8],
+    ) -> Result<ImageSeen, EngineError> {
+        let saved: Saved = serde_json::from_slice(bytes)
+            .map_err(|error| refused("load image", error.to_string()))?;
+        let seen = ImageSeen {
+            id: saved.id.clone(),
+            build_key: None,
+            made_at: Some(Timestamp::default()),
+            size_bytes: saved.size_bytes,
+            health: None,
+            volumes: Vec::new(),
+        };
+        for (path, bytes) in saved.files {
+            self.image_files.insert((saved.id.clone(), path), bytes.into());
+        }
+        let owner = saved.owner.and_then(|owner| owner.parse().ok());
+        self.images.entry(saved.id).or_insert((owner, seen));
+        self.image(us, image).ok_or_else(|| refused("load image", "it is another image"))
+    }
+
     pub(super) fn build(
         &mut self,
         us: &InstallationId,
@@ -186,7 +221,15 @@ impl Machine {
             health: None,
             volumes: Vec::new(),
         };
-        for (path, bytes) in copied(request) {
+        let (based, copied) = copied(request);
+        let based = based.and_then(|base| self.image_id(&base));
+        let inherited: Vec<_> = self
+            .image_files
+            .iter()
+            .filter(|((of, _), _)| Some(of) == based.as_ref())
+            .map(|((_, path), bytes)| (path.clone(), bytes.clone()))
+            .collect();
+        for (path, bytes) in inherited.into_iter().chain(copied) {
             self.image_files.insert((id.clone(), path), bytes);
         }
         self.tags.insert(request.tag.clone(), id.clone());
@@ -238,7 +281,7 @@ impl Machine {
 }
 
 /// What each `COPY FILE /PATH` of the Dockerfile copies.
-fn copied(request: &BuildRequest) -> Vec<(String, Bytes)> {
+fn copied(request: &BuildRequest) -> (Option<String>, Vec<(String, Bytes)>) {
     let mut context = BTreeMap::new();
     let mut archive = tar::Archive::new(&request.context[..]);
     for mut entry in archive.entries().into_iter().flatten().flatten() {
@@ -255,7 +298,19 @@ fn copied(request: &BuildRequest) -> Vec<(String, Bytes)> {
         let (from, to) = (words.next()?, words.next()?);
         Some((to.to_owned(), context.get(from)?.clone().into()))
     };
-    String::from_utf8_lossy(&dockerfile).lines().filter_map(copy).collect()
+    let dockerfile = String::from_utf8_lossy(&dockerfile);
+    let base = dockerfile.lines().find_map(|line| line.strip_prefix("FROM "));
+    (base.map(str::to_owned), dockerfile.lines().filter_map(copy).collect())
+}
+
+/// An image as it travels between such engines.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    id: String,
+    /// Labels travel with an image.
+    owner: Option<String>,
+    size_bytes: u64,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
 /// Networks and volumes.

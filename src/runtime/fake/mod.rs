@@ -37,6 +37,8 @@ pub enum Verb {
     Pull,
     Build,
     ImageFile,
+    Save,
+    Load,
     RemoveImage,
     Disk,
     DiskUse,

@@ -227,6 +227,21 @@ impl OwnEngine {
         format!("{}.2", self.subnet)
     }
 
+    /// The address of this machine that is reachable from there.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.1", self.subnet)
+    }
+
+    /// Cuts the cable that leads there.
+    pub(crate) fn cut(&self) {
+        run(Command::new("ip").args(["link", "set", &format!("{}a", self.namespace), "down"]));
+    }
+
+    /// Mends the cable that [`Self::cut`] has cut.
+    pub(crate) fn mend(&self) {
+        run(Command::new("ip").args(["link", "set", &format!("{}a", self.namespace), "up"]));
+    }
+
     /// Its network namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace

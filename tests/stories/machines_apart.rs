@@ -1,0 +1,141 @@
+//! A platform and two nodes on machines of their own: each node has an engine and a network namespace, and
+//! reaches the platform by one cable that can be cut.
+
+use serde_json::{Value, json};
+
+use crate::support::{Challenge, Daemon, Disk, OwnEngine, PATIENCE, Stage, fetch, until};
+
+const ID: &str = "WEB-811";
+
+/// A challenge whose every build gives another image, and which moves when its node is lost.
+fn stamped() -> Challenge {
+    let challenge = Challenge::web(ID, "one");
+    let metadata = challenge.files["metadata.yaml"].clone();
+    let dockerfile = challenge.files["services/web/Dockerfile"]
+        .replace("COPY", "RUN mkdir /www && cat /proc/sys/kernel/random/uuid >/www/stamp\nCOPY");
+    challenge
+        .with("metadata.yaml", format!("{metadata}instance: {{on_node_loss: move}}\n"))
+        .with("services/web/Dockerfile", dockerfile)
+}
+
+/// A node with a machine around it.
+struct Machine {
+    engine: OwnEngine,
+    daemon: Daemon,
+}
+
+impl Machine {
+    async fn start(stage: &Stage, platform: &Daemon, name: &str) -> Self {
+        let folder = stage.path(name);
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let engine = OwnEngine::start(&folder, Disk::Ample).await;
+        let invite = platform.admin().post("/nodes/invites", json!({"ttl_seconds": 600})).await;
+        let invite = invite.expect_status(200).text("registration_token");
+        let port = platform.url().rsplit_once(':').expect("a URL with a port").1.to_owned();
+        let settings = stage
+            .settings()
+            .data_dir(folder.join("data"))
+            .elsewhere(engine.engine(), engine.runner(), &engine.address())
+            .text("engine.endpoint", &format!("unix://{}", engine.socket().display()))
+            .text("node.name", name)
+            .text("builder.build", "once")
+            .yes("nodes.allow_http")
+            .node_of(&format!("http://{}:{port}", engine.host()), &invite);
+        Self { daemon: Daemon::start(settings).await, engine }
+    }
+
+    /// Its id at the platform.
+    fn id(&self) -> String {
+        self.daemon.url().replace("http://", "").replace(':', "_")
+    }
+}
+
+async fn whereabouts(platform: &Daemon, id: &str) -> Value {
+    platform.admin().get(&format!("/instances/{id}")).await.body
+}
+
+/// What an instance serves at `path`, by what the platform says of it.
+async fn served(row: &Value, path: &str) -> Result<String, String> {
+    let service = &row["services"][0];
+    let (host, port) = (service["host"].as_str().unwrap_or_default(), &service["port"]);
+    fetch(&format!("http://{host}:{port}{path}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_built_on_one_machine_and_a_cut_cable_loses_and_doubles_nothing() {
+    let stage = Stage::with(&[stamped()]).await;
+    let settings = stage
+        .settings()
+        .data_dir(stage.path("platform"))
+        .no("nodes.local")
+        .yes("nodes.allow_http")
+        .number("nodes.lost_after_secs", 6);
+    let port = settings.address().rsplit_once(':').expect("an address with a port").1.to_owned();
+    let platform = Daemon::start(settings.text("listen", &format!("0.0.0.0:{port}"))).await;
+    let one = Machine::start(&stage, &platform, "one").await;
+    let two = Machine::start(&stage, &platform, "two").await;
+    platform.live(ID).await;
+    until("both machines have the image", PATIENCE, || async {
+        let nodes = platform.admin().get("/nodes").await.body;
+        let items = nodes["items"].as_array().cloned().unwrap_or_default();
+        let has = |node: &&Value| {
+            node["generation"].as_u64() > Some(0) && node["images_built"].as_u64() > Some(0)
+        };
+        if items.iter().filter(has).count() == 2 { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
+
+    // What a build draws by lot is the same on both: one of them built it.
+    let mut played = Vec::new();
+    for n in 0..4 {
+        let team = platform.team(&format!("team {n}")).await;
+        let ready = team.play(ID).await;
+        let row = whereabouts(&platform, &ready.id).await;
+        let node = row["node_id"].as_str().expect("it is somewhere").to_owned();
+        let flag = served(&row, "/answers/flag").await.expect("it has a flag");
+        let stamp = served(&row, "/www/stamp").await.expect("it has a stamp");
+        played.push((team, ready, node, flag, stamp));
+    }
+    let on = |id: &str| played.iter().filter(|it| it.2 == id).count();
+    assert_eq!((on(&one.id()), on(&two.id())), (2, 2), "they share the instances");
+    assert!(played.iter().all(|it| it.4 == played[0].4), "one of them built the image");
+    let took = [&one, &two].map(|it| it.daemon.log().matches("took an image over").count());
+    assert_eq!(took.iter().sum::<usize>(), 1, "{took:?}");
+
+    // The cable of one machine is cut: what it had is made anew on the other, with the same answers.
+    two.engine.cut();
+    for (team, ready, node, flag, _) in &played {
+        if *node == two.id() {
+            let row = until("it is ready on the other machine", PATIENCE, || async {
+                let row = whereabouts(&platform, &ready.id).await;
+                let is_there = row["status"] == "ready" && row["node_id"] == one.id();
+                if is_there { Ok(row) } else { Err(row.to_string()) }
+            })
+            .await;
+            assert_eq!(served(&row, "/answers/flag").await.as_ref(), Ok(flag));
+        }
+        let body = json!({"instance_id": ready.id, "question_id": "flag", "answer": "FLAG{no}"});
+        team.post("/submissions", body).await.expect_status(200);
+    }
+    // Before that, the machine without a cable took down what others might reach.
+    let left = two.engine.engine().docker(&["ps", "-q"]).expect("its engine answers");
+    assert_eq!(left.trim(), "", "nothing of it serves any more");
+
+    two.engine.mend();
+    until("both machines are heard of", PATIENCE, || async {
+        let nodes = platform.admin().get("/nodes").await.body;
+        let items = nodes["items"].as_array().cloned().unwrap_or_default();
+        let is_healthy = |node: &&Value| node["is_healthy"] == true;
+        if items.iter().filter(is_healthy).count() == 2 { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
+    for (team, ready, _, flag, _) in &played {
+        let body = json!({"instance_id": ready.id, "question_id": "flag", "answer": flag});
+        let graded = team.post("/submissions", body).await.expect_status(200).body;
+        assert_eq!(graded["correct"], true, "no answer was lost: {graded}");
+        team.gone(&ready.id).await;
+    }
+    for machine in [&one, &two] {
+        machine.daemon.nothing_left().await;
+    }
+}
