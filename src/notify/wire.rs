@@ -4,8 +4,10 @@
 //! * A request takes at most [`DEADLINE`], follows no redirect, and reads at most [`MAX_ANSWER`].
 //! * What is kept of an answer is one line without the secrets that were sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::dns::Resolve;
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url, header};
 
@@ -35,13 +37,28 @@ pub(super) struct Answer {
 /// # Errors
 /// When TLS cannot be set up, with the library's words.
 pub(super) fn client(url: &Url) -> Result<reqwest::Client, String> {
+    build(reqwest::Client::builder(), url.scheme() == "https")
+}
+
+/// A client for addresses that others choose: it goes where `guard` lets it, and through no proxy.
+///
+/// # Errors
+/// As [`client`].
+pub(super) fn guarded_client(
+    is_tls: bool,
+    guard: Arc<impl Resolve + 'static>,
+) -> Result<reqwest::Client, String> {
+    build(reqwest::Client::builder().no_proxy().dns_resolver(guard), is_tls)
+}
+
+fn build(builder: reqwest::ClientBuilder, is_tls: bool) -> Result<reqwest::Client, String> {
     // Idempotent: whoever was first has installed the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let mut builder = builder
         .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .timeout(DEADLINE);
-    if url.scheme() == "http" {
+    if !is_tls {
         // Without TLS no root certificates are needed, and a minimal image has none.
         builder = builder.tls_certs_only([]);
     }
