@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sha2::Sha256;
 use thiserror::Error;
@@ -123,13 +124,14 @@ impl Outbox for Solves {
 
     async fn send(&self, row: &SolveRow, now: Timestamp) -> Result<Sent, TellError> {
         let it = &row.integration;
-        let url = it.webhook.as_ref().ok_or(TellError::NoWebhook)?;
+        let address = it.webhook.as_ref().ok_or(TellError::NoWebhook)?.to_string();
+        let url = wire::parse(&address).ok_or(TellError::NoWebhook)?;
         let body = serde_json::to_string(&row.solve).unwrap_or_default();
         let secret = webhook_secret(&self.key, it.id, it.epoch);
         let sent_at = now.as_millis() / 1000;
         let request = self
-            .client(url.is_tls())?
-            .post(url.to_string())
+            .client(&url)?
+            .post(url)
             .header("content-type", "application/json")
             .header("x-flagops-event", "solve")
             .header("x-flagops-delivery", format!("{}-{}", it.id, row.seq))
@@ -193,12 +195,12 @@ impl Outbox for Solves {
 }
 
 impl Solves {
-    fn client(&self, is_tls: bool) -> Result<reqwest::Client, TellError> {
-        let kept = if is_tls { &self.secure } else { &self.plain };
+    fn client(&self, url: &Url) -> Result<reqwest::Client, TellError> {
+        let kept = if url.scheme() == "https" { &self.secure } else { &self.plain };
         if let Some(client) = kept.get() {
             return Ok(client.clone());
         }
-        let client = wire::guarded_client(is_tls, Arc::new(Guard))
+        let client = wire::guarded_client(url, Arc::new(Guard))
             .map_err(|reason| TellError::Tls { reason })?;
         Ok(kept.get_or_init(|| client).clone())
     }

@@ -37,28 +37,28 @@ pub(super) struct Answer {
 /// # Errors
 /// When TLS cannot be set up, with the library's words.
 pub(super) fn client(url: &Url) -> Result<reqwest::Client, String> {
-    build(reqwest::Client::builder(), url.scheme() == "https")
+    build(reqwest::Client::builder(), url)
 }
 
-/// A client for addresses that others choose: it goes where `guard` lets it, and through no proxy.
+/// A client for addresses like `url` that others choose: it goes where `guard` lets it, and through no proxy.
 ///
 /// # Errors
 /// As [`client`].
 pub(super) fn guarded_client(
-    is_tls: bool,
+    url: &Url,
     guard: Arc<impl Resolve + 'static>,
 ) -> Result<reqwest::Client, String> {
-    build(reqwest::Client::builder().no_proxy().dns_resolver(guard), is_tls)
+    build(reqwest::Client::builder().no_proxy().dns_resolver(guard), url)
 }
 
-fn build(builder: reqwest::ClientBuilder, is_tls: bool) -> Result<reqwest::Client, String> {
+fn build(builder: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::Client, String> {
     // Idempotent: whoever was first has installed the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = builder
         .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .timeout(DEADLINE);
-    if !is_tls {
+    if url.scheme() == "http" {
         // Without TLS no root certificates are needed, and a minimal image has none.
         builder = builder.tls_certs_only([]);
     }
