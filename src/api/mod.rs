@@ -28,6 +28,7 @@ mod challenges;
 mod chart;
 mod competition_admin;
 mod competitions;
+mod ctfd;
 mod devices;
 mod download;
 mod error;
@@ -42,6 +43,7 @@ mod html;
 mod inbox;
 mod instance_view;
 mod instances;
+mod integrations;
 mod invites;
 mod isolation;
 mod limits;
@@ -139,6 +141,10 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(submissions::routes())
         .merge(by_token(Bucket::Submission, often, submissions::submit_routes()))
         .merge(by_token(Bucket::VerifyFlag, often, submissions::verify_routes()))
+        .merge(integrations::routes())
+        .merge(ctfd::routes())
+        .merge(by_token(Bucket::InstanceStart, often, ctfd::start_routes()))
+        .merge(by_token(Bucket::VerifyFlag, often, ctfd::verify_routes()))
         .merge(vpn::routes())
         .merge(events::routes())
         .merge(by_token(Bucket::InstanceStart, often, vpn::rotate_routes()))

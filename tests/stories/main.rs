@@ -21,6 +21,7 @@ mod database_lost;
 mod engine_faults;
 mod examples;
 mod forge_tells;
+mod front_speaks;
 mod git_matrix;
 mod isolation_lab;
 mod machines_apart;
