@@ -29,6 +29,7 @@ mod chart;
 mod competition_admin;
 mod competitions;
 mod devices;
+mod docs;
 mod download;
 mod error;
 mod events;
@@ -93,6 +94,7 @@ pub fn router(platform: Platform) -> Router {
     let serve_document = move || std::future::ready(document.clone());
     let app = routes
         .merge(Router::new().nest("/api/v1", absent::routes()))
+        .merge(docs::routes())
         .route("/openapi.json", get(serve_document))
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::method_not_allowed)
