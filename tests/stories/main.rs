@@ -9,6 +9,7 @@
 //! * No story waits for a time; it waits for a fact, with a deadline that prints what it saw.
 //! * At most two stories run at a time, since they share one engine.
 
+mod agent_plays;
 mod author_begins;
 mod author_breaks;
 mod author_keeps_secrets;
