@@ -39,21 +39,23 @@ engine_answers() { has docker && timeout 20 docker version --format '{{.Server.V
 # The Python with the unmodified SDK and audit of the reference: tests and benchmarks ask it.
 VENV=$RUN_DIR/venv
 SDK=ctfy==0.6.3
+# The client that agents use; the SDK brings one of any version.
+MCP=mcp==2.3.0
 # The wait between two tries to fetch the SDK.
 RETRY_SECONDS=5
 
 # Makes it, once; for whoever runs `$VENV/bin/python` or what lies beside it.
 ensure_sdk() {
-    if [ "$(cat "$VENV/.installed" 2>/dev/null)" = "$SDK" ]; then return; fi
-    say "Installing the Python SDK $SDK into $VENV."
+    if [ "$(cat "$VENV/.installed" 2>/dev/null)" = "$SDK $MCP" ]; then return; fi
+    say "Installing the Python SDK $SDK and $MCP into $VENV."
     python3 -m venv "$VENV"
     local attempt
     for attempt in 1 2 3; do
-        if "$VENV/bin/pip" install --quiet "$SDK"; then
-            printf '%s' "$SDK" >"$VENV/.installed"
+        if "$VENV/bin/pip" install --quiet "$SDK" "$MCP"; then
+            printf '%s %s' "$SDK" "$MCP" >"$VENV/.installed"
             return
         fi
         sleep $((attempt * RETRY_SECONDS))
     done
-    die "$SDK could not be installed" "Check that pip can reach a package index, then run it again."
+    die "$SDK and $MCP could not be installed" "Check that pip can reach a package index, then run it again."
 }

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::error::ApiError;
 use super::limits::peer;
 use crate::daemon::platform::{Platform, PlatformError, wrong_competition};
-use crate::model::{Account, AccountRole, Area, Caller, Level, Reach, id};
+use crate::model::{Account, AccountRole, Area, Caller, Integration, Level, Reach, id};
 
 /// No token of ours is longer; anything longer is not looked up.
 const MAX_TOKEN_BYTES: usize = 512;
@@ -83,6 +83,14 @@ pub(crate) struct Session {
     pub(crate) account: Account,
 }
 
+/// A CTFd, which speaks for its teams and users.
+pub(crate) struct Ctfd {
+    /// Which.
+    pub(crate) integration: Integration,
+    /// Where it asks from.
+    pub(crate) address: String,
+}
+
 /// Anybody; a token that is bad, or does not allow `N`, counts as none.
 pub(crate) struct Maybe<N: Need = ChallengesRead>(
     pub(crate) Option<Caller>,
@@ -109,13 +117,19 @@ pub(crate) fn fingerprint(token: &str) -> String {
     id::hex(&Sha256::digest(token.as_bytes())[..8])
 }
 
-async fn identify(parts: &Parts, platform: &Platform) -> Result<Caller, ApiError> {
+/// The token of a request, if it could be one.
+fn token_of(parts: &Parts) -> Result<&str, ApiError> {
     let Some(token) = bearer(&parts.headers) else {
         return Err(ApiError::plain(StatusCode::UNAUTHORIZED, "Not authenticated"));
     };
     if token.len() > MAX_TOKEN_BYTES {
         return Err(PlatformError::BadToken.into());
     }
+    Ok(token)
+}
+
+async fn identify(parts: &Parts, platform: &Platform) -> Result<Caller, ApiError> {
+    let token = token_of(parts)?;
     let mut caller = platform.authenticate(token).await?;
     caller.address = peer(&parts.extensions).to_string();
     tracing::Span::current().record("caller.token", caller.token_id.as_str());
@@ -186,6 +200,18 @@ impl FromRequestParts<Platform> for Session {
                 Err(ApiError::plain(StatusCode::FORBIDDEN, text))
             }
         }
+    }
+}
+
+impl FromRequestParts<Platform> for Ctfd {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, ApiError> {
+        let token = token_of(parts)?;
+        let integration = platform.integration_of(token).await?;
+        let name = format!("ctfd:{}", integration.id);
+        tracing::Span::current().record("caller.token", name.as_str());
+        Ok(Self { integration, address: peer(&parts.extensions).to_string() })
     }
 }
 

@@ -74,6 +74,13 @@ pub(crate) struct ResetBody {
     answers: ResetAnswers,
 }
 
+impl ResetBody {
+    /// A reset after which these answers hold.
+    pub(crate) fn with(answers: ResetAnswers) -> Self {
+        Self { answers }
+    }
+}
+
 /// Which answers the instance has afterwards.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -157,6 +164,11 @@ impl FromParams for Filter {
 }
 
 impl Filter {
+    /// Those of one challenge; of all for the empty id.
+    pub(crate) fn of_challenge(challenge_id: String) -> Self {
+        Self { challenge_id, ..Self::default() }
+    }
+
     fn admits(&self, row: &InstanceInfo) -> bool {
         let is = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
         let text = format!("{}{}", row.challenge_id, row.name).to_lowercase();
@@ -242,6 +254,22 @@ pub(crate) async fn show(platform: &Platform, caller: &Caller, id: &str) -> Answ
     match platform.seen(caller, id).await? {
         Seen::Instance(instance) => view(platform, caller, &instance, tally).await,
         Seen::Waits(waiting) => waiting_view(platform, caller, &waiting, tally).await,
+    }
+}
+
+/// An instance that was asked for a moment ago, whether it waits or is on its way.
+pub(crate) async fn show_row(
+    platform: &Platform,
+    caller: &Caller,
+    row: &Instance,
+) -> Answer<InstanceInfo> {
+    match show(platform, caller, &row.id.to_string()).await {
+        // It ended already, or ended long ago and was asked for again.
+        Err(error) if error.status == StatusCode::NOT_FOUND => {
+            let solves = platform.solves().await?;
+            view(platform, caller, row, solves.tally()).await
+        }
+        shown => shown,
     }
 }
 
@@ -423,11 +451,21 @@ async fn stop(
     Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
 ) -> Answer<Json<StopResponse>> {
-    if platform.leave_line(&caller, &id).await? {
-        return Ok(Json(StopResponse { status: "stopped", id }));
+    Ok(Json(stop_or_leave(&platform, &caller, id, StopReason::User).await?))
+}
+
+/// Stops an instance, or takes a start that waits out of the line.
+pub(crate) async fn stop_or_leave(
+    platform: &Platform,
+    caller: &Caller,
+    id: String,
+    reason: StopReason,
+) -> Answer<StopResponse> {
+    if platform.leave_line(caller, &id).await? {
+        return Ok(StopResponse { status: "stopped", id });
     }
-    let stopped = platform.stop(&caller, &id, StopReason::User).await?;
-    Ok(Json(StopResponse::of(stopped.id)))
+    let stopped = platform.stop(caller, &id, reason).await?;
+    Ok(StopResponse::of(stopped.id))
 }
 
 /// Captured traffic: none, as nothing is captured.

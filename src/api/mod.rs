@@ -28,7 +28,9 @@ mod challenges;
 mod chart;
 mod competition_admin;
 mod competitions;
+mod ctfd;
 mod devices;
+mod docs;
 mod download;
 mod error;
 mod events;
@@ -42,9 +44,12 @@ mod html;
 mod inbox;
 mod instance_view;
 mod instances;
+mod integrations;
 mod invites;
 mod isolation;
 mod limits;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod me;
 mod node;
 mod nodes;
@@ -89,16 +94,19 @@ pub fn router(platform: Platform) -> Router {
     let (routes, document) = routes().split_for_parts();
     let document = openapi::finish(document);
     let serve_document = move || std::future::ready(document.clone());
-    routes
+    let app = routes
         .merge(Router::new().nest("/api/v1", absent::routes()))
+        .merge(docs::routes())
         .route("/openapi.json", get(serve_document))
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(extract::MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(request::after_panic))
         .layer(middleware::from_fn_with_state(platform.clone(), request::finish))
-        .layer(cors())
-        .with_state(platform)
+        .with_state(platform);
+    #[cfg(feature = "mcp")]
+    let app = mcp::beside(app);
+    app.layer(cors())
 }
 
 /// Routes and their documentation, in one place.
@@ -139,6 +147,10 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(submissions::routes())
         .merge(by_token(Bucket::Submission, often, submissions::submit_routes()))
         .merge(by_token(Bucket::VerifyFlag, often, submissions::verify_routes()))
+        .merge(integrations::routes())
+        .merge(ctfd::routes())
+        .merge(by_token(Bucket::InstanceStart, often, ctfd::start_routes()))
+        .merge(by_token(Bucket::VerifyFlag, often, ctfd::verify_routes()))
         .merge(vpn::routes())
         .merge(events::routes())
         .merge(by_token(Bucket::InstanceStart, often, vpn::rotate_routes()))

@@ -23,6 +23,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         (name = "teams", description = "Getting into teams and out of them."),
         (name = "standings", description = "Who leads."),
         (name = "accounts", description = "Signing up and in, tokens, letting programs in."),
+        (name = "integrations", description = "Event platforms of others that we run instances for."),
         (name = "me", description = "The caller."),
         (name = "gitops", description = "The repository and what became of it (administrators)."),
         (name = "admin", description = "Tokens, images, every instance (administrators)."),

@@ -36,7 +36,7 @@ pub(crate) fn verify_routes() -> OpenApiRouter<Platform> {
 /// An answer: a text, or a list of texts. Its `Debug` is not derived, so that it cannot be logged.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
-enum AnswerBody {
+pub(crate) enum AnswerBody {
     /// One text.
     One(String),
     /// Several.
@@ -79,7 +79,7 @@ struct QuizSubmissionCreate {
     answer: AnswerBody,
 }
 
-fn flag() -> String {
+pub(super) fn flag() -> String {
     "flag".to_owned()
 }
 
@@ -89,7 +89,7 @@ fn answer() -> String {
 
 /// The verdict.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct SubmissionResponse {
+pub(crate) struct SubmissionResponse {
     id: String,
     correct: bool,
     /// Seconds since the instance was ready; 0 for wrong answers.

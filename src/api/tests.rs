@@ -3,6 +3,7 @@
 mod accounts;
 mod administration;
 mod contests;
+mod ctfd;
 mod vpn;
 
 use std::collections::BTreeMap;

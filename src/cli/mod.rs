@@ -16,6 +16,7 @@ mod builds;
 mod challenges;
 mod check;
 mod client;
+mod ctfd;
 mod daemon;
 mod doctor;
 mod events;
@@ -102,6 +103,7 @@ enum Command {
     Nodes(nodes::NodesArgs),
     Token(token::TokenArgs),
     Users(users::UsersArgs),
+    Ctfd(ctfd::CtfdArgs),
     Releases(releases::ReleasesArgs),
     Rollback(releases::RollbackArgs),
     Diff(releases::DiffArgs),
@@ -198,6 +200,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Vpn(args) => vpn::run(&global, args).await,
         Command::Nodes(args) => nodes::run(&global, args).await,
         Command::Users(args) => users::run(&global, args).await,
+        Command::Ctfd(args) => ctfd::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,
         Command::Rollback(args) => releases::rollback(&global, &args).await,

@@ -75,7 +75,7 @@ use crate::config::{BuildNetworkChoice, BuildPlace, Config};
 use crate::git::{Mirror, MirrorError};
 use crate::ingress::Table;
 use crate::model::Clock;
-use crate::notify::Pump;
+use crate::notify::{Pump, SolvePump};
 use crate::runtime::wall::Wall;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
@@ -218,6 +218,7 @@ impl Daemon {
             tasks.spawn("notices", Arc::clone(&pump).watch());
             tasks.spawn("outbox", pump.deliver());
         }
+        tell_solves(&shared);
         statuses::begin(&shared).await?;
         Ok(Self { shared })
     }
@@ -275,6 +276,29 @@ fn prepare(parts: Parts) -> Result<(Arc<Shared>, Inbox), StartError> {
         renderer,
     );
     Ok((Arc::new(shared), Inbox { looks, reports }))
+}
+
+/// Starts what tells CTFd of solves.
+fn tell_solves(shared: &Arc<Shared>) {
+    let pump = Arc::new(SolvePump::new(
+        shared.store.clone(),
+        shared.data.answer_key().clone(),
+        Arc::clone(&shared.clock) as _,
+        shared.tasks.stopping().clone(),
+        tasks::jittered,
+    ));
+    let (bell, posted) = (Arc::clone(&pump), Arc::clone(shared));
+    shared.tasks.spawn("ctfd-bell", async move {
+        let stop = posted.tasks.stopping().clone();
+        loop {
+            tokio::select! {
+                // Cancel-safe: a permit that is not taken stays.
+                () = posted.solves_due.notified() => bell.ring(),
+                () = stop.cancelled() => return,
+            }
+        }
+    });
+    shared.tasks.spawn("ctfd", pump.deliver());
 }
 
 fn build_network(choice: BuildNetworkChoice) -> BuildNetwork {

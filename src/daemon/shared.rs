@@ -104,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) webhook: Option<Webhook>,
     /// Rings when somebody gave one.
     pub(crate) hinted: Notify,
+    /// Rings when a solve is on its way to a CTFd.
+    pub(crate) solves_due: Notify,
     /// Rings when the forge may have to be told something.
     pub(crate) statuses_due: Notify,
     /// What rows add up to.
@@ -347,6 +349,7 @@ impl Shared {
             looks,
             webhook,
             hinted: Notify::new(),
+            solves_due: Notify::new(),
             statuses_due: Notify::new(),
             books: Books::default(),
             tables: Tables::default(),

@@ -202,6 +202,12 @@ impl NodeId {
 }
 
 uuid_id!(
+    /// An event platform of others that speaks for its own teams and users.
+    IntegrationId,
+    "the id of an integration (a UUID)"
+);
+
+uuid_id!(
     /// One running (or stopped) copy of a challenge.
     InstanceId,
     "an instance id (a UUID with dashes)"

@@ -15,6 +15,7 @@ pub mod commit_status;
 pub mod competition;
 pub mod compose;
 pub mod condition;
+pub mod ctfd;
 pub mod disk;
 pub mod disposition;
 pub mod id;
@@ -44,12 +45,13 @@ pub use commit_status::{CommitState, CommitStatus, StatusContext};
 pub use competition::Competition;
 pub use compose::Compose;
 pub use condition::{Condition, ConditionStatus, ConditionType, Polarity, Scope};
+pub use ctfd::{CtfdOwner, CtfdSolve, Integration, IntegrationMode, OwnerError, OwnerKind};
 pub use disk::Disk;
 pub use disposition::{Disposition, RetryClass};
 pub use id::{
     BuildKey, ChallengeId, CompetitionId, ContextId, IdError, InstallationId, InstanceId,
-    KeyringDigest, NodeId, ObjectId, QuestionId, Revision, ServiceName, SpecHash, SubmissionId,
-    TagName, TeamId, TreeId, UserId,
+    IntegrationId, KeyringDigest, NodeId, ObjectId, QuestionId, Revision, ServiceName, SpecHash,
+    SubmissionId, TagName, TeamId, TreeId, UserId,
 };
 pub use instance::{
     AskedFor, Death, Door, Endpoint, EndpointKind, Instance, InstancePhase, InstanceStatus,

@@ -18,6 +18,7 @@
 
 mod concern;
 mod courier;
+mod ctfd;
 mod decide;
 pub mod forge;
 mod pump;
@@ -29,6 +30,7 @@ mod wire;
 mod words;
 
 pub use concern::{Concern, concern};
+pub use ctfd::SolvePump;
 pub use decide::{Decided, Draft, decide};
 pub use pump::Pump;
 pub use receiver::{Delivered, Receiver, SendError};

@@ -4,8 +4,10 @@
 //! * A request takes at most [`DEADLINE`], follows no redirect, and reads at most [`MAX_ANSWER`].
 //! * What is kept of an answer is one line without the secrets that were sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::dns::Resolve;
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url, header};
 
@@ -35,9 +37,24 @@ pub(super) struct Answer {
 /// # Errors
 /// When TLS cannot be set up, with the library's words.
 pub(super) fn client(url: &Url) -> Result<reqwest::Client, String> {
+    build(reqwest::Client::builder(), url)
+}
+
+/// A client for addresses like `url` that others choose: it goes where `guard` lets it, and through no proxy.
+///
+/// # Errors
+/// As [`client`].
+pub(super) fn guarded_client(
+    url: &Url,
+    guard: Arc<impl Resolve + 'static>,
+) -> Result<reqwest::Client, String> {
+    build(reqwest::Client::builder().no_proxy().dns_resolver(guard), url)
+}
+
+fn build(builder: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::Client, String> {
     // Idempotent: whoever was first has installed the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let mut builder = builder
         .user_agent(concat!("flagops/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .timeout(DEADLINE);

@@ -13,7 +13,9 @@
 
 pub mod answers;
 pub mod attachments;
+mod front;
 mod label;
 pub mod vpn;
 
+pub use front::webhook_secret;
 pub use label::label;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{Store, StoreError, images, ports, records, row};
+use super::{Store, StoreError, images, ports, records, row, waiting};
 use crate::model::{
     ChallengeId, Disposition, Instance, InstanceId, InstancePhase, NodeId, RetryClass, Revision,
     StopReason, TeamId, Timestamp,
@@ -46,6 +46,10 @@ pub enum Repeats {
     Same,
     /// Another instance.
     Another,
+    /// One is enough, however far it is: it is given, and no second one is made.
+    Only,
+    /// Another instance, unless the first wish of the same id made it.
+    Numbered,
 }
 
 /// How many instances there may be at once.
@@ -150,10 +154,8 @@ impl Store {
         let avoid = self.avoided_ports(&[]);
         let offset = random_offset()?;
         self.write(move |db| {
-            if new.repeats == Repeats::Same
-                && let Some(starting) = starting_like(db, &new.instance)?
-            {
-                return Ok(starting);
+            if let Some(first) = repeated(db, &new.instance, new.repeats)? {
+                return Ok(first);
             }
             take_on(db, new, &avoid, offset)
         })
@@ -491,11 +493,43 @@ pub(super) fn take_on(
     Ok(instance)
 }
 
-/// The instance of the same team, challenge and competition that is on its way for the first time.
-pub(super) fn starting_like(
+/// The instance that `wish` repeats. A start that waits is shown as the instance that it becomes.
+pub(super) fn repeated(
     db: &Connection,
     wish: &Instance,
+    repeats: Repeats,
 ) -> rusqlite::Result<Option<Instance>> {
+    match repeats {
+        Repeats::Another => Ok(None),
+        Repeats::Numbered => match one(db, wish.id)? {
+            Some(known) => Ok(Some(known)),
+            None => Ok(waiting::by_id(db, wish.id)?.map(|waiting| waiting.as_instance())),
+        },
+        Repeats::Same => starting_like(db, wish),
+        Repeats::Only => match live_like(db, wish)? {
+            Some(live) => Ok(Some(live)),
+            None => Ok(waiting::like(db, wish)?.map(|waiting| waiting.as_instance())),
+        },
+    }
+}
+
+/// The instance of the same team, challenge and competition that is on its way or ready.
+fn live_like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<Instance>> {
+    db.prepare_cached(concat!(
+        "SELECT * FROM ",
+        not_stopped!(),
+        " AND phase NOT IN ('removing', 'failed')
+         AND team = ?1 AND challenge = ?2 AND competition = ?3 ORDER BY seq LIMIT 1"
+    ))?
+    .query_row(
+        params![wish.team.to_string(), wish.challenge.as_str(), wish.competition],
+        instance_row,
+    )
+    .optional()
+}
+
+/// The instance of the same team, challenge and competition that is on its way for the first time.
+fn starting_like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<Instance>> {
     db.prepare_cached(concat!(
         "SELECT * FROM ",
         not_stopped!(),

@@ -73,6 +73,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../schema/sql/0024_statistics.sql"),
     },
     Migration { name: "0025_changes", sql: include_str!("../../schema/sql/0025_changes.sql") },
+    Migration { name: "0026_ctfd", sql: include_str!("../../schema/sql/0026_ctfd.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Store, StoreError, accounts, row};
+use super::{Store, StoreError, accounts, ctfd, row};
 use crate::contest::{Decision, Progress};
 use crate::model::{
     Account, ChallengeId, QuestionId, Solve, Submission, TeamId, Timestamp, UserId,
@@ -107,7 +107,9 @@ impl Store {
                     if !submission.is_correct {
                         count_wrong(db, team, &challenge, &submission.question, &mut progress)?;
                     } else if progress.solved.insert(submission.question.clone()) {
-                        solve = Some(insert_solve(db, submission)?);
+                        let first = insert_solve(db, submission)?;
+                        ctfd::post(db, &first, submission)?;
+                        solve = Some(first);
                     }
                 }
                 Decision::CountWrong(question, _) => {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
-use super::instances::{n_of_team, random_offset, starting_like, take_on};
+use super::instances::{n_of_team, random_offset, repeated, take_on};
 use super::{InsertError, NewInstance, Repeats, Store, StoreError, row};
 use crate::model::{Actor, ActorKind, Instance, InstanceId, Timestamp, Waiting};
 
@@ -63,13 +63,13 @@ impl Store {
         limits: WaitingLimits,
     ) -> Result<Enqueued, EnqueueError> {
         self.write(move |db| {
-            if repeats == Repeats::Same {
-                if let Some(starting) = starting_like(db, &wish.as_instance())? {
-                    return Ok(Enqueued::Starts(Box::new(starting)));
-                }
-                if let Some(waiting) = waiting_like(db, &wish)? {
-                    return Ok(Enqueued::Waits(Box::new(waiting)));
-                }
+            if let Some(first) = repeated(db, &wish.as_instance(), repeats)? {
+                return Ok(Enqueued::Starts(Box::new(first)));
+            }
+            if repeats == Repeats::Same
+                && let Some(waiting) = like(db, &wish.as_instance())?
+            {
+                return Ok(Enqueued::Waits(Box::new(waiting)));
             }
             let of_team = n_of_team(db, wish.team)?;
             if of_team >= limits.per_team {
@@ -124,12 +124,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn waiting_start(&self, id: InstanceId) -> Result<Option<Waiting>, StoreError> {
-        self.read(move |db| {
-            db.prepare_cached("SELECT * FROM waiting WHERE id = ?1")?
-                .query_row([id.to_string()], waiting_row)
-                .optional()
-        })
-        .await
+        self.read(move |db| by_id(db, id)).await
     }
 
     /// It does not become an instance: `why` is for its owner, who reads it until they take it away.
@@ -167,7 +162,15 @@ impl Store {
     }
 }
 
-fn waiting_like(db: &Connection, wish: &Waiting) -> rusqlite::Result<Option<Waiting>> {
+/// The start that waits under this id, or failed to get room.
+pub(super) fn by_id(db: &Connection, id: InstanceId) -> rusqlite::Result<Option<Waiting>> {
+    db.prepare_cached("SELECT * FROM waiting WHERE id = ?1")?
+        .query_row([id.to_string()], waiting_row)
+        .optional()
+}
+
+/// The start for the same team, challenge and competition that waits.
+pub(super) fn like(db: &Connection, wish: &Instance) -> rusqlite::Result<Option<Waiting>> {
     db.prepare_cached(
         "SELECT * FROM waiting WHERE team = ?1 AND challenge = ?2 AND competition = ?3
          AND error IS NULL ORDER BY seq LIMIT 1",

@@ -54,6 +54,8 @@ pub const ISOLATION_SECONDS: &str = "flagops_isolation_check_duration_seconds";
 pub const NOTICES: &str = "flagops_notices_total";
 /// Counter by `fate`: deliveries of commit statuses.
 pub const COMMIT_STATUSES: &str = "flagops_commit_statuses_total";
+/// Counter by `fate`: deliveries of solves to a CTFd.
+pub const CTFD_SOLVES: &str = "flagops_ctfd_solves_total";
 /// Counter by `fate`: calls of webhooks.
 pub const WEBHOOK_CALLS: &str = "flagops_webhook_calls_total";
 /// Histogram by `method`, `route` and `status`: requests to the API.
@@ -213,6 +215,7 @@ fn describe() {
     describe_histogram!(ISOLATION_SECONDS, "How long looks at the walls from inside took.");
     describe_counter!(NOTICES, "Deliveries of notices by what became of them.");
     describe_counter!(COMMIT_STATUSES, "Deliveries of commit statuses by what became of them.");
+    describe_counter!(CTFD_SOLVES, "Deliveries of solves to a CTFd by what became of them.");
     describe_counter!(WEBHOOK_CALLS, "Calls of webhooks by what became of them.");
     describe_histogram!(HTTP_SECONDS, "How long requests to the API took.");
 }
@@ -320,6 +323,11 @@ pub fn commit_status(fate: NoticeFate) {
     counter!(COMMIT_STATUSES, "fate" => fate.as_str()).increment(1);
 }
 
+/// A solve was delivered to a CTFd, or was not.
+pub fn ctfd_solve(fate: NoticeFate) {
+    counter!(CTFD_SOLVES, "fate" => fate.as_str()).increment(1);
+}
+
 /// Somebody called a webhook.
 pub fn webhook_call(fate: CallFate) {
     counter!(WEBHOOK_CALLS, "fate" => fate.as_str()).increment(1);
@@ -356,6 +364,7 @@ mod tests {
         solve_finished(Outcome::Ok, Duration::from_secs(2));
         notice(NoticeFate::GivenUp);
         commit_status(NoticeFate::Delivered);
+        ctfd_solve(NoticeFate::Delivered);
         webhook_call(CallFate::BadSignature);
         http_request("GET", "/api/v1/instances/{id}", 404, Duration::from_millis(2));
         metrics.upkeep();

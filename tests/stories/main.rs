@@ -9,6 +9,7 @@
 //! * No story waits for a time; it waits for a fact, with a deadline that prints what it saw.
 //! * At most two stories run at a time, since they share one engine.
 
+mod agent_plays;
 mod author_begins;
 mod author_breaks;
 mod author_keeps_secrets;
@@ -21,6 +22,7 @@ mod database_lost;
 mod engine_faults;
 mod examples;
 mod forge_tells;
+mod front_speaks;
 mod git_matrix;
 mod isolation_lab;
 mod machines_apart;

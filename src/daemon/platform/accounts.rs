@@ -75,7 +75,7 @@ impl Platform {
     }
 
     /// The competition that an organizer means.
-    fn meant(&self, id: &str) -> Outcome<CompetitionId> {
+    pub(super) fn meant(&self, id: &str) -> Outcome<CompetitionId> {
         if !id.is_empty() {
             let found = self.find(id).ok_or_else(|| no_competition("competition_not_found", id))?;
             return Ok(found.id.clone());

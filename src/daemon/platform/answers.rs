@@ -260,6 +260,9 @@ impl Platform {
         }
         let question = challenge.question(submission.question.as_str());
         let mode = question.map_or("dynamic", |question| question.mode.as_str());
+        if submitted.solve.is_some() {
+            self.shared.solves_due.notify_one();
+        }
         let progress = submitted.progress;
         let n_wrong = progress.n_wrong(&submission.question);
         Ok(Graded {

@@ -42,22 +42,26 @@ impl Platform {
     /// # Errors
     /// When the caller has no team, the challenge is not live, or a limit is reached.
     pub async fn start(&self, caller: &Caller, request: StartRequest) -> Outcome<Instance> {
+        self.start_as(caller, request, InstanceId::new(Uuid::new_v4())).await
+    }
+
+    /// As [`start`](Self::start), under an id that the caller chose.
+    pub(super) async fn start_as(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        id: InstanceId,
+    ) -> Outcome<Instance> {
         let (contest, team) = self.place(caller, &request.competition)?;
         let live = self.playable(&contest, &request.challenge)?;
         self.check_size(&contest, team).await?;
-        let id = &live.challenge.id;
-        if let Some(pause) = self.shared.pauses.load().held_challenge(id) {
-            let what = format!("Challenge {id}");
+        let challenge = &live.challenge.id;
+        if let Some(pause) = self.shared.pauses.load().held_challenge(challenge) {
+            let what = format!("Challenge {challenge}");
             return Err(PlatformError::Held { what, pause: Box::new(pause.clone()) });
         }
-        let wish = Wish {
-            id: InstanceId::new(Uuid::new_v4()),
-            contest,
-            live,
-            team,
-            ttl_secs: request.ttl_secs,
-            repeats: request.repeats,
-        };
+        let wish =
+            Wish { id, contest, live, team, ttl_secs: request.ttl_secs, repeats: request.repeats };
         // Who comes later does not go first.
         if !self.shared.line.load().is_empty() {
             return self.wait(caller, wish, None).await;

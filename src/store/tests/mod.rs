@@ -5,6 +5,7 @@ mod builds;
 mod conditions;
 mod contest;
 mod crash;
+mod ctfd;
 mod datadir;
 mod exports;
 mod hooks;
