@@ -18,7 +18,7 @@ use super::log::LogTail;
 use super::supply::{self, Supplier};
 use crate::model::build::BuildProgress;
 use crate::model::{BuildKey, Clock, Disposition, Timestamp};
-use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, ImageSeen};
+use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, ImageSeen, taken_tag};
 use crate::telemetry::Chain;
 
 /// What an engine may take beyond the deadline before it is given up.
@@ -324,10 +324,17 @@ impl Shared {
             let Some(supplied) = supplier.supply(job.key).await? else { return Ok(None) };
             let id = supplied.id;
             say(&format!("taking {id} over"));
-            let loaded = self.engine.load(&id, supplied.bytes).await;
-            let image = loaded.map_err(|error| Chain(&error).to_string())?;
-            let wish = supply::ours(&image.id, tag.to_owned());
+            let taken = taken_tag(tag);
+            let loaded = self.engine.load(&id, &taken, supplied.bytes).await;
+            loaded.map_err(|error| Chain(&error).to_string())?;
+            let wish = supply::ours(&taken, tag.to_owned());
             let made = self.build(BuildJob { wish, ..job.clone() }).await;
+            if let Err(error) = self.engine.unload(&taken).await {
+                tracing::warn!(
+                    error = %Chain(&error),
+                    "the tag `{taken}` of an image that was taken over is left: `docker rmi {taken}`"
+                );
+            }
             made.map(Some).map_err(|failure| failure.error)
         };
         let taken = tokio::time::timeout(self.settings.deadline, taking).await;

@@ -34,8 +34,8 @@ pub trait Supplier: Send + Sync {
 }
 
 /// What makes an image that is there already ours: a build that adds labels and a tag.
-pub(super) fn ours(image: &str, tag: String) -> ImageWish {
-    let dockerfile = format!("FROM {image}\n");
+pub(super) fn ours(taken: &str, tag: String) -> ImageWish {
+    let dockerfile = format!("FROM {taken}\n");
     let spec = BuildSpec {
         context: String::new(),
         dockerfile: "Dockerfile".to_owned(),

@@ -124,7 +124,15 @@ impl Engine for Workshop {
     async fn save(&self, _: &str) -> Result<ImageBytes, EngineError> {
         refused()
     }
-    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+    async fn unload(&self, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+    async fn load(
+        &self,
+        image: &str,
+        _: &str,
+        bytes: ImageBytes,
+    ) -> Result<ImageSeen, EngineError> {
         let parts: Result<Vec<_>, _> = bytes.collect::<Vec<_>>().await.into_iter().collect();
         match parts {
             Ok(_) => Ok(ImageSeen { id: image.to_owned(), ..seen(None) }),

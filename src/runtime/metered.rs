@@ -117,8 +117,17 @@ impl Engine for Metered {
         self.read("save", self.inner.save(image)).await
     }
 
-    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
-        self.change("load", self.inner.load(image, bytes)).await
+    async fn load(
+        &self,
+        image: &str,
+        tag: &str,
+        bytes: ImageBytes,
+    ) -> Result<ImageSeen, EngineError> {
+        self.change("load", self.inner.load(image, tag, bytes)).await
+    }
+
+    async fn unload(&self, tag: &str) -> Result<(), EngineError> {
+        self.change("unload", self.inner.unload(tag)).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

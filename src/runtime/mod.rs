@@ -45,6 +45,14 @@ pub use archive::{ImageFile, NoFile};
 /// A saved image on its way; one that is broken off ends with an error.
 pub type ImageBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
+/// What the tags begin with that images have for a moment, while they are taken over.
+const TAKEN: &str = "flagops/taken:";
+
+/// The tag that an image has while it is taken over, to be tagged `tag` in the end.
+pub fn taken_tag(tag: &str) -> String {
+    format!("{TAKEN}{}", tag.rsplit_once(':').map_or(tag, |(_, version)| version))
+}
+
 /// A container engine on one machine.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync {
@@ -75,8 +83,16 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// An image with its layers, as another engine takes it in. Not limited to ours.
     async fn save(&self, image: &str) -> Result<ImageBytes, EngineError>;
     /// Takes an image in that another engine saved, and finds it by the id `image` that it has there:
-    /// an id names content. It gets no tag and no label of ours.
-    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError>;
+    /// an id names content. It gets the tag `tag`, one of [`taken_tag`], and no label of ours.
+    async fn load(
+        &self,
+        image: &str,
+        tag: &str,
+        bytes: ImageBytes,
+    ) -> Result<ImageSeen, EngineError>;
+    /// Takes the tag that [`Engine::load`] gave away, and the image with it where it has no other; layers
+    /// that another image shares stay.
+    async fn unload(&self, tag: &str) -> Result<(), EngineError>;
     /// Removes an image of ours that no container uses.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
 

@@ -545,18 +545,22 @@ pub(crate) async fn builds(engine: &dyn Engine, good: BuildRequest, bad: BuildRe
     // On another engine it would be the same: gone from here, it is taken in again.
     let gone = engine.save(&built.id).await.map(drop).unwrap_err();
     assert!(matches!(gone, EngineError::NotFound { .. }), "{gone:?}");
+    let taken = super::taken_tag(&tag);
     let cut = vec![Ok(Bytes::from_static(b"not an image")), Err(std::io::Error::other("cut"))];
-    engine.load(&built.id, futures_util::stream::iter(cut).boxed()).await.unwrap_err();
+    engine.load(&built.id, &taken, futures_util::stream::iter(cut).boxed()).await.unwrap_err();
     let saved: Vec<Bytes> = saved.into_iter().map(|part| part.unwrap()).collect();
     let again = || futures_util::stream::iter(saved.clone().into_iter().map(Ok)).boxed();
     let other = format!("sha256:{}", "0".repeat(64));
-    let strange = engine.load(&other, again()).await.unwrap_err();
+    let strange = engine.load(&other, &taken, again()).await.unwrap_err();
     assert!(matches!(strange, EngineError::Refused { .. }), "{strange:?}");
-    let loaded = engine.load(&built.id, again()).await.unwrap();
+    let loaded = engine.load(&built.id, &taken, again()).await.unwrap();
     assert_eq!(loaded.id, built.id);
     assert_eq!(&file("/a", 1).await.unwrap().unwrap().bytes[..], b"1");
     assert_eq!(engine.image(&tag).await.unwrap(), None, "a tag is not taken over");
-    engine.remove_image(&built.id).await.unwrap();
+    assert_eq!(engine.image(&taken).await.unwrap().map(|it| it.id), Some(built.id.clone()));
+    engine.unload(&taken).await.unwrap();
+    engine.unload(&taken).await.unwrap();
+    assert_eq!(engine.image(&built.id).await.unwrap(), None);
 
     let (log, _lines) = tokio::sync::mpsc::unbounded_channel();
     let failed = engine.build(bad, log).await.unwrap_err();

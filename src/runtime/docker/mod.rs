@@ -168,8 +168,17 @@ impl Engine for Docker {
         self.save_image(image).await
     }
 
-    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
-        self.load_image(image, bytes).await
+    async fn load(
+        &self,
+        image: &str,
+        tag: &str,
+        bytes: ImageBytes,
+    ) -> Result<ImageSeen, EngineError> {
+        self.load_image(image, tag, bytes).await
+    }
+
+    async fn unload(&self, tag: &str) -> Result<(), EngineError> {
+        self.unload_image(tag).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

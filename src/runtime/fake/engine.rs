@@ -163,13 +163,26 @@ impl Engine for FakeEngine {
         Ok(futures_util::stream::iter([Ok(bytes)]).boxed())
     }
 
-    async fn load(&self, image: &str, bytes: ImageBytes) -> Result<ImageSeen, EngineError> {
+    async fn unload(&self, tag: &str) -> Result<(), EngineError> {
+        self.pass(Verb::Unload, DEADLINE, |machine, _| {
+            machine.unload(tag);
+            Ok(quiet(()))
+        })
+        .await
+    }
+
+    async fn load(
+        &self,
+        image: &str,
+        tag: &str,
+        bytes: ImageBytes,
+    ) -> Result<ImageSeen, EngineError> {
         let parts: Vec<Bytes> = bytes.try_collect().await.map_err(|error| {
             let (what, reason) = (format!("load image {image}"), error.to_string());
             EngineError::Refused { what, reason }
         })?;
         self.pass(Verb::Load, DEADLINE, |machine, us| {
-            machine.load(us, image, &parts.concat()).map(quiet)
+            machine.load(us, image, tag, &parts.concat()).map(quiet)
         })
         .await
     }

@@ -180,6 +180,7 @@ impl Machine {
         &mut self,
         us: &InstallationId,
         image: &str,
+        tag: &str,
         bytes: &[u8],
     ) -> Result<ImageSeen, EngineError> {
         let saved: Saved = serde_json::from_slice(bytes)
@@ -197,7 +198,17 @@ impl Machine {
         }
         let owner = saved.owner.and_then(|owner| owner.parse().ok());
         self.images.entry(saved.id).or_insert((owner, seen));
-        self.image(us, image).ok_or_else(|| refused("load image", "it is another image"))
+        let seen = self.image(us, image);
+        let seen = seen.ok_or_else(|| refused("load image", "it is another image"))?;
+        self.tags.insert(tag.to_owned(), seen.id.clone());
+        Ok(seen)
+    }
+
+    pub(super) fn unload(&mut self, tag: &str) {
+        let Some(id) = self.tags.remove(tag) else { return };
+        if !self.tags.values().any(|other| *other == id) {
+            self.images.remove(&id);
+        }
     }
 
     pub(super) fn build(

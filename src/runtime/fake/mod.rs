@@ -39,6 +39,7 @@ pub enum Verb {
     ImageFile,
     Save,
     Load,
+    Unload,
     RemoveImage,
     Disk,
     DiskUse,
