@@ -76,6 +76,7 @@ fn gateway_image(instance: &str) -> Result<String> {
 /// What a gateway is given.
 fn files() -> Result<Bytes> {
     let facts = Facts {
+        protocol: flagops::model::VpnProtocol::OpenVpn,
         instance: InstanceId::new(Uuid::from_u128(1)),
         created_at: Timestamp::from_millis(1_795_942_800_000),
         networks: vec![BACK.parse()?],

@@ -18,6 +18,7 @@ pub(crate) fn keys(report: &mut Report, runs: usize) -> Result<()> {
     for n in 0..runs.max(20) {
         let holder = Holder { id: Uuid::from_u128(1), serial: 1 };
         let facts = Facts {
+            protocol: flagops::model::VpnProtocol::OpenVpn,
             instance: InstanceId::new(Uuid::from_u128(n as u128)),
             created_at: Timestamp::from_millis(1_795_942_800_000),
             networks: vec!["10.80.0.16/28".parse()?],

@@ -45,8 +45,12 @@ impl Receiver {
         format!("http://{}/flagops/solve", self.address)
     }
 
-    fn is_broken(&self, is_broken: bool) {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).is_broken = is_broken;
+    fn break_down(&self) {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner).is_broken = true;
+    }
+
+    fn mend(&self) {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner).is_broken = false;
     }
 
     fn n_refused(&self) -> u32 {
@@ -201,7 +205,7 @@ async fn an_event_that_runs_ctfd_plays_here() {
     assert_eq!(flag_of(&own).await, flag);
 
     // The receiver is down, the daemon is killed: CTFd hears of the solve all the same.
-    receiver.is_broken(true);
+    receiver.break_down();
     let answer =
         |team: u32, flag: &str| json!({"team_id": team, "challenge_id": CHALLENGE, "answer": flag});
     let wrong = ctfd.post("/integrations/ctfd/verify", answer(17, "FLAG{no}")).await;
@@ -213,7 +217,7 @@ async fn an_event_that_runs_ctfd_plays_here() {
     })
     .await;
     daemon.kill9();
-    receiver.is_broken(false);
+    receiver.mend();
     daemon.restart().await;
     let told = until("CTFd hears of the solve", PATIENCE, || {
         let solves = receiver.solves(secret);
