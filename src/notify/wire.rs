@@ -40,7 +40,8 @@ pub(super) fn client(url: &Url) -> Result<reqwest::Client, String> {
     build(reqwest::Client::builder(), url)
 }
 
-/// A client for addresses like `url` that others choose: it goes where `guard` lets it, and through no proxy.
+/// A client for addresses like `url` that others choose: it goes where `guard` lets it, and through
+/// no proxy.
 ///
 /// # Errors
 /// As [`client`].
