@@ -14,11 +14,31 @@ use zeroize::Zeroizing;
 
 use crate::catalog::context::{self, ContextError, ContextFile};
 use crate::model::compose::BuildSpec;
-use crate::model::{Tree, TreeError};
+use crate::model::{MemoryTree, Tree, TreeError};
 use crate::secrets::{Identities, MAX_FILE_BYTES, Plaintext};
 
 /// 2000-01-01: late enough for tools that refuse years before 1980.
 const MTIME_SECS: u64 = 946_684_800;
+
+/// How an image of files of our own is built.
+pub fn own_spec() -> BuildSpec {
+    BuildSpec {
+        context: String::new(),
+        dockerfile: "Dockerfile".to_owned(),
+        target: None,
+        args: [].into(),
+    }
+}
+
+/// The context of files of our own: names and contents, a `Dockerfile` among them.
+///
+/// # Errors
+/// As [`context_tar`].
+pub fn own_tar(files: &[(&str, &str)]) -> Result<Bytes, ContextError> {
+    let tree =
+        files.iter().fold(MemoryTree::new(), |tree, (path, content)| tree.with(path, *content));
+    context_tar(&tree, "", &own_spec(), &Identities::none())
+}
 
 /// The context of `build`, whose paths are inside the challenge folder `challenge_path`, as an
 /// uncompressed tar.

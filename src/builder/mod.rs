@@ -20,7 +20,7 @@ pub mod log;
 pub mod queue;
 mod supply;
 
-pub use context::context_tar;
+pub use context::{context_tar, own_spec, own_tar};
 pub use job::{BuildFailure, BuildJob, ContextSource, ImageWish, image_tag};
 pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted};
 pub use supply::{Supplied, Supplier};

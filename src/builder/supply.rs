@@ -4,15 +4,14 @@
 //! * What is taken over gets our labels and our tag, so that everything after it is as if it was built.
 //! * Whatever goes wrong on the way, it is built.
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+
+use super::context::{own_spec, own_tar};
 use super::job::ImageWish;
-use crate::catalog::context::ContextError;
-use crate::model::compose::BuildSpec;
-use crate::model::{BuildKey, MemoryTree};
+use crate::model::BuildKey;
 use crate::runtime::ImageBytes;
-use crate::secrets::Identities;
 
 /// An image that somebody else has.
 pub struct Supplied {
@@ -33,21 +32,12 @@ pub trait Supplier: Send + Sync {
     async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String>;
 }
 
-/// What makes an image that is there already ours: a build that adds labels and a tag.
+/// What makes the image with the tag `taken` ours: a build that adds our labels and `tag`.
 pub(super) fn ours(taken: &str, tag: String) -> ImageWish {
     let dockerfile = format!("FROM {taken}\n");
-    let spec = BuildSpec {
-        context: String::new(),
-        dockerfile: "Dockerfile".to_owned(),
-        target: None,
-        args: [].into(),
-    };
-    let read = {
-        let spec = spec.clone();
-        move || -> Result<Bytes, ContextError> {
-            let tree = MemoryTree::new().with("Dockerfile", dockerfile.as_str());
-            super::context_tar(&tree, "", &spec, &Identities::default())
-        }
-    };
-    ImageWish::Dockerfile { context: std::sync::Arc::new(read), spec, tag }
+    ImageWish::Dockerfile {
+        context: Arc::new(move || own_tar(&[("Dockerfile", &dockerfile)])),
+        spec: own_spec(),
+        tag,
+    }
 }

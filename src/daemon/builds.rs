@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::platform::{LiveChallenge, LiveSet};
+use super::releases;
 use super::shared::Shared;
 use super::tasks::jittered;
-use super::{own_image, releases};
-use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag};
+use crate::builder::{BuildJob, BuildReport, ImageWish, image_tag, own_spec, own_tar};
 use crate::model::compose::ImageSource;
 use crate::model::{Build, BuildKey, BuildState, Challenge, RetryClass, Revision, ServiceName};
 use crate::release::identity::{BuildUnit, build_units};
@@ -196,8 +196,8 @@ async fn want_one(
 /// Our own VPN gateway, built like any other image, under one name for all challenges.
 fn gateway(shared: &Shared, key: BuildKey) -> ImageWish {
     ImageWish::Dockerfile {
-        context: Arc::new(|| own_image::context(vpn::IMAGE)),
-        spec: own_image::build_spec(),
+        context: Arc::new(|| own_tar(vpn::IMAGE)),
+        spec: own_spec(),
         tag: format!("flagops/gateway:{}-{}", key.short(), shared.data.installation().short()),
     }
 }

@@ -5,18 +5,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::build_network;
 use super::shared::Shared;
-use crate::builder::{context_tar, image_tag};
-use crate::catalog::context::ContextError;
-use crate::model::compose::BuildSpec;
-use crate::model::{BuildKey, MemoryTree};
+use crate::builder::{image_tag, own_tar};
+use crate::model::BuildKey;
 use crate::runtime::BuildRequest;
-use crate::secrets::Identities;
 use crate::telemetry::Chain;
 
 /// One image of ours.
@@ -46,23 +42,6 @@ impl OwnImage {
     }
 }
 
-/// How the images of this binary are built.
-pub(super) fn build_spec() -> BuildSpec {
-    BuildSpec {
-        context: String::new(),
-        dockerfile: "Dockerfile".to_owned(),
-        target: None,
-        args: [].into(),
-    }
-}
-
-/// The build context of `files`.
-pub(super) fn context(files: &[(&str, &str)]) -> Result<Bytes, ContextError> {
-    let tree =
-        files.iter().fold(MemoryTree::new(), |tree, (path, content)| tree.with(path, *content));
-    context_tar(&tree, "", &build_spec(), &Identities::none())
-}
-
 /// The engine's id of `image`; builds it when it is not there. One caller at a time for each image.
 ///
 /// # Errors
@@ -89,7 +68,7 @@ pub(crate) async fn ensure(shared: &Shared, image: &OwnImage) -> Result<String, 
         service,
         tree: None,
         tag,
-        context: context(image.files).map_err(|error| Chain(&error).to_string())?,
+        context: own_tar(image.files).map_err(|error| Chain(&error).to_string())?,
         dockerfile: "Dockerfile".to_owned(),
         target: None,
         args: [].into(),

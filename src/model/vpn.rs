@@ -3,39 +3,31 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::challenge::word_enum;
 use super::{InstanceId, Timestamp};
 
-/// What a gateway and the profiles that it lets in speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VpnProtocol {
-    /// OpenVPN, with certificates.
-    #[default]
-    OpenVpn,
-    /// WireGuard, with a key for each holder.
-    WireGuard,
+word_enum!(
+    /// What a gateway and the profiles that it lets in speak.
+    VpnProtocol {
+        /// OpenVPN, with certificates.
+        OpenVpn = "openvpn",
+        /// WireGuard, with a key for each holder.
+        WireGuard = "wireguard",
+    }
+);
+
+impl Default for VpnProtocol {
+    /// What every gateway spoke before there was a choice.
+    fn default() -> Self {
+        Self::OpenVpn
+    }
 }
 
 impl VpnProtocol {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::OpenVpn, Self::WireGuard];
-    /// The words for them.
-    pub const WORDS: [&'static str; 2] = [Self::OpenVpn.as_str(), Self::WireGuard.as_str()];
 
-    /// The word for it in settings and on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenVpn => "openvpn",
-            Self::WireGuard => "wireguard",
-        }
-    }
-
-    /// The one that this is the word for.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.as_str() == word)
-    }
-
-    /// Whether it is what every gateway spoke before there was a choice.
+    /// Whether it is the default, which is left out where it is stored.
     pub fn is_openvpn(&self) -> bool {
         *self == Self::OpenVpn
     }

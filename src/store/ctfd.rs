@@ -7,15 +7,14 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
-use super::outbox::OutboxCounts;
+use super::outbox::{OutboxCounts, Tray};
 use super::{Store, StoreError, row, teams};
 use crate::model::{
     CtfdOwner, CtfdSolve, Integration, IntegrationId, IntegrationMode, NodeUrl, OwnerKind, Solve,
     Submission, Team, TeamId, Timestamp,
 };
 
-/// How many solves that were given up are kept, to be shown: the newest.
-const MAX_DEAD: i64 = 100;
+const SOLVES: Tray = Tray("ctfd_solves");
 
 /// Why an integration was not made.
 #[derive(Debug, Error)]
@@ -348,11 +347,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn n_waiting_solves(&self) -> Result<u32, StoreError> {
-        self.read(|db| {
-            db.prepare_cached("SELECT count(*) FROM ctfd_solves WHERE state = 'waiting'")?
-                .query_row([], |row| row.get(0))
-        })
-        .await
+        self.read(|db| SOLVES.n_waiting(db)).await
     }
 
     /// Deletes a solve that was told.
@@ -360,11 +355,7 @@ impl Store {
     /// # Errors
     /// When the database does not take it; then it is told again.
     pub async fn solve_delivered(&self, seq: i64) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.prepare_cached("DELETE FROM ctfd_solves WHERE seq = ?1")?.execute([seq])?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| Ok(SOLVES.delivered(db, seq)?)).await
     }
 
     /// A delivery failed: it is tried again at `next_at`, or given up when there is no such time.
@@ -377,21 +368,7 @@ impl Store {
         next_at: Option<Timestamp>,
         error: String,
     ) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.prepare_cached(
-                "UPDATE ctfd_solves SET n_attempts = n_attempts + 1, error = ?2,
-                 next_at = coalesce(?3, next_at),
-                 state = CASE WHEN ?3 IS NULL THEN 'dead' ELSE 'waiting' END WHERE seq = ?1",
-            )?
-            .execute(params![seq, error, next_at.map(Timestamp::as_millis)])?;
-            db.prepare_cached(
-                "DELETE FROM ctfd_solves WHERE state = 'dead' AND seq NOT IN
-                 (SELECT seq FROM ctfd_solves WHERE state = 'dead' ORDER BY seq DESC LIMIT ?1)",
-            )?
-            .execute([MAX_DEAD])?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| Ok(SOLVES.failed(db, seq, next_at, &error)?)).await
     }
 }
 

@@ -10,8 +10,50 @@ use super::conditions::condition_row;
 use super::{Store, StoreError, row};
 use crate::model::{Alarm, AlarmPhase, ConditionType, Notice, Scope, Timestamp};
 
-/// How many notices that were given up are kept, to be shown: the newest.
+/// How many letters that were given up are kept, to be shown: the newest.
 const MAX_DEAD: i64 = 100;
+
+/// A table of letters on their way, with `seq`, `state`, `next_at`, `n_attempts` and `error`.
+pub(super) struct Tray(pub(super) &'static str);
+
+const NOTICES: Tray = Tray("notices");
+
+impl Tray {
+    /// How many wait.
+    pub(super) fn n_waiting(&self, db: &Connection) -> rusqlite::Result<u32> {
+        db.prepare_cached(&format!("SELECT count(*) FROM {} WHERE state = 'waiting'", self.0))?
+            .query_row([], |row| row.get(0))
+    }
+
+    /// A letter arrived: it goes.
+    pub(super) fn delivered(&self, db: &Connection, seq: i64) -> rusqlite::Result<()> {
+        db.prepare_cached(&format!("DELETE FROM {} WHERE seq = ?1", self.0))?.execute([seq])?;
+        Ok(())
+    }
+
+    /// A delivery failed: the letter is tried again at `next_at`, or given up when there is no such time.
+    pub(super) fn failed(
+        &self,
+        db: &Connection,
+        seq: i64,
+        next_at: Option<Timestamp>,
+        error: &str,
+    ) -> rusqlite::Result<()> {
+        let table = self.0;
+        db.prepare_cached(&format!(
+            "UPDATE {table} SET n_attempts = n_attempts + 1, error = ?2,
+             next_at = coalesce(?3, next_at),
+             state = CASE WHEN ?3 IS NULL THEN 'dead' ELSE 'waiting' END WHERE seq = ?1",
+        ))?
+        .execute(params![seq, error, next_at.map(Timestamp::as_millis)])?;
+        db.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE state = 'dead' AND seq NOT IN
+             (SELECT seq FROM {table} WHERE state = 'dead' ORDER BY seq DESC LIMIT ?1)",
+        ))?
+        .execute([MAX_DEAD])?;
+        Ok(())
+    }
+}
 
 /// What is to be remembered and to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,11 +160,7 @@ impl Store {
     /// # Errors
     /// When the database does not take it; then it is delivered again.
     pub async fn notice_delivered(&self, seq: i64) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.prepare_cached("DELETE FROM notices WHERE seq = ?1")?.execute([seq])?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| Ok(NOTICES.delivered(db, seq)?)).await
     }
 
     /// A delivery failed: it is tried again at `next_at`, or given up when there is no such time.
@@ -135,21 +173,7 @@ impl Store {
         next_at: Option<Timestamp>,
         error: String,
     ) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.prepare_cached(
-                "UPDATE notices SET n_attempts = n_attempts + 1, error = ?2,
-                 next_at = coalesce(?3, next_at),
-                 state = CASE WHEN ?3 IS NULL THEN 'dead' ELSE 'waiting' END WHERE seq = ?1",
-            )?
-            .execute(params![seq, error, next_at.map(Timestamp::as_millis)])?;
-            db.prepare_cached(
-                "DELETE FROM notices WHERE state = 'dead' AND seq NOT IN
-                 (SELECT seq FROM notices WHERE state = 'dead' ORDER BY seq DESC LIMIT ?1)",
-            )?
-            .execute([MAX_DEAD])?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| Ok(NOTICES.failed(db, seq, next_at, &error)?)).await
     }
 
     /// How the outbox is.

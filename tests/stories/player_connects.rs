@@ -95,32 +95,15 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
     assert!(laptop.get(intranet, 8080, "/").is_some_and(|page| page.contains("Branch office")));
     assert!(laptop.get(printer, 8080, "/").is_some_and(|page| page.contains("Out of paper")));
 
-    // The flag, by the way that the author meant.
-    let example = repository_root().join("example-repo/NET/LAB-001");
-    let mut exploit = laptop.command();
-    exploit
-        .current_dir(&example)
-        .arg(python())
-        .args(["solution/exploit.py", intranet, "8080"])
-        .env("PYTHONPATH", repository_root().join("templates/python"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    let said = Finished::of(&mut exploit).fine();
-    let flag = said.trim().strip_prefix("Q[flag]: ").expect("it finds the flag").to_owned();
+    let flag = solved(&laptop, intranet);
 
     // Not one packet further, whatever routes the player adds.
     let host = TcpListener::bind("0.0.0.0:0").expect("a port is free");
     let port = host.local_addr().expect("it is bound").port();
     let other = blue.play(LAB).await;
-    let engine = daemon.engine();
     let of_blue = profile(&blue, &other.id).await;
-    let bridge = first_address_of_network(intranet);
-    for (what, address, port) in [
-        ("what is behind the intranet", engine.address_of(&container(&daemon, &id, "vault")), 8080),
-        ("another team's service", told(&of_blue, "intranet").unwrap().to_owned(), 8080),
-        ("the host's end of the network", bridge, port),
-        ("the metadata of a cloud", "169.254.169.254".to_owned(), 80),
-        ("the internet", "203.0.113.9".to_owned(), 80),
-    ] {
+    let theirs = told(&of_blue, "intranet").unwrap();
+    for (what, address, port) in off_limits(&daemon, &id, (intranet, theirs), port) {
         let route = format!("{address}/32");
         laptop.run(&["ip", "route", "replace", &route, "dev", "tun0"]).fine();
         assert_eq!(
@@ -149,6 +132,37 @@ async fn a_player_reaches_the_networks_of_the_gateway_and_nothing_else() {
     blue.stop(&other.id).await;
     blue.gone(&other.id).await;
     daemon.nothing_left().await;
+}
+
+/// The flag of the lab, by the way that its author meant.
+pub(crate) fn solved(laptop: &Laptop, intranet: &str) -> String {
+    let mut exploit = laptop.command();
+    exploit
+        .current_dir(repository_root().join("example-repo/NET/LAB-001"))
+        .arg(python())
+        .args(["solution/exploit.py", intranet, "8080"])
+        .env("PYTHONPATH", repository_root().join("templates/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let said = Finished::of(&mut exploit).fine();
+    said.trim().strip_prefix("Q[flag]: ").expect("it finds the flag").to_owned()
+}
+
+/// What a tunnel into instance `id` of the lab must not lead to, with addresses and ports: `own` and `theirs`
+/// are the intranets of both teams, and `port` is one of this host.
+pub(crate) fn off_limits(
+    daemon: &Daemon,
+    id: &str,
+    (own, theirs): (&str, &str),
+    port: u16,
+) -> [(&'static str, String, u16); 5] {
+    let vault = daemon.engine().address_of(&container(daemon, id, "vault"));
+    [
+        ("what is behind the intranet", vault, 8080),
+        ("another team's service", theirs.to_owned(), 8080),
+        ("the host's end of the network", first_address_of_network(own), port),
+        ("the metadata of a cloud", "169.254.169.254".to_owned(), 80),
+        ("the internet", "203.0.113.9".to_owned(), 80),
+    ]
 }
 
 /// The host's own address on the network of a container at `address`: our networks are /28.

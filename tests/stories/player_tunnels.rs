@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::player_connects::{
-    LAB, container, first_address_of_network, flag_at, lab_that_speaks, profile, reached, told,
+    LAB, container, flag_at, lab_that_speaks, off_limits, profile, reached, solved, told,
 };
-use crate::support::{
-    Challenge, Client, Daemon, Finished, Laptop, Stage, python, repository_root, until,
-};
+use crate::support::{Challenge, Client, Daemon, Laptop, Stage, until};
 
 /// A profile that was taken back leads nowhere within this.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -64,28 +62,13 @@ async fn a_player_with_wireguard_reaches_the_networks_of_the_gateway_and_nothing
     laptop.tunnel(&of_red);
     page(&laptop, intranet, Duration::from_secs(20)).await;
 
-    // The flag, by the way that the author meant.
-    let mut exploit = laptop.command();
-    exploit
-        .current_dir(repository_root().join("example-repo/NET/LAB-001"))
-        .arg(python())
-        .args(["solution/exploit.py", intranet, "8080"])
-        .env("PYTHONPATH", repository_root().join("templates/python"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    let said = Finished::of(&mut exploit).fine();
-    let flag = said.trim().strip_prefix("Q[flag]: ").expect("it finds the flag").to_owned();
+    let flag = solved(&laptop, intranet);
 
     // Not one packet further, whatever the player makes of their profile.
     let host = TcpListener::bind("0.0.0.0:0").expect("a port is free");
     let port = host.local_addr().expect("it is bound").port();
-    let vault = daemon.engine().address_of(&container(&daemon, &id, "vault"));
-    for (what, address, port) in [
-        ("what is behind the intranet", vault, 8080),
-        ("another team's service", told(&of_blue, "intranet").unwrap().to_owned(), 8080),
-        ("the host's end of the network", first_address_of_network(intranet), port),
-        ("the metadata of a cloud", "169.254.169.254".to_owned(), 80),
-        ("the internet", "203.0.113.9".to_owned(), 80),
-    ] {
+    let theirs = told(&of_blue, "intranet").unwrap();
+    for (what, address, port) in off_limits(&daemon, &id, (intranet, theirs), port) {
         insist(&laptop, &of_red, &address);
         let found = laptop.get(&address, port, "/");
         assert_eq!(found, None, "the tunnel leads to {what} at {address}");

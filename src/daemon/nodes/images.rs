@@ -95,18 +95,22 @@ pub(crate) async fn supply(
         }
         answer
     };
-    let Ok(permit) = Arc::clone(&shared.nodes.errands.transfers).try_acquire_owned() else {
-        return Ok(if answer == Answer::Build { ImageReply::Build } else { ImageReply::Wait });
-    };
-    let found = match answer {
+    let holder = match answer {
         Answer::Build => return Ok(ImageReply::Build),
         Answer::Wait => return Ok(ImageReply::Wait),
-        Answer::Own => {
+        Answer::Own => None,
+        Answer::From(node) => Some(node),
+    };
+    let Ok(permit) = Arc::clone(&shared.nodes.errands.transfers).try_acquire_owned() else {
+        return Ok(ImageReply::Wait);
+    };
+    let found = match holder {
+        None => {
             let Some(id) = own.and_then(|build| build.image) else { return Ok(ImageReply::Wait) };
             let saved = shared.engine.save(&id).await;
             saved.map(|bytes| Supplied { id, bytes }).map_err(|error| Chain(&error).to_string())
         }
-        Answer::From(node) => match roster.get(&node) {
+        Some(node) => match roster.get(&node) {
             Some(known) => known.link.image(key).await.map_err(|error| Chain(&error).to_string()),
             None => return Ok(ImageReply::Wait),
         },
