@@ -320,25 +320,29 @@ impl Shared {
         let supplier = self.supplier.get()?;
         let say = |line: &str| self.with_log(job.key, |log| log.push(line));
         say("asking the platform for the image");
+        let passing = taken_tag(tag);
         let taking = async {
             let Some(supplied) = supplier.supply(job.key).await? else { return Ok(None) };
             let id = supplied.id;
             say(&format!("taking {id} over"));
-            let taken = taken_tag(tag);
-            let loaded = self.engine.load(&id, &taken, supplied.bytes).await;
+            let loaded = self.engine.load(&id, &passing, supplied.bytes).await;
             loaded.map_err(|error| Chain(&error).to_string())?;
-            let wish = supply::ours(&taken, tag.to_owned());
+            let wish = supply::ours(&passing, tag.to_owned());
             let made = self.build(BuildJob { wish, ..job.clone() }).await;
-            if let Err(error) = self.engine.unload(&taken).await {
-                tracing::warn!(
-                    error = %Chain(&error),
-                    "the tag `{taken}` of an image that was taken over is left: `docker rmi {taken}`"
-                );
-            }
             made.map(Some).map_err(|failure| failure.error)
         };
         let taken = tokio::time::timeout(self.settings.deadline, taking).await;
-        match taken.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+        let taken = taken.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        // However that ended: a tag that is left keeps the layers on the disk.
+        if taken != Ok(None)
+            && let Err(error) = self.engine.unload(&passing).await
+        {
+            tracing::warn!(
+                error = %Chain(&error),
+                "the tag `{passing}` of an image that was taken over is left: `docker rmi {passing}`"
+            );
+        }
+        match taken {
             Ok(Some(image)) => {
                 tracing::info!(build.key = %job.key.short(), "took an image over from the platform");
                 Some(image)
