@@ -12,6 +12,7 @@ pub mod proof;
 pub mod release;
 pub mod render;
 pub mod secrets;
+pub mod traffic;
 pub mod trust;
 // Shell rooms.
 pub mod api;

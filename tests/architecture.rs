@@ -20,6 +20,7 @@ const ROOMS: &[&str] = &[
     "trust",
     "secrets",
     "render",
+    "traffic",
     "catalog",
     "release",
     "planner",
@@ -41,7 +42,7 @@ const ROOMS: &[&str] = &[
 ];
 
 /// How many of [`ROOMS`], from the first, are pure.
-const N_PURE_ROOMS: usize = 8;
+const N_PURE_ROOMS: usize = 9;
 
 /// What a pure room never names: clocks, I/O, async, and everything that speaks to the world.
 const IMPURE: &[&str] = &[

@@ -98,7 +98,6 @@ const BY_NAME: &[(&str, &str)] = &[
 const SKIPPED: &[(&str, &str)] = &[
     ("T10", "flagops never unpacks an archive that an author offers"),
     ("R11", "bandwidth is not shaped, which docs/operating.md says"),
-    ("R16", "traffic is not captured"),
 ];
 
 #[test]

@@ -3,18 +3,20 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Admin;
+use super::download;
 use super::error::{Answer, ApiError, Envelope, Issue};
 use super::extract::{Body, FromParams, Params, Path, Query};
 use super::instance_view::InstanceInfo;
 use super::instances::{self, StopResponse};
 use super::page::{Page, PageParams};
-use crate::daemon::platform::Platform;
+use crate::daemon::platform::{Audience, Platform};
 use crate::model::StopReason;
 
 /// Longest name of a team, in characters.
@@ -191,7 +193,7 @@ async fn reset_instance(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// Captured traffic of any instance: none, as nothing is captured.
+/// HTTP of any instance in captured packets, also between its services, by time.
 #[utoipa::path(get, path = "/admin/instances/{instance_id}/traffic", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     responses((status = 200, body = Vec<instances::Flow>), (status = 400, body = Envelope),
@@ -201,28 +203,23 @@ async fn traffic(
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<instances::Flow>>> {
-    platform.instance(&caller, checked(&id)?).await?;
-    Ok(Json(Vec::new()))
+    let flows = platform.traffic(&caller, checked(&id)?, Audience::Organizer).await?;
+    Ok(Json(instances::Flow::all(flows)))
 }
 
-/// Captured packets of any instance: none, as nothing is captured.
+/// Captured packets of any instance, as one pcap by time; 404 with the reason where there are none.
 #[utoipa::path(get, path = "/admin/instances/{instance_id}/pcap", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
-    responses((status = 400, body = Envelope), (status = 403, body = Envelope),
-        (status = 404, body = Envelope)))]
+    responses((status = 200, content_type = "application/vnd.tcpdump.pcap"),
+        (status = 400, body = Envelope), (status = 403, body = Envelope),
+        (status = 404, body = Envelope), (status = 502, body = Envelope)))]
 async fn pcap(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
-) -> ApiError {
-    let known = match checked(&id) {
-        Ok(id) => platform.instance(&caller, id).await.map_err(ApiError::from),
-        Err(refusal) => Err(refusal),
-    };
-    match known {
-        Ok(_) => ApiError::plain(StatusCode::NOT_FOUND, "No capture for this instance"),
-        Err(refusal) => refusal,
-    }
+) -> Answer<Response> {
+    let packets = platform.packets(&caller, checked(&id)?).await?;
+    Ok(download::packets(&id, packets))
 }
 
 /// The last lines that an instance's containers wrote, by service.

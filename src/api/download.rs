@@ -17,10 +17,30 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::daemon::platform::{Content, Download, DownloadSlot};
+use crate::daemon::platform::{Content, Download, DownloadSlot, Packets};
 
 /// Most that is read of a file on disk at a time.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// Says that older packets than these had to go.
+const CUT: HeaderName = HeaderName::from_static("flagops-capture-cut");
+
+/// Answers captured packets of the instance `id`, which is one.
+pub(crate) fn packets(id: &str, packets: Packets) -> Response {
+    let name = format!("attachment; filename=\"{}.pcap\"", super::error::cut(id));
+    let name = HeaderValue::try_from(name);
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.tcpdump.pcap")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::CONTENT_DISPOSITION, name.unwrap_or(HeaderValue::from_static("attachment"))),
+    ];
+    let mut response = (headers, packets.pcap).into_response();
+    if packets.is_cut {
+        response.headers_mut().insert(CUT, HeaderValue::from_static("true"));
+    }
+    response
+}
 
 /// Answers `file` as the file `name` (its leaf), or the part of it that `headers` ask for. `slot` is
 /// held until the last byte is on its way, or nobody wants it any more.

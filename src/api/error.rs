@@ -168,6 +168,7 @@ impl From<PlatformError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "instance_outdated", message)
             }
             PlatformError::EvidenceNotFound { .. } => Self::plain(StatusCode::NOT_FOUND, &message),
+            PlatformError::NoCapture { .. } => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::NodeNotFound { .. } => Self::plain(StatusCode::NOT_FOUND, &message),
             PlatformError::NodeRefused { .. } => Self::plain(StatusCode::FORBIDDEN, &message),
             PlatformError::NodeUnavailable { .. } => {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,7 +20,7 @@ use super::instance_view::{
 };
 use super::page::{Page, PageParams};
 use crate::contest::tally::Tally;
-use crate::daemon::platform::{Platform, PlatformError, Repeats, Seen, StartRequest};
+use crate::daemon::platform::{Audience, Platform, PlatformError, Repeats, Seen, StartRequest};
 use crate::model::{Caller, Challenge, Instance, InstanceId, Role, StopReason, Waiting};
 use crate::planner::lifecycle::Answers;
 
@@ -127,9 +128,18 @@ struct RenewResponse {
     expires_at: f64,
 }
 
-/// A captured flow. We capture none.
+/// A request by HTTP and what was answered, in captured packets: hostile text.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Flow {}
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub(crate) struct Flow(Value);
+
+impl Flow {
+    /// In the order of `flows`.
+    pub(crate) fn all(flows: Vec<Value>) -> Vec<Self> {
+        flows.into_iter().map(Self).collect()
+    }
+}
 
 /// Which instances are wanted.
 #[derive(Debug, Default, IntoParams)]
@@ -468,7 +478,7 @@ pub(crate) async fn stop_or_leave(
     Ok(StopResponse::of(stopped.id))
 }
 
-/// Captured traffic: none, as nothing is captured.
+/// HTTP that was asked from outside, by time; empty where its packets are not captured.
 #[utoipa::path(get, path = "/instances/{instance_id}/traffic", tag = "instances",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
     responses((status = 200, body = Vec<Flow>), (status = 403, body = Envelope),
@@ -478,8 +488,8 @@ async fn traffic(
     Signed(caller, _): Signed,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<Flow>>> {
-    platform.instance(&caller, &id).await?;
-    Ok(Json(Vec::new()))
+    let flows = platform.traffic(&caller, &id, Audience::Player).await?;
+    Ok(Json(Flow::all(flows)))
 }
 
 /// The id, if the instance belongs to the competition that it was asked below.

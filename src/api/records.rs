@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -18,10 +18,11 @@ use utoipa_axum::routes;
 
 use super::auth::Admin;
 use super::catalogue::{Lock, QuestionPublicInfo, question_info};
-use super::error::{Answer, ApiError, Envelope};
+use super::download;
+use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Path, Query};
 use super::instance_view::{AttackSurface, surface_of};
-use super::instances;
+use super::instances::{self, Flow};
 use super::page::{LongPage, Page, PageParams};
 use super::standings::as_u32;
 use super::submissions::SubmissionState;
@@ -75,7 +76,7 @@ struct InstanceRecordInfo {
     solved: bool,
     /// Answers of its team to the challenge.
     attempts: u32,
-    /// Always 0: no traffic is captured.
+    /// Always 0: requests in captured packets are counted for one record at a time.
     request_count: u32,
     /// The commit it was started from.
     revision: String,
@@ -123,7 +124,9 @@ struct InstanceRecordArtifacts {
     has_container_log: bool,
     events_count: u32,
     submissions_count: u32,
+    /// Requests by HTTP in its captured packets.
     traffic_count: u32,
+    /// What is kept of its packets on the platform.
     pcap_bytes: u32,
 }
 
@@ -151,10 +154,6 @@ struct RecordEvent {
     #[serde(flatten)]
     data: BTreeMap<String, Value>,
 }
-
-/// A captured flow. We capture none.
-#[derive(Debug, Serialize, ToSchema)]
-struct RecordFlow {}
 
 /// Which records are wanted.
 #[derive(Debug, Default, IntoParams)]
@@ -357,8 +356,9 @@ async fn one(
             has_container_log: !log.is_empty(),
             events_count: as_u32(n_events),
             submissions_count: as_u32(submissions.len()),
-            traffic_count: 0,
-            pcap_bytes: 0,
+            traffic_count: as_u32(platform.archived_traffic(&id).await?.len()),
+            pcap_bytes: u32::try_from(platform.kept_packets(row.instance.id).await)
+                .unwrap_or(u32::MAX),
         },
     }))
 }
@@ -418,18 +418,30 @@ async fn submissions(
     Ok(Json(Page::of(rows.into_iter().map(SubmissionState::from).collect(), page)))
 }
 
-/// Captured traffic: none, as nothing is captured.
+/// HTTP in its captured packets, by time; empty where nothing is kept.
 #[utoipa::path(get, path = "/admin/instance-records/{instance_id}/traffic", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path), PageParams),
-    responses((status = 200, body = Page<RecordFlow>), (status = 403, body = Envelope)))]
-async fn traffic(_admin: Admin, Query(page): Query<PageParams>) -> Json<Page<RecordFlow>> {
-    Json(Page::of(Vec::new(), page))
+    responses((status = 200, body = Page<Flow>), (status = 403, body = Envelope)))]
+async fn traffic(
+    State(platform): State<Platform>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    Query(page): Query<PageParams>,
+) -> Answer<Json<Page<Flow>>> {
+    let flows = platform.archived_traffic(&id).await?;
+    Ok(Json(Page::of(Flow::all(flows), page)))
 }
 
-/// Captured packets: none, as nothing is captured.
+/// Its captured packets, as one pcap by time; 404 with the reason where none are kept.
 #[utoipa::path(get, path = "/admin/instance-records/{instance_id}/pcap", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
-    responses((status = 404, body = Envelope), (status = 403, body = Envelope)))]
-async fn pcap(_admin: Admin) -> ApiError {
-    ApiError::plain(StatusCode::NOT_FOUND, "No capture for this instance")
+    responses((status = 200, content_type = "application/vnd.tcpdump.pcap"),
+        (status = 403, body = Envelope), (status = 404, body = Envelope)))]
+async fn pcap(
+    State(platform): State<Platform>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    let packets = platform.archived_packets(&caller, &id).await?;
+    Ok(download::packets(&id, packets))
 }

@@ -25,7 +25,7 @@ use super::failure::Failure;
 use super::wire::Fields as _;
 
 /// Most bytes of one answer that are read.
-const LIMIT_BYTES: usize = 64 << 20;
+const LIMIT_BYTES: usize = 80 << 20;
 /// Rows asked for at a time.
 const PAGE: u64 = 500;
 /// Most pages of one listing: more rows than any event has.
@@ -303,6 +303,14 @@ impl Client {
         })
     }
 
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn get_bytes(&self, request: Request<'_>) -> Result<Vec<u8>, ClientError> {
+        Ok(self.send(Method::GET, request, None).await?.1)
+    }
+
     /// Asks for something to be done.
     ///
     /// # Errors
@@ -410,7 +418,7 @@ impl Client {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if bytes.len() + chunk.len() > LIMIT_BYTES {
-                return Err(self.odd(&what, "the answer has more than 64 MiB"));
+                return Err(self.odd(&what, "the answer has more than 80 MiB"));
             }
             bytes.extend_from_slice(&chunk);
         }

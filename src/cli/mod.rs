@@ -46,6 +46,7 @@ mod settings;
 mod solve;
 mod status;
 mod token;
+mod traffic;
 mod users;
 mod vpn;
 mod wire;
@@ -124,6 +125,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     #[command(name = crate::daemon::RENDER_COMMAND, hide = true)]
     Render(render::RenderArgs),
+    #[command(name = crate::daemon::TRAFFIC_COMMAND, hide = true)]
+    Traffic(traffic::TrafficArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -169,6 +172,9 @@ fn run(cli: Cli) -> Result<Ending, Failure> {
     if let Command::Render(_) = cli.command {
         // One thread, and no more memory than it needs.
         return render::run();
+    }
+    if let Command::Traffic(_) = cli.command {
+        return traffic::run();
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
@@ -221,6 +227,7 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Secrets(args) => secrets::run(&global, &args),
         Command::Schema(args) => schema::run(&args),
         Command::Render(_) => render::run(),
+        Command::Traffic(_) => traffic::run(),
         Command::Completions { shell } => completions(shell),
         Command::Openapi => openapi(&global).await,
         Command::Version => version(&global).await,

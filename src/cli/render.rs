@@ -16,10 +16,8 @@ use crate::render::attachments::job;
 
 use super::failure::{Ending, Failure};
 
-/// Most memory, as address space: the program itself, a request, and what is made of it.
-const MEMORY_BYTES: u64 = 256 << 20;
-/// Most processor time.
-const CPU_SECS: u64 = 5;
+/// Memory for the program itself, a request, and what is made of it.
+const LIMITS: Limits = Limits { memory_bytes: 256 << 20, cpu_secs: 5 };
 /// Largest request.
 const MAX_REQUEST_BYTES: u64 = 64 << 20;
 
@@ -29,7 +27,7 @@ pub(crate) struct RenderArgs {}
 
 /// Renders what standard input asks for.
 pub(crate) fn run() -> Result<Ending, Failure> {
-    let answered = limit().and_then(|()| {
+    let answered = limit(LIMITS).and_then(|()| {
         let mut request = Vec::new();
         io::stdin().lock().take(MAX_REQUEST_BYTES).read_to_end(&mut request)?;
         job::answer(&request, &mut io::stdout().lock())
@@ -44,11 +42,20 @@ pub(crate) fn run() -> Result<Ending, Failure> {
     }
 }
 
+/// What a child may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Most memory, as address space.
+    pub(super) memory_bytes: u64,
+    /// Most processor time.
+    pub(super) cpu_secs: u64,
+}
+
 /// Gives this process its limits, which it can never raise again.
-fn limit() -> io::Result<()> {
+pub(super) fn limit(limits: Limits) -> io::Result<()> {
     for (resource, most) in [
-        (Resource::As, MEMORY_BYTES),
-        (Resource::Cpu, CPU_SECS),
+        (Resource::As, limits.memory_bytes),
+        (Resource::Cpu, limits.cpu_secs),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
     ] {

@@ -10,6 +10,7 @@
 //! # Not here
 //! When secrets are read (callers of [`Secret::read`] and [`identities::load`]), finding the file (`cli`).
 
+mod capture;
 mod check;
 mod env;
 mod fault;
@@ -32,6 +33,7 @@ mod vpn;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use capture::{CaptureConfig, CaptureMode};
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};
 pub use forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};

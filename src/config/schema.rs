@@ -64,6 +64,7 @@ fn defaults(config: &Config) -> Value {
         secrets,
         gc,
         records,
+        capture,
         release,
         limits,
         solver,
@@ -105,6 +106,7 @@ fn defaults(config: &Config) -> Value {
     all.insert("gc".to_owned(), gc);
     let RecordsConfig { keep_days, max_mib } = records;
     all.insert("records".to_owned(), json!({ "keep_days": keep_days, "max_mib": max_mib }));
+    all.insert("capture".to_owned(), super::capture::defaults(capture));
     all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
     all.insert("solver".to_owned(), solver_defaults(solver));

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 
+use super::capture::CaptureConfig;
 use super::forge::{self, StatusesConfig, WebhookConfig};
 use super::ingress::{self, IngressConfig};
 use super::layers::{Layers, Setting};
@@ -47,6 +48,8 @@ pub struct Config {
     pub gc: GcConfig,
     /// How long the archive of instances is kept.
     pub records: RecordsConfig,
+    /// What is captured of the packets of instances.
+    pub capture: CaptureConfig,
     /// Which tags go live, and how.
     pub release: ReleaseConfig,
     /// How much may run, and for how long.
@@ -559,6 +562,7 @@ impl Default for Config {
                 build_cache_gib: 20,
             },
             records: RecordsConfig { keep_days: 90, max_mib: 512 },
+            capture: CaptureConfig::default(),
             limits: LimitsConfig {
                 instances_per_team: 100,
                 instances_per_node: 500,
@@ -625,6 +629,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             keep_days: layers.take_in("records.keep_days", default.records.keep_days, 1..=3660),
             max_mib: layers.take_in("records.max_mib", default.records.max_mib, 1..=1_048_576),
         },
+        capture: CaptureConfig::read(layers, &default.capture),
         release: super::release::take(layers),
         limits: take_limits(layers, &default.limits),
         vpn: VpnConfig::read(layers, &default.vpn),

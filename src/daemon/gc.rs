@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use super::executor::Fault;
 use super::platform::LiveSet;
-use super::records;
 use super::shared::{Head, Shared, Statement};
+use super::{capture, records};
 use crate::catalog::Catalog;
 use crate::config::{BuildCache, GcConfig};
 use crate::model::{
@@ -73,6 +73,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     loop {
         let pause = if shared.is_engine_ready() { tend(&shared).await } else { EVERY };
         records::prune(&shared).await;
+        capture::prune(&shared).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Cancel-safe: a ring that nobody waited for is kept.

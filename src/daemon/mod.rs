@@ -16,6 +16,7 @@ mod attachments;
 mod books;
 mod budgets;
 mod builds;
+mod capture;
 mod competitions;
 mod doubts;
 mod executor;
@@ -80,7 +81,7 @@ use crate::runtime::wall::Wall;
 use crate::runtime::{BuildNetwork, Engine, EngineError};
 use crate::store::{DataDir, DataDirError, LiveRow, Loss, Store, StoreError};
 
-pub use attachments::{COMMAND as RENDER_COMMAND, Renderer};
+pub use attachments::{COMMAND as RENDER_COMMAND, Renderer, TRAFFIC_COMMAND};
 pub use platform::Platform;
 use platform::{LiveChallenge, LiveSet};
 pub use releases::tag_wish;
@@ -172,6 +173,7 @@ impl Daemon {
         hubs::restore(&shared).await?;
         builds::recover(&shared).await?;
         attachments::sweep(&shared).await?;
+        capture::restore(&shared).await;
         restore_live(&shared).await?;
         competitions::refresh(&shared).await?;
         builds::note_live(&shared).await?;
@@ -198,6 +200,7 @@ impl Daemon {
         tasks.spawn("line", waiting::keep(Platform::new(Arc::clone(&shared)), Arc::clone(&shared)));
         tasks.spawn("solver", solver::keep(Arc::clone(&shared)));
         tasks.spawn("budgets", budgets::keep(Arc::clone(&shared)));
+        tasks.spawn("captures", capture::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
         tasks.spawn("hubs", hubs::keep(Arc::clone(&shared)));

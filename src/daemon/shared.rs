@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 
 use super::attachments::{Folder, Renderer};
 use super::books::Books;
+use super::capture::Captures;
 use super::competitions::Contests;
 use super::doubts::Doubts;
 use super::hubs::Hubs;
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) renderer: Renderer,
     /// Where they are.
     pub(crate) attachments: Folder,
+    /// Packets of instances.
+    pub(crate) captures: Captures,
     /// Who downloads how much at the moment.
     pub(crate) downloads: Downloads,
     /// Hashes and compares passwords.
@@ -319,6 +322,7 @@ impl Shared {
             config,
             clock,
             attachments: Folder::at(data.instances_path()),
+            captures: Captures::at(data.captures_path()),
             renderer,
             downloads: Downloads::default(),
             data,

@@ -36,6 +36,7 @@ pub(crate) async fn claim(
         let row = shared.store.claim_network(instance, wish, kind, now).await?;
         if let Some(id) = row.and_then(|row| row.engine_id) {
             shared.stock_low.notify_one();
+            shared.captures.ring();
             return Ok(id);
         }
         make(shared, kind).await?;

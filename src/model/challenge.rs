@@ -275,6 +275,9 @@ pub struct Demands {
     /// How hard its containers are shut in.
     #[serde(default, skip_serializing_if = "Hardening::is_default")]
     pub profile: Hardening,
+    /// What is kept of what goes over its networks.
+    #[serde(default, skip_serializing_if = "Capture::is_none")]
+    pub capture: Capture,
 }
 
 impl Demands {
@@ -331,6 +334,25 @@ impl Hardening {
     /// Whether it is as every service is.
     pub fn is_default(&self) -> bool {
         *self == Self::Default
+    }
+}
+
+word_enum!(
+    /// What is kept of what goes over the networks of an instance.
+    #[derive(Default)]
+    Capture {
+        /// Nothing.
+        #[default]
+        None = "none",
+        /// The newest packets.
+        Packets = "packets",
+    }
+);
+
+impl Capture {
+    /// Whether it is nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
     }
 }
 

@@ -37,8 +37,8 @@ pub use activity::{Activity, Actor, ActorKind, Happening};
 pub use announcement::{Announcement, Severity};
 pub use build::{Build, BuildState};
 pub use challenge::{
-    AnswerFormat, Attachment, Category, Challenge, ContainerRuntime, Demands, Difficulty, Egress,
-    Export, Hardening, InstanceScope, InstanceSettings, Metadata, OnNodeLoss, Question,
+    AnswerFormat, Attachment, Capture, Category, Challenge, ContainerRuntime, Demands, Difficulty,
+    Egress, Export, Hardening, InstanceScope, InstanceSettings, Metadata, OnNodeLoss, Question,
     QuestionMode, Topology, UpdatePolicy, plain_name,
 };
 pub use commit_status::{CommitState, CommitStatus, StatusContext};

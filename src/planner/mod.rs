@@ -20,6 +20,7 @@
 
 pub mod budget;
 pub mod capacity;
+pub mod capture;
 pub mod container;
 pub mod drift;
 pub mod fuse;

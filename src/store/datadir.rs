@@ -165,6 +165,11 @@ impl DataDir {
         self.path.join("instances")
     }
 
+    /// Where captured packets of instances are.
+    pub fn captures_path(&self) -> PathBuf {
+        self.path.join("captures")
+    }
+
     /// Who we are in the engine.
     pub fn installation(&self) -> &InstallationId {
         &self.installation

@@ -28,6 +28,7 @@ mod isolation_lab;
 mod machines_apart;
 mod node_serves;
 mod operator;
+mod operator_captures;
 mod operator_frees_disk;
 mod operator_sees_walls;
 mod organizer_proves;

@@ -12,8 +12,8 @@ use crate::catalog::rules;
 use crate::catalog::spanned::{Entry, Map, Node};
 use crate::model::node::{MAX_LABELS, is_label};
 use crate::model::{
-    ContainerRuntime, Egress, Hardening, InstanceScope, InstanceSettings, OnNodeLoss, Timestamp,
-    UpdatePolicy,
+    Capture, ContainerRuntime, Egress, Hardening, InstanceScope, InstanceSettings, OnNodeLoss,
+    Timestamp, UpdatePolicy,
 };
 
 pub(crate) const INSTANCE_KEYS: &[&str] = &[
@@ -27,6 +27,7 @@ pub(crate) const INSTANCE_KEYS: &[&str] = &[
     "disk",
     "profile",
     "runtime",
+    "capture",
     "on_node_loss",
     "node",
 ];
@@ -100,6 +101,11 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
                 let (words, parse) = (ContainerRuntime::WORDS, ContainerRuntime::from_word);
                 let runtime = report.word(rules::META020, "instance.runtime", value, words, parse);
                 settings.demands.runtime = runtime.unwrap_or_default();
+            }
+            "capture" => {
+                let (words, parse) = (Capture::WORDS, Capture::from_word);
+                let capture = report.word(rules::META020, "instance.capture", value, words, parse);
+                settings.demands.capture = capture.unwrap_or_default();
             }
             "on_node_loss" => {
                 let (words, parse) = (OnNodeLoss::WORDS, OnNodeLoss::from_word);

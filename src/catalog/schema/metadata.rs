@@ -165,6 +165,10 @@ struct Instance {
     #[schemars(schema_with = "runtime", extend("default" = "default"))]
     runtime: Option<String>,
 
+    /// What is kept of what goes over its networks, for organizers.
+    #[schemars(schema_with = "capture", extend("default" = "none"))]
+    capture: Option<String>,
+
     /// What becomes of an instance whose node was lost. `move`: it is made anew on another node with the
     /// same answers.
     #[schemars(schema_with = "on_node_loss", extend("default" = "fail"))]
@@ -269,6 +273,10 @@ fn size_text(_: &mut SchemaGenerator) -> Schema {
 
 fn runtime(_: &mut SchemaGenerator) -> Schema {
     words(&["default", "runsc"], Empty::Allowed)
+}
+
+fn capture(_: &mut SchemaGenerator) -> Schema {
+    words(&["none", "packets"], Empty::Allowed)
 }
 
 fn on_node_loss(_: &mut SchemaGenerator) -> Schema {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Wall;
+use crate::config::{CaptureMode, Wall};
 
 use super::{Check, Verdict};
 
@@ -94,11 +94,34 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// Checks kernel settings and the packet filter.
-pub(super) fn check(wall: Wall) -> Vec<Check> {
+pub(super) fn check(wall: Wall, capture: CaptureMode) -> Vec<Check> {
     let mut checks = check_settings(Path::new("/proc/sys"));
     checks.push(check_nft(wall, find_program("nft").as_deref()));
+    checks.push(check_capture(capture, find_program("tcpdump").as_deref()));
     checks.push(check_tunnel(Path::new("/dev/net/tun")));
     checks
+}
+
+/// What captures packets.
+fn check_capture(mode: CaptureMode, tcpdump: Option<&Path>) -> Check {
+    match (mode, tcpdump) {
+        (CaptureMode::Off, _) => Check::ok("packet capture", "off (`capture.mode`)"),
+        (CaptureMode::Asked | CaptureMode::All, Some(path)) => {
+            Check::ok("packet capture", format!("`{}`", path.display()))
+        }
+        (CaptureMode::Asked, None) => Check::new(
+            Verdict::Warning,
+            "packet capture",
+            "`tcpdump` is not installed: of challenges that ask for it no packets are captured",
+            "install the package `tcpdump`, or set `capture.mode = \"off\"`",
+        ),
+        (CaptureMode::All, None) => Check::new(
+            Verdict::Broken,
+            "packet capture",
+            "`capture.mode` is \"all\" and `tcpdump` is not installed: nothing is captured",
+            "install the package `tcpdump`",
+        ),
+    }
 }
 
 /// What VPN gateways make their tunnels with.
@@ -221,6 +244,15 @@ mod tests {
         assert_eq!(check_nft(Wall::Required, None).verdict, Verdict::Broken);
         assert_eq!(check_nft(Wall::Off, Some(Path::new("/sbin/nft"))).verdict, Verdict::Warning);
         assert_eq!(check_nft(Wall::Auto, Some(Path::new("/sbin/nft"))).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_machine_that_cannot_capture_is_told_when_somebody_wants_it() {
+        let there = Some(Path::new("/usr/bin/tcpdump"));
+        assert_eq!(check_capture(CaptureMode::Asked, there).verdict, Verdict::Ok);
+        assert_eq!(check_capture(CaptureMode::Off, None).verdict, Verdict::Ok);
+        assert_eq!(check_capture(CaptureMode::Asked, None).verdict, Verdict::Warning);
+        assert_eq!(check_capture(CaptureMode::All, None).verdict, Verdict::Broken);
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs) -> Result<Ending, Fa
         checks.extend(capacity::check(&config, info.as_ref(), challenges, args.teams));
     }
     checks.extend(routes::check(config.network.pool));
-    checks.extend(host::check(config.network.wall));
+    checks.extend(host::check(config.network.wall, config.capture.mode));
     let ending = match worst(&checks) {
         Verdict::Broken => Ending::Findings,
         Verdict::Ok | Verdict::Warning | Verdict::Unknown => Ending::Fine,

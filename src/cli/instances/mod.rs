@@ -3,8 +3,11 @@
 //! An operator acts for a team with `--team`: the server makes a token of that team, which is used
 //! for this one command and never shown.
 
+mod pcap;
 mod show;
 mod start;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -107,6 +110,18 @@ Examples:
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         lines: u32,
     },
+    /// Save the captured packets of an instance, also of one that is over (operators only)
+    #[command(after_help = "\
+Examples:
+  flagops instances pcap 3f2a
+  flagops instances pcap 3f2a --out web.pcap && tcpdump -r web.pcap")]
+    Pcap {
+        /// Id, or how it begins while it is not over
+        id: String,
+        /// Where to (default `ID.pcap`)
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Show one instance: phase, endpoints, lease, questions
     #[command(after_help = "\
 Examples:
@@ -122,8 +137,15 @@ pub(crate) async fn run(global: &Global, args: InstancesArgs) -> Result<Ending, 
     let client = global.client()?;
     let team = args.team.as_deref();
     let client = match team {
-        // Logs are for operators, whoever owns the instance.
-        Some(_) if matches!(args.command, Some(InstancesCommand::Logs { .. })) => client,
+        // Logs and packets are for operators, whoever owns the instance.
+        Some(_)
+            if matches!(
+                args.command,
+                Some(InstancesCommand::Logs { .. } | InstancesCommand::Pcap { .. })
+            ) =>
+        {
+            client
+        }
         Some(team) => client.for_team(team).await?,
         None => client,
     };
@@ -149,6 +171,7 @@ pub(crate) async fn run(global: &Global, args: InstancesArgs) -> Result<Ending, 
             reset(global, &client, &id, answers).await
         }
         InstancesCommand::Logs { id, lines } => logs(global, &client, &id, lines).await,
+        InstancesCommand::Pcap { id, out } => pcap::run(global, &client, &id, out).await,
         InstancesCommand::Show { id } => show::run(global, &client, &id).await,
     }
 }

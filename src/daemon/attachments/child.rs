@@ -10,10 +10,11 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::process::Signal;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,9 +22,12 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use crate::render::attachments::job::{self, MAX_TOTAL_BYTES, Reply, Request};
+use crate::traffic::Flow;
 
 /// The subcommand of our binary that renders; not for people.
 pub const COMMAND: &str = "render-attachments";
+/// The subcommand of our binary that reads captured packets; not for people.
+pub const TRAFFIC_COMMAND: &str = "read-traffic";
 /// How long one child may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Children at a time: each may use as much memory as it bounds itself to.
@@ -87,6 +91,24 @@ impl Renderer {
         Self { by, deadline: DEADLINE, slots: Semaphore::new(N_CHILDREN) }
     }
 
+    /// The HTTP in a capture. Whoever asks bounds how many do at a time: a capture is large. Cancel-safe:
+    /// a child that nobody waits for is killed.
+    pub(crate) async fn read_traffic(&self, capture: Bytes) -> Result<Vec<Flow>, ChildError> {
+        let program = match &self.by {
+            By::Child { program, .. } => program,
+            #[cfg(test)]
+            By::Here => return Ok(crate::traffic::flows(&capture)),
+        };
+        let talk = talk(command(program, &[TRAFFIC_COMMAND.to_owned()]), capture.into());
+        let talked = tokio::time::timeout(self.deadline, talk).await;
+        let failed = |why: &str| ChildError::Spawn(io::Error::other(why.to_owned()));
+        match talked.map_err(|_| failed("it takes too long"))?.map_err(ChildError::Spawn)? {
+            (flows, Ended::By(status)) if status.success() => serde_json::from_slice(&flows)
+                .map_err(|_| failed("the child that reads it made no sense")),
+            (_, ended) => Err(failed(&format!("the child that reads it: {}", ended.say()))),
+        }
+    }
+
     /// A reply for each template of `request`. Cancel-safe: a child that nobody waits for is killed.
     pub(crate) async fn render(&self, request: Request) -> Result<Vec<Reply>, ChildError> {
         let names: Vec<String> = request.templates.iter().map(|it| it.name.clone()).collect();
@@ -100,10 +122,7 @@ impl Renderer {
                 return Ok(job::replies(&out, names.len()));
             }
         };
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().current_dir("/").kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let talk = talk(command, request.encode());
+        let talk = talk(command(program, arguments), request.encode());
         let (bytes, ended) = match tokio::time::timeout(self.deadline, talk).await {
             Ok(talked) => talked.map_err(ChildError::Spawn)?,
             Err(_) => (Vec::new(), Ended::TooLate),
@@ -123,6 +142,14 @@ impl Renderer {
             }
         }
     }
+}
+
+/// A child with nothing of ours but its pipes.
+fn command(program: &Path, arguments: &[String]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().current_dir("/").kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
 }
 
 /// How a child ended.

@@ -41,7 +41,7 @@ use crate::store::StoreError;
 use crate::telemetry::failpoint;
 
 pub(crate) use child::ChildError;
-pub use child::{COMMAND, Renderer};
+pub use child::{COMMAND, Renderer, TRAFFIC_COMMAND};
 pub(crate) use folder::{Folder, RenderedFile};
 
 /// How an error for the owner of an instance begins (`contract/challenges.md` §6.2).

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::super::executor::answers_of;
 use super::super::queue::Signal;
 use super::super::shared::Shared;
-use super::super::{activities, records, specs, versions, vpn};
+use super::super::{activities, capture, records, specs, versions, vpn};
 use super::Known;
 use crate::model::{
     AskedFor, Challenge, ConditionStatus, ConditionType, Endpoint, EndpointKind, Instance,
@@ -127,6 +127,7 @@ pub(crate) async fn pass(
         }
         Step::Stop => {
             records::keep_log_of(shared, &row, known.link.logs(row.id)).await;
+            capture::keep_of(shared, &row, known.link.pcap(row.id)).await;
             gone_or(known.link.stop(row.id).await).map_err(failed)?;
             gone(shared, &row).await?;
             Ok(Pass::Done)

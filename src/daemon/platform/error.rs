@@ -93,6 +93,12 @@ pub enum PlatformError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// No packet of it is kept.
+    #[error("No capture for this instance: {why}")]
+    NoCapture {
+        /// Why, for operators.
+        why: String,
+    },
     /// The node of an instance could not be asked.
     #[error("the node of the instance cannot be asked now, try again in a moment")]
     NodeUnavailable {

@@ -615,6 +615,42 @@ async fn what_an_instance_elsewhere_wrote_is_kept_by_the_platform_without_its_an
     cluster.stop().await;
 }
 
+/// As if packets of it had been captured on that machine: two, a second apart.
+fn capture_on(machine: &Machine, id: InstanceId) -> Vec<u8> {
+    let folder = machine.daemon.shared.data.captures_path().join(id.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut capture = crate::traffic::pcap::header().to_vec();
+    for secs in [1_u32, 2] {
+        capture.extend([secs, 0, 1, 60].iter().flat_map(|number| number.to_le_bytes()).chain([7]));
+    }
+    std::fs::write(folder.join("0000000000000001-fi1.pcap"), &capture).unwrap();
+    capture
+}
+
+#[tokio::test]
+async fn packets_of_an_instance_elsewhere_are_fetched_and_kept_by_the_platform() {
+    let cluster = Cluster::new(METADATA, 1).await;
+    let (platform, machine) = (cluster.platform(), &cluster.machines[0]);
+    let (red, admin) = (player(&platform, "red").await, Caller::administrator("test"));
+    let started = platform.start(&red, start_request("WEB-001")).await.unwrap();
+    cluster.ready(started.id).await;
+    let id = started.id.to_string();
+    let none = platform.packets(&admin, &id).await.unwrap_err().to_string();
+    assert!(none.contains("does not ask for it"), "{none}");
+    let capture = capture_on(machine, started.id);
+    assert_eq!(platform.packets(&admin, &id).await.unwrap().pcap, capture);
+    assert_eq!(platform.kept_packets(started.id).await, 0);
+    platform.stop(&red, &id, StopReason::User).await.unwrap();
+    cluster.agrees().await;
+    assert_eq!(platform.kept_packets(started.id).await, capture.len() as u64);
+    let kept = platform.archived_packets(&admin, &id).await.unwrap();
+    assert_eq!((kept.pcap.to_vec(), kept.is_cut), (capture, false));
+    let deeds = platform.audit(10).await.unwrap();
+    let n_noted = deeds.iter().filter(|it| it.what == "download_pcap").count();
+    assert_eq!(n_noted, 2, "{deeds:?}");
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn why_an_instance_elsewhere_failed_is_read_from_what_its_node_kept() {
     let cluster = Cluster::new(METADATA, 1).await;

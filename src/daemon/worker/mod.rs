@@ -29,9 +29,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::capture::CaptureError;
 use super::platform::{Content, Platform, PlatformError};
 use super::shared::{Shared, Swap};
-use super::{leases, queue, specs, vpn};
+use super::{capture, leases, queue, specs, vpn};
 use crate::builder::{Supplied, Supplier};
 use crate::model::{
     BuildKey, BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId,
@@ -418,12 +419,21 @@ impl Node for LocalNode {
 
     async fn traffic(&self, id: InstanceId) -> Outcome<Vec<serde_json::Value>> {
         self.row(id).await?;
-        Ok(Vec::new())
+        let flows = capture::flows_of(&self.shared, id).await.map_err(unread)?;
+        flows.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(|error| {
+            NodeError::Failed(format!("captured traffic cannot be written as JSON: {error}"))
+        })
     }
 
     async fn pcap(&self, id: InstanceId) -> Outcome<Bytes> {
-        self.row(id).await?;
-        Err(NodeError::NotFound("No capture for this instance".to_owned()))
+        let row = self.row(id).await?;
+        if let Some(captured) =
+            capture::of(&self.shared, id).await.map_err(|error| unread(error.into()))?
+        {
+            return Ok(captured.pcap);
+        }
+        let why = capture::why_none(&self.shared, &row).await.map_err(internal)?;
+        Err(NodeError::NotFound(format!("No capture for this instance: {why}")))
     }
 
     async fn containers(&self, id: InstanceId) -> Outcome<Vec<Container>> {
@@ -659,6 +669,11 @@ fn not_found() -> NodeError {
 fn unknown_challenge(id: &str) -> NodeError {
     let id: String = id.chars().take(80).collect();
     NodeError::NotFound(format!("Challenge not found on this node: {id}"))
+}
+
+fn unread(error: CaptureError) -> NodeError {
+    tracing::error!(error = %Chain(&error), "captured packets could not be handed to the platform");
+    NodeError::Failed("internal error of the node".to_owned())
 }
 
 fn internal(error: StoreError) -> NodeError {
