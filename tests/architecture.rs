@@ -78,6 +78,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("age::", &["secrets"]),
     ("clap", &["cli"]),
     ("reqwest", &["notify", "node", "cli"]),
+    ("tokio_tungstenite", &["node"]),
     ("argon2", &["daemon"]),
     ("println!", &["cli"]),
     ("print!", &["cli"]),

@@ -19,6 +19,7 @@ const CASES: &[(&str, &str)] = &[
     ("A14", "The answer of another team"),
     ("A20", "Text of others in pages"),
     ("A23", "Finding out who has an account"),
+    ("A25", "Shells of administrators"),
     ("L04", "Starts that are sent twice"),
     ("M16", "Dockerfiles that fetch, mount or reach outside"),
     ("M17", "Dockerfiles and contexts that are no plain files of the folder"),

@@ -13,7 +13,7 @@ type Methods = MethodRouter<Platform>;
 
 /// Paths below `/api/v1`, with their methods.
 pub(crate) fn routes() -> Router<Platform> {
-    let paths: [(&str, Methods); 25] = [
+    let paths: [(&str, Methods); 19] = [
         ("/achievements/catalog", get(absent)),
         ("/achievements/recent-unlocks", get(absent)),
         ("/easter-eggs/{egg_id}/claim", post(absent)),
@@ -33,12 +33,6 @@ pub(crate) fn routes() -> Router<Platform> {
         ("/users/{user_id}/profile-stats", get(absent)),
         ("/admin/teams/{team_id}/achievements/{achievement_id}", post(absent).delete(absent)),
         ("/admin/challenges/{challenge_id}/feedback", get(absent)),
-        ("/admin/instances/{instance_id}/containers", get(absent)),
-        ("/admin/instances/{instance_id}/shell/sessions", post(absent)),
-        ("/admin/shell-sessions", get(absent)),
-        ("/admin/shell-sessions/{session_id}", delete(absent)),
-        ("/admin/shell-recordings", get(absent)),
-        ("/admin/shell-recordings/{session_id}", get(absent)),
     ];
     let router = Router::new();
     paths.into_iter().fold(router, |router, (path, methods)| router.route(path, methods))

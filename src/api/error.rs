@@ -277,6 +277,7 @@ fn denied(denial: Denial) -> ApiError {
         DenialKind::Conflict => StatusCode::CONFLICT,
         DenialKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         DenialKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        DenialKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
     };
     if denial.code.is_empty() {
         return ApiError::plain(status, &denial.message);

@@ -182,7 +182,11 @@ fn audience(happening: &Happening) -> Audience {
         | Happening::CompetitionAdminChanged { .. }
         | Happening::CompetitionInviteChanged { .. }
         | Happening::PlatformSettingChanged { .. }
-        | Happening::QuestionAttemptReset { .. } => Audience::Admins,
+        | Happening::QuestionAttemptReset { .. }
+        | Happening::AdminShellSessionRequested { .. }
+        | Happening::AdminShellSessionOpened { .. }
+        | Happening::AdminShellSessionClosed { .. }
+        | Happening::AdminShellRecordingViewed { .. } => Audience::Admins,
     }
 }
 

@@ -168,7 +168,7 @@ async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<Me
         nodes_healthy: nodes.map(|(_, n_healthy)| n_healthy),
         running_instances: counts.as_ref().map(|counts| counts.running_instances),
         solves_total: counts.as_ref().map(|counts| counts.solves),
-        admin_shell_enabled: false,
+        admin_shell_enabled: platform.has_shells(),
     }))
 }
 

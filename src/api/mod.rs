@@ -61,6 +61,8 @@ mod recount;
 mod request;
 mod serve;
 mod settings;
+mod shell_socket;
+mod shells;
 mod standings;
 mod submissions;
 mod teams;
@@ -157,6 +159,8 @@ fn routes() -> OpenApiRouter<Platform> {
         .merge(admin::routes())
         .merge(attempts::routes())
         .merge(settings::routes())
+        .merge(shells::routes())
+        .merge(by_token(Bucket::AdminShell, Rate::per_minute(10), shells::ask_routes()))
         .merge(records::routes())
         .merge(observability::routes())
         .merge(challenge_stats::routes())

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -30,11 +32,13 @@ use super::auth::bearer;
 use super::error::Issue;
 use super::extract::{MAX_BODY_BYTES, parse};
 use super::request;
+use super::shell_socket;
 use crate::builder::Supplied;
 use crate::model::{ChallengeId, InstanceId};
 use crate::node::client::IMAGE_ID;
 use crate::node::wire::{
-    Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, StartOrder, Stopped, VpnOrder,
+    Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, ShellOrder, StartOrder, Stopped,
+    VpnOrder,
 };
 use crate::node::{Node, NodeError};
 use crate::telemetry::metrics::Metrics;
@@ -62,6 +66,7 @@ pub fn node_router(node: Arc<dyn Node>, token: Option<String>) -> Router {
         .route("/instances/{id}/traffic", get(traffic))
         .route("/instances/{id}/pcap", get(pcap))
         .route("/instances/{id}/containers", get(containers))
+        .route("/instances/{id}/shell", get(shell))
         .route("/instances/{id}/attachments", get(files))
         .route("/instances/{id}/attachments/{*name}", get(file))
         .route("/instances/{id}/openvpn-config", get(openvpn_config))
@@ -245,6 +250,19 @@ async fn containers(State(served): State<Served>, Path(id): Path<String>) -> Ans
     let elsewhere = || NodeError::NotFound("Instance not found on this node".to_owned());
     let id = instance(&id).map_err(|_| elsewhere())?;
     Ok(Json(served.node.containers(id).await?).into_response())
+}
+
+async fn shell(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    order: Result<Query<ShellOrder>, QueryRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Answer<Response> {
+    let invalid = |words: &str| NodeError::Invalid(words.to_owned());
+    let Query(order) = order.map_err(|_| invalid("`container` is missing"))?;
+    let upgrade = upgrade.map_err(|_| invalid("a shell is opened as a web socket"))?;
+    let terminal = served.node.shell(instance(&id)?, order).await?;
+    Ok(shell_socket::serve(upgrade, terminal))
 }
 
 async fn files(State(served): State<Served>, Path(id): Path<String>) -> Answer<Response> {

@@ -20,7 +20,7 @@ use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
     EngineInfo, ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen,
-    NoFile, VolumeSeen,
+    NoFile, Terminal, VolumeSeen,
 };
 
 /// Builds what it is let: one permit per build. Everything else is refused.
@@ -210,6 +210,9 @@ impl Engine for Workshop {
     }
     async fn exec(&self, _: &str, _: &HealthTest, _: Duration) -> Result<ExecOutcome, EngineError> {
         refused()
+    }
+    async fn shell(&self, _: &str, _: &[String]) -> Result<Terminal, EngineError> {
+        unreachable!()
     }
     async fn logs(&self, _: &str, _: u32) -> Result<String, EngineError> {
         refused()

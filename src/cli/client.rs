@@ -19,6 +19,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::{Secret, SecretError};
+use crate::node::socket;
+use crate::runtime::Terminal;
 use crate::telemetry::Chain;
 
 use super::failure::Failure;
@@ -427,6 +429,24 @@ impl Client {
         } else {
             Err(self.refusal(what, status, &bytes))
         }
+    }
+
+    /// Opens a terminal.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn terminal(&self, request: Request<'_>) -> Result<Terminal, ClientError> {
+        let what = format!("GET /api/v1/{}", request.path.join("/"));
+        let odd = |problem: &str| self.odd(&what, problem);
+        let url = self.address(request).ok_or_else(|| odd("an id in the path is empty"))?;
+        let failed = |source: reqwest::Error| self.transport(&what, source.without_url());
+        let response = socket::asking(self.http.get(url)).send().await.map_err(failed)?;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return socket::opened(response).await.map_err(|why| odd(&why));
+        }
+        let bytes = response.bytes().await.map_err(failed)?;
+        Err(self.refusal(what.clone(), status, &bytes))
     }
 
     fn address(&self, request: Request<'_>) -> Option<Url> {

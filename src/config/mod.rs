@@ -45,7 +45,8 @@ pub use secrets::{Secret, SecretError};
 pub use sections::{
     AttemptCaps, BuildCache, BuildNetworkChoice, BuildPlace, BuilderConfig, ChallengeIds, Config,
     EngineConfig, GcConfig, LimitsConfig, LogConfig, LogFormat, NetworkConfig, NoticeFormat,
-    NotifyConfig, RecordsConfig, SecretsConfig, SolverConfig, SolverGate, SourceConfig, Wall,
+    NotifyConfig, RecordsConfig, SecretsConfig, ShellConfig, ShellMode, SolverConfig, SolverGate,
+    SourceConfig, Wall,
 };
 pub use vpn::{VpnConfig, VpnMode};
 

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use super::forge::{ForgeKind, StatusesConfig, WebhookConfig, WebhookKind};
 use super::sections::{
     AttemptCaps, BuilderConfig, Config, EngineConfig, GcConfig, LimitsConfig, LogConfig,
-    NetworkConfig, NotifyConfig, RecordsConfig, SecretsConfig, SolverConfig, SourceConfig,
+    NetworkConfig, NotifyConfig, RecordsConfig, SecretsConfig, ShellConfig, SolverConfig,
+    SourceConfig,
 };
 use crate::catalog::Gate;
 use crate::catalog::schema::schema_of;
@@ -68,6 +69,7 @@ fn defaults(config: &Config) -> Value {
         release,
         limits,
         solver,
+        shell,
         nodes,
         node,
         notify,
@@ -109,6 +111,8 @@ fn defaults(config: &Config) -> Value {
     all.insert("capture".to_owned(), super::capture::defaults(capture));
     all.insert("release".to_owned(), super::release::defaults(release));
     all.insert("limits".to_owned(), limits_defaults(limits));
+    let ShellConfig { mode } = shell;
+    all.insert("shell".to_owned(), json!({ "mode": mode.as_str() }));
     all.insert("solver".to_owned(), solver_defaults(solver));
     let (nodes, node) = super::nodes::defaults(nodes, node);
     all.insert("nodes".to_owned(), nodes);

@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Whether challenges are proven by their own exploits.
     pub solver: SolverConfig,
+    /// Whether administrators may open shells in containers.
+    pub shell: ShellConfig,
     /// How a platform deals with its nodes.
     pub nodes: NodesConfig,
     /// This machine as a node of a platform.
@@ -392,6 +394,14 @@ impl Setting for Networks {
     }
 }
 
+/// `[shell]`: shells of administrators in containers of instances. Each is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ShellConfig {
+    /// Whether there are any (default `off`).
+    pub mode: ShellMode,
+}
+
 /// `[notify]`: who is told when something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -496,6 +506,16 @@ word_setting!(
 );
 
 word_setting!(
+    /// Whether administrators may open shells in containers.
+    ShellMode, "\"off\" or \"on\"" {
+        /// Nobody may.
+        Off = "off",
+        /// Super administrators may.
+        On = "on",
+    }
+);
+
+word_setting!(
     /// Whether the engine's build cache is trimmed.
     BuildCache, "\"leave\" or \"trim\"" {
         /// It is left alone: others may build with it.
@@ -591,6 +611,7 @@ impl Default for Config {
                 skip: None,
                 image: None,
             },
+            shell: ShellConfig { mode: ShellMode::Off },
             nodes: NodesConfig::default(),
             node: NodeConfig::default(),
             notify: NotifyConfig { url_file: None, format: NoticeFormat::Json },
@@ -634,6 +655,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
         limits: take_limits(layers, &default.limits),
         vpn: VpnConfig::read(layers, &default.vpn),
         solver: take_solver(layers, &default.solver),
+        shell: ShellConfig { mode: layers.take("shell.mode", default.shell.mode) },
         nodes: nodes::take_nodes(layers, &default.nodes),
         node: nodes::take_node(layers, &default.node),
         notify: NotifyConfig {

@@ -56,10 +56,12 @@ pub enum Bucket {
     DeviceApprove,
     /// Named by the contract; nothing has it.
     Default,
+    /// Shells of administrators, which have a setting of their own.
+    AdminShell,
 }
 
 impl Bucket {
-    /// Every one.
+    /// Every one whose rate is among the `rate_limits`.
     pub const ALL: [Self; 13] = [
         Self::Submission,
         Self::VerifyFlag,
@@ -92,6 +94,7 @@ impl Bucket {
             Self::DeviceToken => "device_token",
             Self::DeviceApprove => "device_approve",
             Self::Default => "default",
+            Self::AdminShell => "admin_shell",
         }
     }
 
@@ -111,17 +114,17 @@ pub enum SettingKey {
     DisabledChallenges,
     /// Wrong answers that a question allows.
     QuestionAttemptCaps,
-    /// For shells, which there are none of.
+    /// How long nobody may type into a shell and nothing be shown.
     AdminShellIdleTimeout,
-    /// For shells, which there are none of.
+    /// How long a shell may be open.
     AdminShellHardTimeout,
-    /// For shells, which there are none of.
+    /// Shells of one administrator.
     AdminShellMaxConcurrent,
-    /// For shells, which there are none of.
+    /// How often one may be asked for.
     AdminShellMintRate,
-    /// For shells, which there are none of.
+    /// How soon one has to be opened.
     AdminShellSessionTtl,
-    /// For shells, which there are none of.
+    /// Pages that may open one.
     AdminShellAllowedOrigins,
     /// How long a start may take.
     ComposeUpTimeout,
@@ -212,13 +215,20 @@ impl SettingKey {
                 "Wrong answers that a question allows, by mode (`single_select`, `multi_select`, \
                  `static`), where its competition says nothing else."
             }
-            Self::AdminShellIdleTimeout
-            | Self::AdminShellHardTimeout
-            | Self::AdminShellMaxConcurrent
-            | Self::AdminShellMintRate
-            | Self::AdminShellSessionTtl
-            | Self::AdminShellAllowedOrigins => {
-                "Acts on nothing: this server has no shells for administrators."
+            Self::AdminShellIdleTimeout => {
+                "Seconds after which a shell of an administrator is closed in which nothing was typed."
+            }
+            Self::AdminShellHardTimeout => {
+                "Seconds after which a shell of an administrator is closed, whatever goes on in it."
+            }
+            Self::AdminShellMaxConcurrent => "Shells of one administrator at a time.",
+            Self::AdminShellMintRate => "How often one administrator may ask for a shell.",
+            Self::AdminShellSessionTtl => {
+                "Seconds within which a shell that was asked for has to be opened."
+            }
+            Self::AdminShellAllowedOrigins => {
+                "Origins of pages that may open a shell; without any only programs that are no \
+                 browser may."
             }
             Self::ComposeUpTimeout => {
                 "How long a start may take on this machine, in seconds (`limits.start_deadline_secs`); \
@@ -334,6 +344,38 @@ pub struct Settings {
     pub start_deadline_secs: u32,
     /// Leases.
     pub lease: LeaseBounds,
+    /// Shells of administrators.
+    pub shell: ShellBounds,
+}
+
+/// What shells of administrators are bound by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellBounds {
+    /// Longest silence of who types, in seconds.
+    pub idle_secs: u32,
+    /// Longest time in all, in seconds.
+    pub hard_secs: u32,
+    /// Of one administrator at a time.
+    pub max_each: u32,
+    /// How often one may be asked for.
+    pub rate: Rate,
+    /// Seconds until it has to be opened.
+    pub session_secs: u32,
+    /// Which pages may open one.
+    pub origins: Vec<String>,
+}
+
+impl Default for ShellBounds {
+    fn default() -> Self {
+        Self {
+            idle_secs: 1800,
+            hard_secs: 14_400,
+            max_each: 3,
+            rate: Rate::per_minute(10),
+            session_secs: 60,
+            origins: Vec::new(),
+        }
+    }
 }
 
 /// Whether routes have rates.
@@ -381,10 +423,25 @@ impl Settings {
                 default_secs: number(SettingKey::DefaultInstanceTtl, lease.default_secs),
                 max_secs: number(SettingKey::MaxInstanceTtl, lease.max_secs),
             },
+            shell: ShellBounds {
+                idle_secs: number(SettingKey::AdminShellIdleTimeout, self.shell.idle_secs),
+                hard_secs: number(SettingKey::AdminShellHardTimeout, self.shell.hard_secs),
+                max_each: number(SettingKey::AdminShellMaxConcurrent, self.shell.max_each),
+                rate: found(SettingKey::AdminShellMintRate)
+                    .and_then(|value| rate(value).ok())
+                    .unwrap_or(self.shell.rate),
+                session_secs: number(SettingKey::AdminShellSessionTtl, self.shell.session_secs),
+                origins: found(SettingKey::AdminShellAllowedOrigins)
+                    .and_then(|value| texts(value).ok())
+                    .map_or_else(
+                        || self.shell.origins.clone(),
+                        |texts| texts.into_iter().map(str::to_owned).collect(),
+                    ),
+            },
         }
     }
 
-    /// The value of one key on the wire. Keys that act on nothing have the contract's default.
+    /// The value of one key on the wire.
     pub fn value(&self, key: SettingKey) -> Value {
         match key {
             SettingKey::RateLimitingEnabled => {
@@ -406,12 +463,12 @@ impl Settings {
                 "multi_select": self.caps.multi_select,
                 "static": self.caps.static_text,
             }),
-            SettingKey::AdminShellIdleTimeout => json!(1800),
-            SettingKey::AdminShellHardTimeout => json!(14_400),
-            SettingKey::AdminShellMaxConcurrent => json!(3),
-            SettingKey::AdminShellMintRate => json!("10/minute"),
-            SettingKey::AdminShellSessionTtl => json!(60),
-            SettingKey::AdminShellAllowedOrigins => json!([]),
+            SettingKey::AdminShellIdleTimeout => json!(self.shell.idle_secs),
+            SettingKey::AdminShellHardTimeout => json!(self.shell.hard_secs),
+            SettingKey::AdminShellMaxConcurrent => json!(self.shell.max_each),
+            SettingKey::AdminShellMintRate => json!(self.shell.rate.spelled()),
+            SettingKey::AdminShellSessionTtl => json!(self.shell.session_secs),
+            SettingKey::AdminShellAllowedOrigins => json!(self.shell.origins),
             SettingKey::ComposeUpTimeout => json!(self.start_deadline_secs),
             SettingKey::DefaultInstanceTtl => json!(self.lease.default_secs),
             SettingKey::MaxInstanceTtl => json!(self.lease.max_secs),
@@ -422,6 +479,7 @@ impl Settings {
     pub fn rate(&self, bucket: Bucket, built_in: Rate) -> Option<Rate> {
         match &self.rate_limiting {
             RateLimiting::Off => None,
+            RateLimiting::On(_) if bucket == Bucket::AdminShell => Some(self.shell.rate),
             RateLimiting::On(others) => Some(others.get(&bucket).copied().unwrap_or(built_in)),
         }
     }
@@ -437,6 +495,7 @@ impl Settings {
             caps: AttemptCaps::default(),
             start_deadline_secs: 300,
             lease: LeaseBounds::default(),
+            shell: ShellBounds::default(),
         }
     }
 }

@@ -44,6 +44,7 @@ mod repairs;
 pub(crate) mod secrets;
 mod settings;
 mod shared;
+mod shells;
 mod solver;
 mod source;
 mod specs;

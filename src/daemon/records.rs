@@ -93,7 +93,9 @@ pub(crate) async fn prune(shared: &Shared) {
         return;
     }
     let before = shared.now().plus_millis(-i64::from(config.keep_days) * DAY_MILLIS);
-    match shared.store.prune_records(before, u64::from(config.max_mib) << 20).await {
+    let max_bytes = u64::from(config.max_mib) << 20;
+    super::shells::prune(shared, before, max_bytes).await;
+    match shared.store.prune_records(before, max_bytes).await {
         Ok(pruned) if pruned.n_records + pruned.n_logs > 0 => tracing::info!(
             record.n = pruned.n_records,
             log.n = pruned.n_logs,

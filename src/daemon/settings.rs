@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::shared::Shared;
 use crate::config::Config;
-use crate::contest::settings::{RateLimiting, Settings};
+use crate::contest::settings::{RateLimiting, Settings, ShellBounds};
 use crate::contest::{AttemptCaps, LeaseBounds};
 use crate::store::StoreError;
 
@@ -21,6 +21,7 @@ pub(crate) fn configured(config: &Config) -> Settings {
         },
         start_deadline_secs: limits.start_deadline_secs,
         lease: LeaseBounds { default_secs: limits.default_ttl_secs, max_secs: limits.max_ttl_secs },
+        shell: ShellBounds::default(),
     }
 }
 

@@ -19,6 +19,7 @@ use super::platform::{Downloads, LiveSet, Tables};
 use super::queue::Queue;
 use super::releases::Releases;
 use super::repairs::Repairs;
+use super::shells::Shells;
 use super::solver::Solver;
 use super::specs::Specs;
 use super::steady::Steady;
@@ -101,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) happened: broadcast::Sender<Arc<ActivityRow>>,
     /// Which versions are to be proven by their own exploits.
     pub(crate) solver: Solver,
+    /// Shells of administrators.
+    pub(crate) shells: Shells,
     /// Asks the source loop to look at once; answered when that look is done.
     pub(crate) looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Who may give hints from outside.
@@ -350,6 +353,7 @@ impl Shared {
             repairs: Repairs::default(),
             happened: broadcast::Sender::new(HAPPENINGS),
             solver: Solver::new(n_solver_slots),
+            shells: Shells::default(),
             looks,
             webhook,
             hinted: Notify::new(),

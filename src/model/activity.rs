@@ -241,6 +241,60 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
+    /// Somebody asked for a shell in a container.
+    AdminShellSessionRequested {
+        /// Which shell.
+        session_id: String,
+        /// In which instance.
+        instance_id: InstanceId,
+        /// In which container.
+        container: String,
+        /// Where.
+        node_id: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// It is open.
+    AdminShellSessionOpened {
+        /// Which shell.
+        session_id: String,
+        /// In which instance.
+        instance_id: InstanceId,
+        /// In which container.
+        container: String,
+        /// Where.
+        node_id: String,
+        /// What is recorded of it.
+        recording_path: String,
+    },
+    /// It is closed.
+    AdminShellSessionClosed {
+        /// Which shell.
+        session_id: String,
+        /// In which instance.
+        instance_id: InstanceId,
+        /// In which container.
+        container: String,
+        /// Where.
+        node_id: String,
+        /// What was recorded of it.
+        recording_path: String,
+        /// For how long it was open.
+        duration_s: f64,
+        /// How much was typed.
+        bytes_in: u64,
+        /// How much was shown.
+        bytes_out: u64,
+        /// Why it was closed.
+        reason: String,
+    },
+    /// Somebody read what was recorded of a shell.
+    AdminShellRecordingViewed {
+        /// Of which shell.
+        session_id: String,
+        /// What.
+        recording_path: String,
+    },
     /// Organizers tell something.
     AnnouncementCreated {
         /// Which.

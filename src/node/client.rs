@@ -19,12 +19,13 @@ use super::tls::{self, Pin};
 use super::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, Done, FileEntry, FileList,
     Health, Heartbeat, HeartbeatReply, InstanceHealth, InstanceState, LiveReply, Logs,
-    RegisterOrder, RegisterReply, RenewOrder, RescanReply, ResetOrder, StartOrder, Stopped,
-    VpnOrder, VpnSessions,
+    RegisterOrder, RegisterReply, RenewOrder, RescanReply, ResetOrder, ShellOrder, StartOrder,
+    Stopped, VpnOrder, VpnSessions,
 };
-use super::{Node, NodeError, NodeFile, Outcome};
+use super::{Node, NodeError, NodeFile, Outcome, socket};
 use crate::builder::Supplied;
 use crate::model::{BuildKey, ChallengeId, InstanceId, NodeUrl};
+use crate::runtime::Terminal;
 use crate::telemetry::Chain;
 
 /// How long a question may take.
@@ -291,6 +292,12 @@ impl Node for HttpNode {
         self.get(&["instances", &id.to_string(), "containers"]).await
     }
 
+    async fn shell(&self, id: InstanceId, order: ShellOrder) -> Outcome<Terminal> {
+        let request = self.request(Method::GET, &["instances", &id.to_string(), "shell"]);
+        let request = socket::asking(request.query(&order));
+        socket::opened(send(request).await?).await.map_err(|why| strange(&why))
+    }
+
     async fn files(&self, id: InstanceId) -> Outcome<Vec<FileEntry>> {
         let list: FileList = self.get(&["instances", &id.to_string(), "attachments"]).await?;
         Ok(list.files)
@@ -360,7 +367,7 @@ impl Node for HttpNode {
 async fn send(request: RequestBuilder) -> Outcome<Response> {
     let response = request.send().await.map_err(unreachable)?;
     let status = response.status();
-    if status.is_success() {
+    if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response);
     }
     let text = bytes(response, MAX_JSON).await.unwrap_or_default();

@@ -14,6 +14,7 @@
 
 pub mod client;
 pub mod identity;
+pub mod socket;
 pub mod tls;
 pub mod wire;
 
@@ -24,10 +25,11 @@ use uuid::Uuid;
 
 use crate::builder::Supplied;
 use crate::model::{BuildKey, ChallengeId, Disposition, InstanceId, RetryClass};
+use crate::runtime::Terminal;
 
 use wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
-    InstanceState, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
+    InstanceState, RescanReply, ResetOrder, ShellOrder, StartOrder, VpnOrder, VpnSessions,
 };
 
 /// Why a node did not do it.
@@ -122,6 +124,9 @@ pub trait Node: Send + Sync {
 
     /// Its containers.
     async fn containers(&self, id: InstanceId) -> Outcome<Vec<Container>>;
+
+    /// A shell in one of its containers, for an administrator.
+    async fn shell(&self, id: InstanceId, order: ShellOrder) -> Outcome<Terminal>;
 
     /// The files that are its own.
     async fn files(&self, id: InstanceId) -> Outcome<Vec<FileEntry>>;

@@ -88,6 +88,20 @@ pub struct VpnSessions {
     pub text: String,
 }
 
+/// `GET …/shell`, in the query: a shell in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShellOrder {
+    /// The name of the container.
+    pub container: String,
+    /// `bash` or `sh`.
+    #[serde(default = "bash")]
+    pub shell: String,
+}
+
+fn bash() -> String {
+    "bash".to_owned()
+}
+
 /// Asks for another incarnation.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ResetOrder {

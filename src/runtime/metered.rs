@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use super::terminal::Terminal;
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
     ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
@@ -223,6 +224,10 @@ impl Engine for Metered {
         deadline: Duration,
     ) -> Result<ExecOutcome, EngineError> {
         self.change("exec", self.inner.exec(container, test, deadline)).await
+    }
+
+    async fn shell(&self, container: &str, words: &[String]) -> Result<Terminal, EngineError> {
+        self.change("shell", self.inner.shell(container, words)).await
     }
 
     async fn reach(&self, address: SocketAddrV4, deadline: Duration) -> io::Result<()> {

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod routes;
 #[cfg(test)]
 mod suite;
+pub mod terminal;
 pub mod wall;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,7 @@ use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
 pub use archive::{ImageFile, NoFile};
+pub use terminal::{Keyboard, Terminal, TerminalSize};
 
 /// A saved image on its way; one that is broken off ends with an error.
 pub type ImageBytes = BoxStream<'static, std::io::Result<Bytes>>;
@@ -156,6 +158,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
         test: &HealthTest,
         deadline: Duration,
     ) -> Result<ExecOutcome, EngineError>;
+    /// Runs a program inside with a terminal, for a person; the container's own user.
+    async fn shell(&self, container: &str, words: &[String]) -> Result<Terminal, EngineError>;
     /// The last `n_lines` of its output, both streams, lossy UTF-8, at most 256 KiB; hostile text.
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError>;
     /// Its output line by line as it appears: everything from the first line, or what is later than

@@ -170,6 +170,11 @@ impl DataDir {
         self.path.join("captures")
     }
 
+    /// Where recordings of shells are.
+    pub fn recordings_path(&self) -> PathBuf {
+        self.path.join("recordings")
+    }
+
     /// Who we are in the engine.
     pub fn installation(&self) -> &InstallationId {
         &self.installation

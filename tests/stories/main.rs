@@ -31,6 +31,7 @@ mod operator;
 mod operator_captures;
 mod operator_frees_disk;
 mod operator_sees_walls;
+mod organizer_looks_inside;
 mod organizer_proves;
 mod organizer_releases;
 mod platform_lost;

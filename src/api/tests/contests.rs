@@ -527,8 +527,6 @@ async fn what_the_server_does_not_have_is_a_clear_501() {
         ("PUT", "/challenges/WEB-001/feedback/brutal"),
         ("GET", "/scoreboard/history"),
         ("GET", "/me/export"),
-        ("GET", "/admin/shell-sessions"),
-        ("GET", "/admin/instances/x/containers"),
     ] {
         let answer = site.call("", method, path, Value::Null).await;
         assert_eq!(code(&answer), (501, "not_implemented"), "{method} {path}");

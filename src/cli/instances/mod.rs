@@ -4,6 +4,7 @@
 //! for this one command and never shown.
 
 mod pcap;
+mod shell;
 mod show;
 mod start;
 
@@ -122,6 +123,7 @@ Examples:
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    Shell(shell::ShellArgs),
     /// Show one instance: phase, endpoints, lease, questions
     #[command(after_help = "\
 Examples:
@@ -137,11 +139,15 @@ pub(crate) async fn run(global: &Global, args: InstancesArgs) -> Result<Ending, 
     let client = global.client()?;
     let team = args.team.as_deref();
     let client = match team {
-        // Logs and packets are for operators, whoever owns the instance.
+        // What is looked at there is for operators, whoever owns the instance.
         Some(_)
             if matches!(
                 args.command,
-                Some(InstancesCommand::Logs { .. } | InstancesCommand::Pcap { .. })
+                Some(
+                    InstancesCommand::Logs { .. }
+                        | InstancesCommand::Pcap { .. }
+                        | InstancesCommand::Shell(_)
+                )
             ) =>
         {
             client
@@ -172,6 +178,7 @@ pub(crate) async fn run(global: &Global, args: InstancesArgs) -> Result<Ending, 
         }
         InstancesCommand::Logs { id, lines } => logs(global, &client, &id, lines).await,
         InstancesCommand::Pcap { id, out } => pcap::run(global, &client, &id, out).await,
+        InstancesCommand::Shell(wish) => shell::run(&client, &wish).await,
         InstancesCommand::Show { id } => show::run(global, &client, &id).await,
     }
 }

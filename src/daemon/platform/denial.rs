@@ -21,6 +21,8 @@ pub enum DenialKind {
     Invalid,
     /// It may be asked for again later.
     Busy,
+    /// They have as many as they may.
+    TooMany,
 }
 
 /// A refusal by the rules: the stable word that clients branch on, and a sentence for people.
@@ -69,6 +71,11 @@ impl Denial {
     /// What was sent is out of bounds.
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(DenialKind::Invalid, code, message)
+    }
+
+    /// They have as many as they may.
+    pub fn too_many(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(DenialKind::TooMany, code, message)
     }
 
     /// With one more thing that clients are told.

@@ -18,9 +18,11 @@ use crate::model::{BuildKey, Duty, Happening, NodeId, VpnProtocol};
 use crate::node::client::ImageReply;
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
-    InstanceState, RegisterOrder, RescanReply, ResetOrder, StartOrder, VpnOrder, VpnSessions,
+    InstanceState, RegisterOrder, RescanReply, ResetOrder, ShellOrder, StartOrder, VpnOrder,
+    VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
+use crate::runtime::Terminal;
 use crate::runtime::fake::Verb;
 use crate::store::NodeChange;
 
@@ -104,6 +106,9 @@ impl Node for Wire {
     }
     async fn containers(&self, id: InstanceId) -> Outcome<Vec<Container>> {
         self.say(self.node.containers(id)).await
+    }
+    async fn shell(&self, id: InstanceId, order: ShellOrder) -> Outcome<Terminal> {
+        self.say(self.node.shell(id, order)).await
     }
     async fn files(&self, id: InstanceId) -> Outcome<Vec<FileEntry>> {
         self.say(self.node.files(id)).await

@@ -40,13 +40,13 @@ use crate::model::{
 };
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
-    InstanceExtras, InstanceState, RescanReply, ResetOrder, Service, StartOrder, Surface, Vpn,
-    VpnOrder, VpnSessions,
+    InstanceExtras, InstanceState, RescanReply, ResetOrder, Service, ShellOrder, StartOrder,
+    Surface, Vpn, VpnOrder, VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
 use crate::planner::lifecycle;
 use crate::release::spec::Profile;
-use crate::runtime::{ContainerState, EngineError};
+use crate::runtime::{ContainerState, EngineError, Terminal};
 use crate::store::{Given, InstanceFilter, StoreError, Which};
 use crate::telemetry::Chain;
 
@@ -459,6 +459,26 @@ impl Node for LocalNode {
             }
         };
         Ok(seen.into_iter().map(container).collect())
+    }
+
+    async fn shell(&self, id: InstanceId, order: ShellOrder) -> Outcome<Terminal> {
+        let row = self.row(id).await?;
+        if !matches!(order.shell.as_str(), "bash" | "sh") {
+            return Err(NodeError::Invalid("`shell` is `bash` or `sh`".to_owned()));
+        }
+        if row.phase != InstancePhase::Ready {
+            return Err(NodeError::Invalid("the instance is not running".to_owned()));
+        }
+        let seen = self.shared.engine.containers(Some(id)).await.map_err(unavailable)?;
+        let Some(found) = seen.into_iter().find(|it| it.name == order.container) else {
+            let words = "this instance has no such container".to_owned();
+            return Err(NodeError::Invalid(words));
+        };
+        if found.state != ContainerState::Running {
+            return Err(NodeError::Invalid("the container is not running".to_owned()));
+        }
+        let words = [order.shell];
+        self.shared.engine.shell(&found.id, &words).await.map_err(unavailable)
     }
 
     async fn files(&self, id: InstanceId) -> Outcome<Vec<FileEntry>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use futures_util::StreamExt;
 
-use super::connect::Call;
+use super::connect::{Call, Connection};
 use super::containers::{Tail, lossy};
 use super::{Docker, errors};
 use crate::model::compose::HealthTest;
@@ -32,7 +32,7 @@ impl Docker {
         match tokio::time::timeout(deadline, self.follow_exec(&exec)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                self.end_exec(container, &exec).await;
+                end_exec(&self.connection, container, &exec).await;
                 Err(errors::timed_out(&call))
             }
         }
@@ -96,21 +96,20 @@ impl Docker {
         // closed. Neither is a success.
         Ok(ExecOutcome { code: ended.exit_code.unwrap_or(-1), output })
     }
+}
 
-    /// Kills a command that outlived its deadline, so that hung checks do not fill the container's
-    /// process limit. Best effort: only on the engine's own machine and as root.
-    async fn end_exec(&self, container: &str, exec: &str) {
-        let inspected = self
-            .connection
-            .run(&Call::within(2, format!("inspect exec {exec}")), |client| async move {
-                client.inspect_exec(exec).await
-            })
-            .await;
-        let Ok(inspected) = inspected else { return };
-        let id = inspected.container_id.unwrap_or_else(|| container.to_owned());
-        if let (Some(true), Some(pid)) = (inspected.running, inspected.pid) {
-            kill_in_container(pid, &id);
-        }
+/// Kills a command that outlived its deadline or its terminal, so that such commands do not fill the
+/// container's process limit. Best effort: only on the engine's own machine and as root.
+pub(super) async fn end_exec(connection: &Connection, container: &str, exec: &str) {
+    let inspected = connection
+        .run(&Call::within(2, format!("inspect exec {exec}")), |client| async move {
+            client.inspect_exec(exec).await
+        })
+        .await;
+    let Ok(inspected) = inspected else { return };
+    let id = inspected.container_id.unwrap_or_else(|| container.to_owned());
+    if let (Some(true), Some(pid)) = (inspected.running, inspected.pid) {
+        kill_in_container(pid, &id);
     }
 }
 

@@ -25,6 +25,7 @@ mod networks;
 mod profile;
 mod prove;
 mod seccomp;
+mod shell;
 mod syntax;
 #[cfg(test)]
 pub(super) mod tests;
@@ -33,7 +34,7 @@ mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use self::connect::{Call, Connection};
+use super::terminal::Terminal;
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
     ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
@@ -55,7 +57,7 @@ const REMEMBERED: usize = 65_536;
 
 /// One Docker engine.
 pub struct Docker {
-    connection: Connection,
+    connection: Arc<Connection>,
     installation: InstallationId,
     volume_paths: images::VolumePaths,
     /// Ids of containers that are ours. An id never changes hands.
@@ -74,7 +76,7 @@ impl Docker {
     /// When `endpoint` is not a local socket.
     pub fn connect(endpoint: &str, installation: InstallationId) -> Result<Self, EngineError> {
         Ok(Self {
-            connection: Connection::new(endpoint)?,
+            connection: Arc::new(Connection::new(endpoint)?),
             installation,
             volume_paths: images::VolumePaths::default(),
             own: Mutex::default(),
@@ -274,6 +276,10 @@ impl Engine for Docker {
         deadline: Duration,
     ) -> Result<ExecOutcome, EngineError> {
         self.run_inside(container, test, deadline).await
+    }
+
+    async fn shell(&self, container: &str, words: &[String]) -> Result<Terminal, EngineError> {
+        self.open_shell(container, words).await
     }
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {

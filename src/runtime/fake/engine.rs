@@ -15,6 +15,7 @@ use super::{FakeEngine, Fate, Fault, Verb, When};
 use crate::model::compose::HealthTest;
 use crate::model::{Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
+use crate::runtime::terminal::Terminal;
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
     ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
@@ -322,6 +323,15 @@ impl Engine for FakeEngine {
     ) -> Result<ExecOutcome, EngineError> {
         self.pass(Verb::Exec, deadline, |machine, us| machine.exec(us, container, test).map(quiet))
             .await
+    }
+
+    async fn shell(&self, container: &str, words: &[String]) -> Result<Terminal, EngineError> {
+        let greeting = words.join(" ");
+        let running = self.pass(Verb::Exec, DEADLINE, |machine, us| {
+            machine.check_running(us, container).map(quiet)
+        });
+        running.await?;
+        Ok(super::shell::echoing(&greeting))
     }
 
     async fn logs(&self, container: &str, n_lines: u32) -> Result<String, EngineError> {

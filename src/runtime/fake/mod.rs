@@ -11,6 +11,7 @@
 
 mod engine;
 mod machine;
+mod shell;
 #[cfg(test)]
 mod tests;
 

@@ -125,6 +125,12 @@ impl Client {
         self.try_post(path, body).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// `PATCH` below `/api/v1`.
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
+        let request = self.http.patch(format!("{}{path}", self.base)).json(&body);
+        self.send(request).await.expect("the server answers")
+    }
+
     /// `DELETE` below `/api/v1`; the error is the transport's.
     pub(crate) async fn try_delete(&self, path: &str) -> Result<Reply, String> {
         self.send(self.http.delete(format!("{}{path}", self.base))).await

@@ -264,6 +264,18 @@ impl Machine {
         seen
     }
 
+    pub(in crate::runtime::fake) fn check_running(
+        &mut self,
+        us: &InstallationId,
+        container: &str,
+    ) -> Result<(), EngineError> {
+        let found = self.own_mut(us, container)?;
+        if found.state == ContainerState::Running {
+            return Ok(());
+        }
+        Err(refused(container, "it is not running"))
+    }
+
     pub(in crate::runtime::fake) fn exec(
         &mut self,
         us: &InstallationId,
