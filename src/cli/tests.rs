@@ -61,6 +61,21 @@ fn every_command_has_a_summary_and_every_leaf_has_examples() {
     walk(&Cli::command(), "");
 }
 
+/// What a shell makes of a line without variables: words, of which `"` keeps some together.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
+    for letter in line.chars().chain([' ']) {
+        match letter {
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|it| !it.is_empty()));
+            }
+            letter => word.push(letter),
+        }
+    }
+    words
+}
+
 #[test]
 fn every_example_of_the_help_parses() {
     fn walk(command: &clap::Command) {
@@ -74,7 +89,7 @@ fn every_example_of_the_help_parses() {
                 .iter()
                 .filter_map(|mark| line.find(mark))
                 .min();
-            let words = line[..end.unwrap_or(line.len())].split_whitespace();
+            let words = words(&line[..end.unwrap_or(line.len())]);
             if line.contains("COMMAND") {
                 continue;
             }

@@ -161,7 +161,7 @@ async fn a25_nobody_but_a_super_administrator_gets_a_shell_and_none_outlives_its
 
     // Bytes both ways, and a size that the program sees.
     terminal.keyboard.resize(TerminalSize::new(33, 111).unwrap()).await.unwrap();
-    terminal.keyboard.type_in(b"stty size; echo over\r").await.unwrap();
+    terminal.keyboard.type_in(b"stty size; echo ov''er\r").await.unwrap();
     let text = shown(&mut terminal, "over\r\n").await;
     assert!(text.contains("33 111"), "{text:?}");
     // A paste that the program only echoes: neither side waits for the other.
@@ -183,7 +183,7 @@ async fn a25_nobody_but_a_super_administrator_gets_a_shell_and_none_outlives_its
     closed(&admin, &ready, &["force_close"]).await;
 
     let terminal = open(&daemon, &url(&ask(&admin, &ready).await), None).await.expect("it opens");
-    red.gone(&ready.id).await;
+    red.stop(&ready.id).await;
     ended(terminal).await;
     until("the shell of an instance that is over is closed", PATIENCE, || async {
         let reasons = reasons(&admin, &ready).await;
@@ -245,6 +245,6 @@ async fn a_shell_leads_to_an_instance_on_another_node() {
     closed(&admin, &ready, &["node_disconnect"]).await;
     let recordings = admin.get("/admin/shell-recordings").await.body;
     assert_eq!(recordings[0]["session_id"], session["session_id"], "the platform has it");
-    red.gone(&ready.id).await;
+    red.stop(&ready.id).await;
     node.nothing_left().await;
 }
