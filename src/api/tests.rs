@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod contests;
 mod ctfd;
+mod sweep;
 mod vpn;
 
 use std::collections::BTreeMap;
