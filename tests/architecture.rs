@@ -6,7 +6,7 @@
 //! # Not here
 //! Lints that clippy has (`Cargo.toml`), and how the code behaves (`tests/stories`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -211,6 +211,30 @@ fn no_file_is_too_long_to_read() {
             ));
         }
     }
+    assert_none(&faults);
+}
+
+/// The document of the API has one place for each name: of two shapes one would not be told.
+#[test]
+fn no_two_shapes_of_the_api_share_a_name() {
+    let (mut places, mut faults) = (BTreeMap::<String, String>::new(), Vec::new());
+    for path in rust_files(&["src"]) {
+        let text = read(&path);
+        let mut is_shape = false;
+        for (nth, line) in text.lines().enumerate() {
+            is_shape |= line.starts_with("#[derive(") && has_word(line, "ToSchema");
+            let kind = ["struct ", "enum "].iter().find_map(|it| line.split_once(it));
+            let (true, Some((_, rest))) = (is_shape && !line.starts_with(['#', '/']), kind) else {
+                continue;
+            };
+            is_shape = false;
+            let place = format!("{}:{}", show(&path), nth + 1);
+            if let Some(first) = places.insert(identifier(rest).to_owned(), place.clone()) {
+                faults.push(format!("{place}: `{}` is also at {first}", identifier(rest)));
+            }
+        }
+    }
+    assert!(places.len() > 100, "{} shapes were found", places.len());
     assert_none(&faults);
 }
 

@@ -67,7 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
 
 /// Somebody who signs up. Its `Debug` is not derived, so that it cannot be logged.
 #[derive(Deserialize, ToSchema)]
-struct RegisterBody {
+struct SignUpBody {
     #[schema(example = "ada@example.org")]
     email: String,
     #[schema(min_length = 12, max_length = 256)]
@@ -161,14 +161,14 @@ struct LinkedIdentity {
 }
 
 /// Makes an account and signs it in. The first account ever is a super administrator's.
-#[utoipa::path(post, path = "/auth/register", tag = "accounts", request_body = RegisterBody,
+#[utoipa::path(post, path = "/auth/register", tag = "accounts", request_body = SignUpBody,
     responses((status = 200, body = TokenResponse),
         (status = 409, body = Envelope, description = "`email_taken`"),
         (status = 422, body = Envelope, description = "`weak_password`")))]
 async fn register(
     State(platform): State<Platform>,
     From(origin): From,
-    Body(body): Body<RegisterBody>,
+    Body(body): Body<SignUpBody>,
 ) -> Answer<Json<TokenResponse>> {
     let mut faults = Faults::default();
     faults.length("password", &body.password, MIN_PASSWORD_CHARS..=MAX_PASSWORD_CHARS);
@@ -177,7 +177,7 @@ async fn register(
         faults.other("email", "value is not a valid email address".to_owned());
     }
     faults.finish()?;
-    let RegisterBody { email, password, display_name } = body;
+    let SignUpBody { email, password, display_name } = body;
     let token = platform.register(&email, password, &display_name, origin).await?;
     Ok(TokenResponse::of(token))
 }

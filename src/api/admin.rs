@@ -47,7 +47,7 @@ struct TokenBody {
 
 /// A new token. It is shown this once. Its `Debug` is not derived, so that it cannot be logged.
 #[derive(Serialize, ToSchema)]
-struct TokenResponse {
+struct TeamTokenResponse {
     token: String,
     team_id: String,
     team_name: String,
@@ -114,16 +114,16 @@ fn checked(id: &str) -> Result<&str, ApiError> {
 /// Makes a token for a team, and the team when it is new.
 #[utoipa::path(post, path = "/admin/tokens", tag = "admin", security(("bearer" = [])),
     request_body = TokenBody,
-    responses((status = 201, body = TokenResponse), (status = 403, body = Envelope),
+    responses((status = 201, body = TeamTokenResponse), (status = 403, body = Envelope),
         (status = 422, body = Envelope)))]
 async fn create_token(
     State(platform): State<Platform>,
     _admin: Admin,
     Body(body): Body<TokenBody>,
-) -> Answer<(StatusCode, Json<TokenResponse>)> {
+) -> Answer<(StatusCode, Json<TeamTokenResponse>)> {
     let (team, token) =
         platform.create_team_token(team_name(&body.team)?, &body.competition).await?;
-    let answer = TokenResponse {
+    let answer = TeamTokenResponse {
         token,
         team_id: team.id.to_string(),
         team_name: team.name,

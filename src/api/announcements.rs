@@ -125,7 +125,7 @@ struct AnnouncementUpdate {
 
 /// It is gone.
 #[derive(Debug, Serialize, ToSchema)]
-struct Deleted {
+struct AnnouncementDeleted {
     /// Always `deleted`.
     status: &'static str,
     announcement_id: String,
@@ -233,15 +233,15 @@ async fn update(
 /// Takes one back.
 #[utoipa::path(delete, path = "/admin/announcements/{announcement_id}", tag = "admin",
     security(("bearer" = [])), params(("announcement_id" = String, Path)),
-    responses((status = 200, body = Deleted), (status = 403, body = Envelope),
+    responses((status = 200, body = AnnouncementDeleted), (status = 403, body = Envelope),
         (status = 404, body = Envelope)))]
 async fn delete(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
-) -> Answer<Json<Deleted>> {
+) -> Answer<Json<AnnouncementDeleted>> {
     platform.delete_announcement(&caller, &id).await?;
-    Ok(Json(Deleted { status: "deleted", announcement_id: id }))
+    Ok(Json(AnnouncementDeleted { status: "deleted", announcement_id: id }))
 }
 
 /// Notes that the caller has read one.

@@ -22,7 +22,7 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
 
 /// Why.
 #[derive(Debug, Deserialize, ToSchema)]
-struct ResetBody {
+struct ResetAttemptsBody {
     #[serde(default)]
     #[schema(max_length = 500)]
     reason: String,
@@ -47,14 +47,14 @@ struct QuestionAttemptResetInfo {
     tag = "admin", security(("bearer" = [])),
     params(("team_id" = String, Path), ("challenge_id" = String, Path),
         ("question_id" = String, Path)),
-    request_body(content = ResetBody),
+    request_body(content = ResetAttemptsBody),
     responses((status = 200, body = QuestionAttemptResetInfo), (status = 403, body = Envelope),
         (status = 404, body = Envelope), (status = 422, body = Envelope)))]
 async fn reset(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path((team, challenge, question)): Path<(String, String, String)>,
-    Body(body): Body<ResetBody>,
+    Body(body): Body<ResetAttemptsBody>,
 ) -> Answer<Json<QuestionAttemptResetInfo>> {
     let mut faults = Faults::default();
     faults.length("reason", &body.reason, 0..=MAX_REASON);

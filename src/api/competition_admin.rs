@@ -143,7 +143,7 @@ struct RegistrationInfo {
 
 /// A competition is gone.
 #[derive(Debug, Serialize, ToSchema)]
-struct Deleted {
+struct CompetitionDeleted {
     /// Always `deleted`.
     status: &'static str,
     competition_id: String,
@@ -256,16 +256,16 @@ async fn change(
 /// Removes a competition (administrators). Its teams and what they did stay on record.
 #[utoipa::path(delete, path = "/admin/competitions/{competition_id}", tag = "admin",
     security(("bearer" = [])), params(("competition_id" = String, Path)),
-    responses((status = 200, body = Deleted), (status = 404, body = Envelope),
+    responses((status = 200, body = CompetitionDeleted), (status = 404, body = Envelope),
         (status = 409, body = Envelope, description = "`competition_read_only`")))]
 async fn delete(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
-) -> Answer<Json<Deleted>> {
+) -> Answer<Json<CompetitionDeleted>> {
     let contest = run_by(&platform, &caller, &id)?;
     platform.delete_competition(&contest).await?;
-    Ok(Json(Deleted { status: "deleted", competition_id: id }))
+    Ok(Json(CompetitionDeleted { status: "deleted", competition_id: id }))
 }
 
 /// The teams of a competition (its administrators).

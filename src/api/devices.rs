@@ -6,8 +6,9 @@
 use axum::Form;
 use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::FormRejection;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::accounts::From;
 use super::auth::Session;
-use super::error::{Answer, Envelope};
+use super::error::{Answer, ApiError, Envelope};
 use super::extract::{Body, Faults, FromParams, Params, Query};
 use super::html::{escape, page};
 use crate::daemon::platform::{DEVICE_CODE_SECS, DeviceAnswer, DeviceVerdict, Platform};
@@ -241,8 +242,17 @@ async fn show(State(platform): State<Platform>, Query(wanted): Query<UserCode>) 
     responses((status = 200, content_type = "text/html", body = String),
         (status = 401, content_type = "text/html", body = String),
         (status = 404, content_type = "text/html", body = String)))]
-async fn send(State(platform): State<Platform>, Form(form): Form<DeviceForm>) -> Response {
-    let DeviceForm { user_code, email, password, verdict } = form;
+async fn send(
+    State(platform): State<Platform>,
+    form: Result<Form<DeviceForm>, FormRejection>,
+) -> Response {
+    let DeviceForm { user_code, email, password, verdict } = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) => {
+            let words = "send the form of this page, as `application/x-www-form-urlencoded`";
+            return ApiError::plain(rejection.status(), words).into_response();
+        }
+    };
     let verdict = match verdict {
         FormVerdict::Approve => DeviceVerdict::Approve,
         FormVerdict::Deny => DeviceVerdict::Deny,
@@ -258,7 +268,7 @@ async fn send(State(platform): State<Platform>, Form(form): Form<DeviceForm>) ->
             render(StatusCode::OK, &Shown { user_code: "", request: Some(&row) }, "good", notice)
         }
         Err(error) => {
-            let refusal = super::error::ApiError::from(error);
+            let refusal = ApiError::from(error);
             let text = match refusal.detail.as_str() {
                 Some(text) => text.to_owned(),
                 None => "it did not work, try again in a moment".to_owned(),

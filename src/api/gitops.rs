@@ -16,6 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use verdicts::VerdictEvent;
+
 use super::auth::Admin;
 use super::error::{Answer, Envelope};
 use super::extract::{FromParams, Params, Query};

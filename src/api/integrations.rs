@@ -168,7 +168,7 @@ struct PurgeResponse {
 
 /// It is worth nothing any more.
 #[derive(Debug, Serialize, ToSchema)]
-struct RevokedResponse {
+struct IntegrationRevoked {
     /// Always `revoked`.
     status: &'static str,
     id: String,
@@ -225,15 +225,15 @@ async fn one(
 /// Takes an integration its rights. Its instances run on until their leases end; `kill` stops them.
 #[utoipa::path(delete, path = "/integrations/ctfd/{integration_id}", tag = "integrations",
     security(("bearer" = [])), params(("integration_id" = String, Path)),
-    responses((status = 200, body = RevokedResponse), (status = 403, body = Envelope),
+    responses((status = 200, body = IntegrationRevoked), (status = 403, body = Envelope),
         (status = 404, body = Envelope)))]
 async fn revoke(
     State(platform): State<Platform>,
     _admin: Admin,
     Path(id): Path<String>,
-) -> Answer<Json<RevokedResponse>> {
+) -> Answer<Json<IntegrationRevoked>> {
     platform.revoke_integration(&id).await?;
-    Ok(Json(RevokedResponse { status: "revoked", id }))
+    Ok(Json(IntegrationRevoked { status: "revoked", id }))
 }
 
 /// Gives an integration another token and another secret; the old ones are worth nothing.

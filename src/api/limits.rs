@@ -16,7 +16,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{bearer, fingerprint};
 use crate::contest::settings::Bucket;
@@ -135,14 +136,23 @@ pub(crate) async fn enforce_by_address(
 }
 
 /// The refusal of who asks too often, in the contract's bare shape.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RateLimited {
+    /// Which rate was exceeded; `Retry-After` says when there is room again.
+    error: String,
+}
+
+/// Refuses who asks too often.
 pub(crate) fn too_many(rate: Rate, wait_secs: u64) -> Response {
-    let error = format!("Rate limit exceeded: {rate}");
+    let body = RateLimited { error: format!("Rate limit exceeded: {rate}") };
     let headers = [(header::RETRY_AFTER, wait_secs.to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, headers, Json(json!({"error": error}))).into_response()
+    (StatusCode::TOO_MANY_REQUESTS, headers, Json(body)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn key(token: &str) -> Key {

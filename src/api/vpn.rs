@@ -137,7 +137,7 @@ impl SessionView {
 /// Why something is taken back.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeBody {
+struct ProfileChangeBody {
     /// For the audit.
     #[serde(default)]
     #[schema(max_length = 300)]
@@ -149,7 +149,7 @@ struct ChangeBody {
     holder: Option<String>,
 }
 
-impl ChangeBody {
+impl ProfileChangeBody {
     fn parts(self) -> (VpnTarget, String) {
         let why = self.why.chars().filter(|c| !c.is_control()).take(300).collect();
         (target(self.holder), why)
@@ -228,7 +228,7 @@ async fn team_openvpn_config(
 /// As `POST /instances/{instance_id}/openvpn-config/rotate`, of the profile for all engagements.
 #[utoipa::path(post, path = "/teams/{team_id}/openvpn-config/rotate", tag = "teams",
     security(("bearer" = [])), params(("team_id" = String, Path)),
-    request_body = ChangeBody,
+    request_body = ProfileChangeBody,
     responses((status = 200, body = Changed), (status = 404, body = Envelope),
         (status = 403, body = Envelope), (status = 409, body = Envelope),
         (status = 429, body = Envelope)))]
@@ -236,7 +236,7 @@ async fn team_rotate(
     State(platform): State<Platform>,
     Signed(caller, _): Signed<InstancesWrite>,
     Path(team): Path<String>,
-    Body(body): Body<ChangeBody>,
+    Body(body): Body<ProfileChangeBody>,
 ) -> Answer<Json<Changed>> {
     let change = change_by(&caller);
     let (target, why) = body.parts();
@@ -273,7 +273,7 @@ async fn nested_openvpn_config(
 /// organizer does so for all holders of the instance, or for one.
 #[utoipa::path(post, path = "/instances/{instance_id}/openvpn-config/rotate", tag = "instances",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
-    request_body = ChangeBody,
+    request_body = ProfileChangeBody,
     responses((status = 200, body = Changed), (status = 404, body = Envelope),
         (status = 403, body = Envelope), (status = 409, body = Envelope),
         (status = 429, body = Envelope)))]
@@ -281,7 +281,7 @@ async fn rotate(
     State(platform): State<Platform>,
     Signed(caller, _): Signed<InstancesWrite>,
     Path(id): Path<String>,
-    Body(body): Body<ChangeBody>,
+    Body(body): Body<ProfileChangeBody>,
 ) -> Answer<Json<Changed>> {
     let change = change_by(&caller);
     let (target, why) = body.parts();
@@ -308,14 +308,14 @@ async fn vpn(
 /// connected is thrown out within seconds. Another one is an organizer's to give, by a rotation.
 #[utoipa::path(post, path = "/admin/instances/{instance_id}/vpn/revoke", tag = "admin",
     security(("bearer" = [])), params(("instance_id" = String, Path)),
-    request_body = ChangeBody,
+    request_body = ProfileChangeBody,
     responses((status = 200, body = Changed), (status = 403, body = Envelope),
         (status = 404, body = Envelope), (status = 409, body = Envelope)))]
 async fn revoke(
     State(platform): State<Platform>,
     Admin(caller): Admin,
     Path(id): Path<String>,
-    Body(body): Body<ChangeBody>,
+    Body(body): Body<ProfileChangeBody>,
 ) -> Answer<Json<Changed>> {
     let (target, why) = body.parts();
     Ok(Changed::of(platform.change_vpn(&caller, &id, target, VpnChange::Revoke, why).await?))

@@ -30,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::verdicts::{VerdictEvent, verdict_event};
+use super::verdicts::verdict_event;
 use crate::api::auth::Admin;
 use crate::api::error::{Answer, Envelope};
 use crate::api::extract::{FromParams, Params, Query};
@@ -154,11 +154,11 @@ fn event_view(row: &EventRow) -> EventView {
 ///
 /// Comments say that the stream is alive. A client that comes back with the `Last-Event-ID` it saw
 /// gets what it missed: every condition that is kept (50,000), and the verdicts that are remembered
-/// (64). The data of `condition` is a row of `/gitops/events/log`.
+/// (64). The data of `condition` is a row of `/gitops/events/log`, that of `verdict` a `VerdictEvent`.
 #[utoipa::path(get, path = "/gitops/events", tag = "gitops", security(("bearer" = [])),
     params(StreamParams,
         ("Last-Event-ID" = Option<String>, Header, description = "The last event seen.")),
-    responses((status = 200, body = VerdictEvent, content_type = "text/event-stream"),
+    responses((status = 200, content_type = "text/event-stream"),
         (status = 403, body = Envelope)))]
 async fn events(
     State(platform): State<Platform>,

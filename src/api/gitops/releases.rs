@@ -213,7 +213,7 @@ struct ChangeView {
     change: &'static str,
     from: Option<String>,
     to: Option<String>,
-    images: Vec<ImageView>,
+    images: Vec<ReleaseImageView>,
     attachments: Vec<PartView>,
     questions: Vec<PartView>,
     /// `on_next_start`, `drain` or `force`.
@@ -224,7 +224,7 @@ struct ChangeView {
 
 /// An image that is new.
 #[derive(Debug, Serialize, ToSchema)]
-struct ImageView {
+struct ReleaseImageView {
     service: String,
     key: String,
     /// `unbuilt`, `building`, `built` or `failed`.
@@ -328,7 +328,7 @@ fn preview_view(preview: Preview) -> PreviewView {
             .images
             .iter()
             .zip(&it.builds)
-            .map(|((service, key), state)| ImageView {
+            .map(|((service, key), state)| ReleaseImageView {
                 service: service.to_string(),
                 key: key.to_string(),
                 state: state.as_str(),

@@ -53,7 +53,7 @@ struct ChallengeVerdict {
 
 /// A verdict that landed, as the stream of events tells it.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub(super) struct VerdictEvent {
+pub(crate) struct VerdictEvent {
     /// The commit.
     revision: String,
     /// Challenge folders.
