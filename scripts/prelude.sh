@@ -36,26 +36,25 @@ as_root() {
 # Whether an engine answers a real question. A socket alone proves nothing.
 engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# The Python with the unmodified SDK and audit of the reference: tests and benchmarks ask it.
+# The Python of tests and benchmarks: the unmodified SDK and audit of the reference, the client that
+# agents use (the SDK brings one of any version), and what asks an API whether its document is true.
 VENV=$RUN_DIR/venv
-SDK=ctfy==0.6.3
-# The client that agents use; the SDK brings one of any version.
-MCP=mcp==2.3.0
-# The wait between two tries to fetch the SDK.
+PYTHON_PACKAGES=(ctfy==0.6.3 mcp==2.3.0 schemathesis==4.32.5)
+# The wait between two tries to fetch them.
 RETRY_SECONDS=5
 
 # Makes it, once; for whoever runs `$VENV/bin/python` or what lies beside it.
 ensure_sdk() {
-    if [ "$(cat "$VENV/.installed" 2>/dev/null)" = "$SDK $MCP" ]; then return; fi
-    say "Installing the Python SDK $SDK and $MCP into $VENV."
+    if [ "$(cat "$VENV/.installed" 2>/dev/null)" = "${PYTHON_PACKAGES[*]}" ]; then return; fi
+    say "Installing ${PYTHON_PACKAGES[*]} into $VENV."
     python3 -m venv "$VENV"
     local attempt
     for attempt in 1 2 3; do
-        if "$VENV/bin/pip" install --quiet "$SDK" "$MCP"; then
-            printf '%s %s' "$SDK" "$MCP" >"$VENV/.installed"
+        if "$VENV/bin/pip" install --quiet "${PYTHON_PACKAGES[@]}"; then
+            printf '%s' "${PYTHON_PACKAGES[*]}" >"$VENV/.installed"
             return
         fi
         sleep $((attempt * RETRY_SECONDS))
     done
-    die "$SDK and $MCP could not be installed" "Check that pip can reach a package index, then run it again."
+    die "${PYTHON_PACKAGES[*]} could not be installed" "Check that pip can reach a package index, then run it again."
 }

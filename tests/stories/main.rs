@@ -25,6 +25,7 @@ mod forge_tells;
 mod front_speaks;
 mod git_matrix;
 mod isolation_lab;
+mod machine_probes;
 mod machines_apart;
 mod node_serves;
 mod operator;
