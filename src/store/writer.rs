@@ -189,16 +189,18 @@ fn run(connection: &Connection, statement: &str) -> Result<(), StoreError> {
 }
 
 /// Makes `changes` in one immediate transaction, then tells whoever waits for them.
-fn make(connection: &mut Connection, mut changes: impl Iterator<Item = Job>) {
+fn make(connection: &mut Connection, changes: impl Iterator<Item = Job>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            changes.for_each(|change| change.refuse(again(&error)));
+            // All that waits, before anybody is told: what is asked for after that is not refused for it.
+            let refused: Vec<Job> = changes.collect();
+            refused.into_iter().for_each(|change| change.refuse(again(&error)));
             return;
         }
     };
     let mut told = Vec::new();
-    for change in changes.by_ref() {
+    for change in changes {
         // One that panics is taken back; whoever waits for it learns of it, and the next one runs as if
         // nothing had been.
         match std::panic::catch_unwind(AssertUnwindSafe(|| change.make(&transaction))) {
@@ -209,7 +211,8 @@ fn make(connection: &mut Connection, mut changes: impl Iterator<Item = Job>) {
                 }
             }
         }
-        // The disk is full or failed, and SQLite took back all of it: nothing more is made outside.
+        // The disk is full or failed, and SQLite took back all of it: nothing more is made outside. What
+        // still waits has a transaction of its own next.
         if transaction.is_autocommit() {
             break;
         }
@@ -220,9 +223,6 @@ fn make(connection: &mut Connection, mut changes: impl Iterator<Item = Job>) {
     };
     for tell in told {
         tell(failure.as_ref().map(again));
-    }
-    if let Some(error) = &failure {
-        changes.for_each(|change| change.refuse(again(error)));
     }
 }
 

@@ -58,3 +58,24 @@ async fn one_that_fails_or_panics_takes_no_other_with_it_and_is_wholly_undone() 
     let Fixture { store, folder: _folder } = fixture.reopened();
     assert_eq!(values(&store).await.len(), wanted.len() + 1);
 }
+
+#[tokio::test]
+async fn what_is_asked_for_after_the_disk_was_full_is_not_refused_for_it() {
+    let Fixture { store, folder: _folder } = Fixture::new();
+    let set_max = |db: &Connection, pages: u32| {
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+    };
+    store.write::<(), StoreError>(move |db| Ok(set_max(db, 1)?)).await.unwrap();
+    let (sender, outcomes) = tokio::sync::oneshot::channel();
+    let again = store.clone();
+    let fill = |db: &Connection| (0..10_000).try_for_each(|nth| put(db, nth));
+    // Told on the thread that writes, before it looks at its queue again: as early as anybody can ask.
+    store.inner.writer.post(fill, move |full: Result<(), StoreError>| {
+        let make_room = move |db: &Connection| Ok(set_max(db, 1 << 30)?);
+        let tell = move |then: Result<(), StoreError>| sender.send((full, then)).unwrap();
+        again.inner.writer.post(make_room, tell);
+    });
+    let (full, then) = outcomes.await.unwrap();
+    assert!(matches!(full, Err(StoreError::DiskFull { .. })), "{full:?}");
+    then.unwrap();
+}
