@@ -36,6 +36,26 @@ as_root() {
 # Whether an engine answers a real question. A socket alone proves nothing.
 engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+# A registry that images of stories travel through: Debian's, unpacked and not installed, because its
+# package starts it for the whole machine.
+REGISTRY=$RUN_DIR/registry/usr/bin/docker-registry
+
+# Fetches it, once.
+ensure_registry() {
+    if [ -x "$REGISTRY" ]; then return; fi
+    has apt-get || die "a registry is missing and there is no apt-get here" \
+        "Put a \`docker-registry\` of your own (distribution 2.8) at $REGISTRY."
+    say "Fetching docker-registry."
+    local folder
+    folder=$(mktemp -d)
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
+    # As root apt fetches as `_apt`, which may not write into a folder of ours.
+    (cd "$folder" && chmod 755 . && apt-get download -q docker-registry >/dev/null 2>&1) ||
+        die "docker-registry could not be fetched" "Check that apt can reach a mirror, then run it again."
+    dpkg -x "$folder"/docker-registry_*.deb "$RUN_DIR/registry"
+    rm -rf -- "$folder"
+}
+
 # The Python of tests and benchmarks: the unmodified SDK and audit of the reference, the client that
 # agents use (the SDK brings one of any version), and what asks an API whether its document is true.
 VENV=$RUN_DIR/venv

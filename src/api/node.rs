@@ -33,9 +33,9 @@ use super::error::Issue;
 use super::extract::{MAX_BODY_BYTES, parse};
 use super::request;
 use super::shell_socket;
-use crate::builder::Supplied;
+use crate::builder::{Carrier, Supplied};
 use crate::model::{ChallengeId, InstanceId};
-use crate::node::client::IMAGE_ID;
+use crate::node::client::{IMAGE_DIGEST, IMAGE_ID};
 use crate::node::wire::{
     Done, FileList, InstanceHealth, Logs, RenewOrder, ResetOrder, ShellOrder, StartOrder, Stopped,
     VpnOrder,
@@ -322,20 +322,34 @@ fn file_response(bytes: Bytes, kind: &'static str, tag: Option<&str>) -> Respons
     response
 }
 
-async fn image(State(served): State<Served>, Path(key): Path<String>) -> Answer<Response> {
+/// How an image may come.
+#[derive(Debug, Deserialize)]
+struct ImageWay {
+    /// The repository of a registry that it may be fetched from.
+    #[serde(default)]
+    registry: Option<String>,
+}
+
+async fn image(
+    State(served): State<Served>,
+    Path(key): Path<String>,
+    Query(way): Query<ImageWay>,
+) -> Answer<Response> {
     let unknown = || NodeError::NotFound("this node has no such image".to_owned());
     let key = key.parse().map_err(|_| unknown())?;
-    Ok(image_response(served.node.image(key).await?))
+    Ok(image_response(served.node.image(key, way.registry.as_deref()).await?))
 }
 
 /// An image as a body, with the id that it has where it comes from.
 pub(super) fn image_response(image: Supplied) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE.as_str(), "application/x-tar".to_owned()),
-        (IMAGE_ID, image.id),
-        (header::CACHE_CONTROL.as_str(), "no-store".to_owned()),
-    ];
-    (headers, Body::from_stream(image.bytes)).into_response()
+    let headers = [(IMAGE_ID, image.id), (header::CACHE_CONTROL.as_str(), "no-store".to_owned())];
+    match image.carrier {
+        Carrier::Bytes(bytes) => {
+            let kind = [(header::CONTENT_TYPE, "application/x-tar")];
+            (headers, kind, Body::from_stream(bytes)).into_response()
+        }
+        Carrier::Registry(digest) => (headers, [(IMAGE_DIGEST, digest)]).into_response(),
+    }
 }
 
 async fn stop_all(State(served): State<Served>) -> Answer<Response> {

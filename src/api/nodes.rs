@@ -367,20 +367,36 @@ async fn live(State(platform): State<Platform>, headers: HeaderMap) -> Answer<Js
     Ok(Json(platform.live_for_node(bearer_of(&headers)?).await?))
 }
 
+/// How an image may come.
+struct ImageWay {
+    registry: Option<String>,
+}
+
+impl FromParams for ImageWay {
+    fn read(params: &mut Params) -> Self {
+        Self { registry: Some(params.text("registry")).filter(|it| !it.is_empty()) }
+    }
+}
+
 /// An image, for a node that would build it otherwise: 200 with it, 202 while somebody builds it, 204 when
 /// the node is to build it itself.
 #[utoipa::path(get, path = "/nodes/images/{key}", tag = "nodes", security(("bearer" = [])),
-    params(("key" = String, Path, description = "what determines the image: 64 hex digits")),
+    params(("key" = String, Path, description = "what determines the image: 64 hex digits"),
+        ("registry" = Option<String>, Query,
+            description = "the repository of a registry that the node can fetch it from")),
     responses((status = 200, content_type = "application/x-tar",
-            description = "as `docker save` writes it; `X-Flagops-Image` is its id"),
+            description = "as `docker save` writes it, `X-Flagops-Image` is its id; or nothing but its \
+                digest in that repository as `X-Flagops-Registry-Digest`"),
         (status = 202, description = "ask again"), (status = 204, description = "build it"),
         (status = 403, body = Envelope), (status = 422, body = Envelope)))]
 async fn image(
     State(platform): State<Platform>,
     headers: HeaderMap,
     Path(key): Path<String>,
+    Query(way): Query<ImageWay>,
 ) -> Answer<Response> {
-    Ok(match platform.image_for_node(bearer_of(&headers)?, &key).await? {
+    let repository = way.registry.as_deref();
+    Ok(match platform.image_for_node(bearer_of(&headers)?, &key, repository).await? {
         ImageReply::Image(image) => image_response(image),
         ImageReply::Wait => StatusCode::ACCEPTED.into_response(),
         ImageReply::Build => StatusCode::NO_CONTENT.into_response(),

@@ -23,7 +23,7 @@ mod supply;
 pub use context::{context_tar, own_spec, own_tar};
 pub use job::{BuildFailure, BuildJob, ContextSource, ImageWish, image_tag};
 pub use queue::{BuildReport, Builder, BuilderSettings, JobState, Submitted};
-pub use supply::{Supplied, Supplier};
+pub use supply::{Carrier, Supplied, Supplier};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::job::{AGAIN, BuildFailure, BuildJob, ImageWish};
 use super::log::LogTail;
-use super::supply::{self, Supplier};
+use super::supply::{self, Carrier, Supplied, Supplier};
 use crate::model::build::BuildProgress;
 use crate::model::{BuildKey, Clock, Disposition, Timestamp};
 use crate::runtime::{BuildError, BuildNetwork, BuildRequest, Engine, ImageSeen, taken_tag};
@@ -322,11 +322,9 @@ impl Shared {
         say("asking the platform for the image");
         let passing = taken_tag(tag);
         let taking = async {
-            let Some(supplied) = supplier.supply(job.key).await? else { return Ok(None) };
-            let id = supplied.id;
-            say(&format!("taking {id} over"));
-            let loaded = self.engine.load(&id, &passing, supplied.bytes).await;
-            loaded.map_err(|error| Chain(&error).to_string())?;
+            if !self.bring(job.key, supplier.as_ref(), &passing).await? {
+                return Ok(None);
+            }
             let wish = supply::ours(&passing, tag.to_owned());
             let made = self.build(BuildJob { wish, ..job.clone() }).await;
             made.map(Some).map_err(|failure| failure.error)
@@ -358,6 +356,54 @@ impl Shared {
                     "an image could not be taken over from the platform, so it is built here: {why}"
                 );
                 None
+            }
+        }
+    }
+
+    /// Brings the image of `key` onto the engine under the tag `passing`: out of the registry where there is
+    /// one, else or when that fails as bytes. `false` when nobody has it.
+    async fn bring(
+        &self,
+        key: BuildKey,
+        supplier: &dyn Supplier,
+        passing: &str,
+    ) -> Result<bool, String> {
+        let say = |line: &str| self.with_log(key, |log| log.push(line));
+        let registry = supplier.registry().unwrap_or_else(|why| {
+            say(&format!("the registry cannot be used: {why}"));
+            tracing::warn!(error = %why, "images come by way of the platform, because the registry cannot be used: {why}");
+            None
+        });
+        let mut repository = registry.as_ref().map(|registry| registry.repository.as_str());
+        loop {
+            let Some(Supplied { id, carrier }) = supplier.supply(key, repository).await? else {
+                return Ok(false);
+            };
+            let brought = match (carrier, &registry) {
+                (Carrier::Bytes(bytes), _) => {
+                    say(&format!("taking {id} over"));
+                    self.engine.load(&id, passing, bytes).await
+                }
+                (Carrier::Registry(digest), Some(registry)) if repository.is_some() => {
+                    say(&format!("fetching {id} from {}@{digest}", registry.repository));
+                    self.engine.fetch(&id, passing, registry, &digest).await
+                }
+                (Carrier::Registry(_), _) => {
+                    return Err("it is in a registry that was not asked for".to_owned());
+                }
+            };
+            match brought {
+                Ok(_) => return Ok(true),
+                Err(error) if repository.is_some() => {
+                    let why = Chain(&error).to_string();
+                    say(&format!("asking the platform for it, because that failed: {why}"));
+                    tracing::warn!(
+                        build.key = %key.short(), error = %why,
+                        "an image did not come from the registry, so the platform is asked for it: {why}"
+                    );
+                    repository = None;
+                }
+                Err(error) => return Err(Chain(&error).to_string()),
             }
         }
     }

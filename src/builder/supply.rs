@@ -11,25 +11,43 @@ use async_trait::async_trait;
 use super::context::{own_spec, own_tar};
 use super::job::ImageWish;
 use crate::model::BuildKey;
-use crate::runtime::ImageBytes;
+use crate::runtime::{ImageBytes, Registry};
 
 /// An image that somebody else has.
 pub struct Supplied {
     /// The engine's id of it there.
     pub id: String,
-    /// It.
-    pub bytes: ImageBytes,
+    /// It, or where it is.
+    pub carrier: Carrier,
+}
+
+/// How an image comes.
+pub enum Carrier {
+    /// As `docker save` writes it.
+    Bytes(ImageBytes),
+    /// It is in the registry that was named, with this digest.
+    Registry(String),
 }
 
 /// Somebody who may have images already.
 #[async_trait]
 pub trait Supplier: Send + Sync {
+    /// The registry that it may be fetched from; without one it comes as bytes.
+    ///
+    /// # Errors
+    /// Why the one that is configured cannot be used.
+    fn registry(&self) -> Result<Option<Registry>, String>;
+
     /// The image of `key`, however long it takes to be built elsewhere; `None` when it is to be built
-    /// here.
+    /// here. It comes as bytes, or out of `repository` when one is named.
     ///
     /// # Errors
     /// Why nobody knows; it is built here then.
-    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String>;
+    async fn supply(
+        &self,
+        key: BuildKey,
+        repository: Option<&str>,
+    ) -> Result<Option<Supplied>, String>;
 }
 
 /// What makes the image with the tag `taken` ours: a build that adds our labels and `tag`.

@@ -20,7 +20,7 @@ use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildNetwork, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent,
     EngineInfo, ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen,
-    NoFile, Terminal, VolumeSeen,
+    NoFile, Registry, Terminal, VolumeSeen,
 };
 
 /// Builds what it is let: one permit per build. Everything else is refused.
@@ -73,6 +73,23 @@ impl Engine for Workshop {
 
     async fn images(&self) -> Result<Vec<ImageSeen>, EngineError> {
         Ok(self.images.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn push(&self, _: &str, _: BuildKey, _: &Registry) -> Result<String, EngineError> {
+        refused()
+    }
+
+    async fn fetch(
+        &self,
+        _: &str,
+        _: &str,
+        _: &Registry,
+        digest: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        match digest {
+            "sha256:there" => Ok(seen(None)),
+            _ => Err(EngineError::NotFound { what: digest.to_owned() }),
+        }
     }
 
     async fn pull(&self, reference: &str) -> Result<ImageSeen, EngineError> {
@@ -506,14 +523,18 @@ struct Neighbour(fn(BuildKey) -> Result<Option<Supplied>, String>);
 
 #[async_trait]
 impl Supplier for Neighbour {
-    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String> {
+    fn registry(&self) -> Result<Option<Registry>, String> {
+        Ok(None)
+    }
+
+    async fn supply(&self, key: BuildKey, _: Option<&str>) -> Result<Option<Supplied>, String> {
         (self.0)(key)
     }
 }
 
 fn image(parts: Vec<std::io::Result<Bytes>>) -> Option<Supplied> {
     let bytes = futures_util::stream::iter(parts).boxed();
-    Some(Supplied { id: "sha256:theirs".to_owned(), bytes })
+    Some(Supplied { id: "sha256:theirs".to_owned(), carrier: Carrier::Bytes(bytes) })
 }
 
 #[tokio::test]
@@ -548,4 +569,58 @@ async fn what_is_here_already_is_not_asked_for() {
     let report = lab.during(async |lab| lab.report().await).await;
     assert_eq!(report.result, Ok(seen(Some(key(1)))));
     assert_eq!(lab.engine.started(), [""; 0]);
+}
+
+/// Has what it is told to have in a registry, and as bytes too.
+struct Registrar(&'static str);
+
+#[async_trait]
+impl Supplier for Registrar {
+    fn registry(&self) -> Result<Option<Registry>, String> {
+        match self.0 {
+            "locked" => Err("could not read the secret in `/etc/token`".to_owned()),
+            _ => Ok(Some(Registry { repository: "r.test/a".to_owned(), login: None })),
+        }
+    }
+
+    async fn supply(
+        &self,
+        _: BuildKey,
+        repository: Option<&str>,
+    ) -> Result<Option<Supplied>, String> {
+        let id = "sha256:theirs".to_owned();
+        let carrier = match repository {
+            Some(_) => Carrier::Registry(format!("sha256:{}", self.0)),
+            None => return Ok(image(vec![Ok(Bytes::from_static(b"tar"))])),
+        };
+        Ok(Some(Supplied { id, carrier }))
+    }
+}
+
+#[tokio::test]
+async fn what_a_registry_does_not_give_comes_from_the_platform() {
+    for (registry, said) in [
+        (
+            "there",
+            "asking the platform for the image\nfetching sha256:theirs from r.test/a@sha256:there\n\
+             Step 1/2",
+        ),
+        (
+            "lost",
+            "asking the platform for it, because that failed: sha256:lost does not exist on the \
+             container engine\ntaking sha256:theirs over\nStep 1/2",
+        ),
+        (
+            "locked",
+            "the registry cannot be used: could not read the secret in `/etc/token`\n\
+             taking sha256:theirs over\nStep 1/2",
+        ),
+    ] {
+        let mut lab = Lab::new(1, 1);
+        lab.builder.supply_by(Arc::new(Registrar(registry)));
+        lab.builder.submit(job(1, "a", 0));
+        let report = lab.during(async |lab| lab.report().await).await;
+        assert_eq!(report.result, Ok(seen(Some(key(1)))), "it has our key either way");
+        assert!(report.log_tail.contains(said), "{said}: {}", report.log_tail);
+    }
 }

@@ -76,6 +76,9 @@ pub(crate) async fn run(global: &Global, args: BuildsArgs) -> Result<Ending, Fai
                 }
                 Format::Table => output::print(&render_list(&rows))?,
             }
+            if let Some(why) = why_waiting(&client, &rows).await? {
+                output::note(&why);
+            }
             Ok(Ending::Fine)
         }
         BuildsCommand::Log { challenge } => log(global, &client, &challenge).await,
@@ -95,6 +98,17 @@ pub(crate) async fn run(global: &Global, args: BuildsArgs) -> Result<Ending, Fai
 
 async fn all(client: &Client) -> Result<Vec<Value>, Failure> {
     Ok(client.list(Request::to(&["gitops", "builds"])).await?)
+}
+
+/// Why no build begins although images of `rows` wait: the disk of the engine is full.
+async fn why_waiting(client: &Client, rows: &[Value]) -> Result<Option<String>, Failure> {
+    if !rows.iter().any(|row| state(row) == BuildState::Unbuilt.as_str()) {
+        return Ok(None);
+    }
+    let status = client.get(Request::to(&["gitops", "status"])).await?;
+    let is_full = |condition: &&Value| condition.text("reason") == "GcNothingToFree";
+    let full = status.list("conditions").iter().find(is_full);
+    Ok(full.map(|condition| format!("builds wait: {}", output::clean(condition.text("message")))))
 }
 
 /// Asks for the images of `id` again.
@@ -125,11 +139,17 @@ fn render_retry(id: &ChallengeId, answer: &Value) -> String {
 /// Prints every change until nothing waits or runs.
 async fn watch(global: &Global, client: &Client) -> Result<Ending, Failure> {
     let mut seen = BTreeMap::new();
+    let mut told = None;
     loop {
         let rows = all(client).await?;
         for line in changes(&mut seen, &rows, global.format()) {
             output::print(&line)?;
         }
+        let why = why_waiting(client, &rows).await?;
+        if let Some(why) = why.as_ref().filter(|_| why != told) {
+            output::note(why);
+        }
+        told = why;
         if !rows.iter().any(is_pending) {
             let n_failed =
                 rows.iter().filter(|row| state(row) == BuildState::Failed.as_str()).count();

@@ -12,6 +12,7 @@ pub(super) fn check(layers: &mut Layers, config: &Config, need: Need) {
     forge::check(layers, config);
     super::nodes::check(layers, config);
     super::ingress::check(layers, config);
+    super::registry::check(layers, &config.registry);
     if config.limits.default_ttl_secs > config.limits.max_ttl_secs {
         let (default, max) = (config.limits.default_ttl_secs, config.limits.max_ttl_secs);
         layers.refuse(

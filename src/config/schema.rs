@@ -62,6 +62,7 @@ fn defaults(config: &Config) -> Value {
         ingress,
         vpn,
         builder,
+        registry,
         secrets,
         gc,
         records,
@@ -95,6 +96,7 @@ fn defaults(config: &Config) -> Value {
         "build": build.as_str(),
     });
     all.insert("builder".to_owned(), builder);
+    all.insert("registry".to_owned(), super::registry::defaults(registry));
     let SecretsConfig { identity_file } = secrets;
     all.insert("secrets".to_owned(), json!({ "identity_file": identity_file }));
     let GcConfig { high_percent, low_percent, min_age_secs, build_cache, build_cache_gib } = gc;
@@ -397,6 +399,8 @@ mod tests {
             "ingress.domain = \"*.ctf.test\"",
             "ingress.certificate = \"\"",
             "builder.network = \"host\"",
+            "registry.repository = \"library/a\"",
+            "registry.repository = \"r.example/a:tag\"",
             "limits.gate = \"none\"",
             "limits.attempt_caps.dynamic = 1",
             "notify.url = \"https://hooks.example/x\"",

@@ -13,6 +13,7 @@ use super::forge::{self, StatusesConfig, WebhookConfig};
 use super::ingress::{self, IngressConfig};
 use super::layers::{Layers, Setting};
 use super::nodes::{self, NodeConfig, NodesConfig};
+use super::registry::{self, RegistryConfig};
 use super::release::ReleaseConfig;
 use super::secrets::mask_credentials;
 use super::vpn::VpnConfig;
@@ -42,6 +43,8 @@ pub struct Config {
     pub vpn: VpnConfig,
     /// How images are built.
     pub builder: BuilderConfig,
+    /// Where images are fetched from that another machine built.
+    pub registry: RegistryConfig,
     /// What decrypts files of the repository.
     pub secrets: SecretsConfig,
     /// When images go from a disk that runs full.
@@ -573,6 +576,7 @@ impl Default for Config {
                 build: BuildPlace::Each,
             },
             release: ReleaseConfig::default(),
+            registry: RegistryConfig::default(),
             secrets: SecretsConfig { identity_file: None },
             gc: GcConfig {
                 high_percent: 80,
@@ -644,6 +648,7 @@ pub(super) fn take(layers: &mut Layers) -> Config {
             network: layers.take("builder.network", default.builder.network),
             build: layers.take("builder.build", default.builder.build),
         },
+        registry: registry::take(layers),
         secrets: SecretsConfig { identity_file: layers.take_optional("secrets.identity_file") },
         gc: take_gc(layers, &default.gc),
         records: RecordsConfig {

@@ -160,7 +160,7 @@ impl Daemon {
         if let Some(bond) = &bond {
             shared.worker.follow();
             if shared.config.builder.build == BuildPlace::Once {
-                shared.builder.supply_by(worker::supplier(bond));
+                shared.builder.supply_by(worker::supplier(bond, &shared.config.registry));
             }
         }
         settings::restore(&shared).await?;

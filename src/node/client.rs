@@ -23,9 +23,9 @@ use super::wire::{
     Stopped, VpnOrder, VpnSessions,
 };
 use super::{Node, NodeError, NodeFile, Outcome, socket};
-use crate::builder::Supplied;
+use crate::builder::{Carrier, Supplied};
 use crate::model::{BuildKey, ChallengeId, InstanceId, NodeUrl};
-use crate::runtime::Terminal;
+use crate::runtime::{Terminal, is_digest};
 use crate::telemetry::Chain;
 
 /// How long a question may take.
@@ -38,6 +38,8 @@ const LONG: Duration = Duration::from_secs(400);
 const TRANSFER: Duration = Duration::from_secs(3600);
 /// The header that says which image a body is: the id that it has on the engine it comes from.
 pub const IMAGE_ID: &str = "x-flagops-image";
+/// The header with the digest that the image has in the registry that was named; the body is empty then.
+pub const IMAGE_DIGEST: &str = "x-flagops-registry-digest";
 /// Largest answer in JSON, in bytes.
 const MAX_JSON: usize = 8 << 20;
 /// Largest file, profile or capture, in bytes.
@@ -142,13 +144,20 @@ impl HttpPlatform {
         json(send(self.http.get(url).bearer_auth(token)).await?).await
     }
 
-    /// The image of `key`, if anybody else has it.
+    /// The image of `key`, if anybody else has it; out of `repository` of a registry, if one is named and
+    /// whoever has it uses the same.
     ///
     /// # Errors
     /// As [`NodeError`].
-    pub async fn image(&self, token: &str, key: BuildKey) -> Outcome<ImageReply> {
+    pub async fn image(
+        &self,
+        token: &str,
+        key: BuildKey,
+        repository: Option<&str>,
+    ) -> Outcome<ImageReply> {
         let url = self.url.route(&["nodes", "images", &key.to_string()]);
         let request = self.http.get(url).bearer_auth(token).timeout(TRANSFER);
+        let request = by_way_of(request, repository);
         let response = match send(request).await {
             // An older platform hands none out.
             Err(NodeError::NotFound(_)) => return Ok(ImageReply::Build),
@@ -187,8 +196,20 @@ fn supplied(response: Response) -> Outcome<Supplied> {
     let id = response.headers().get(IMAGE_ID).and_then(|it| it.to_str().ok());
     let id = id.filter(|id| id.starts_with("sha256:") && id.len() == 71);
     let id = id.ok_or_else(|| strange("it did not say which image this is"))?.to_owned();
+    if let Some(digest) = response.headers().get(IMAGE_DIGEST) {
+        let digest = digest.to_str().ok().filter(|it| is_digest(it));
+        let digest = digest.ok_or_else(|| strange("it named no digest of an image"))?.to_owned();
+        return Ok(Supplied { id, carrier: Carrier::Registry(digest) });
+    }
     let bytes = response.bytes_stream().map_err(|error| std::io::Error::other(error.without_url()));
-    Ok(Supplied { id, bytes: bytes.boxed() })
+    Ok(Supplied { id, carrier: Carrier::Bytes(bytes.boxed()) })
+}
+
+fn by_way_of(request: RequestBuilder, repository: Option<&str>) -> RequestBuilder {
+    match repository {
+        Some(repository) => request.query(&[("registry", repository)]),
+        None => request,
+    }
 }
 
 impl HttpNode {
@@ -332,9 +353,9 @@ impl Node for HttpNode {
         self.get(&["instances", &id.to_string(), "vpn"]).await
     }
 
-    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
+    async fn image(&self, key: BuildKey, repository: Option<&str>) -> Outcome<Supplied> {
         let request = self.request(Method::GET, &["images", &key.to_string()]).timeout(TRANSFER);
-        supplied(send(request).await?)
+        supplied(send(by_way_of(request, repository)).await?)
     }
 
     async fn stop_all(&self) -> Outcome<()> {

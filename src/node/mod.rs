@@ -143,8 +143,9 @@ pub trait Node: Send + Sync {
     /// Who is connected to its VPN.
     async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions>;
 
-    /// An image that it has built.
-    async fn image(&self, key: BuildKey) -> Outcome<Supplied>;
+    /// An image that it has built: pushed to `repository` of a registry where it uses the same, else as
+    /// bytes.
+    async fn image(&self, key: BuildKey, repository: Option<&str>) -> Outcome<Supplied>;
 
     /// Ends every instance.
     async fn stop_all(&self) -> Outcome<()>;

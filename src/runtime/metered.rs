@@ -14,11 +14,11 @@ use futures_util::stream::BoxStream;
 use super::terminal::Terminal;
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, Registry,
     VolumeSeen,
 };
 use crate::model::compose::HealthTest;
-use crate::model::{Disk, InstanceId};
+use crate::model::{BuildKey, Disk, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::telemetry::{failpoint, metrics};
 
@@ -125,6 +125,25 @@ impl Engine for Metered {
         bytes: ImageBytes,
     ) -> Result<ImageSeen, EngineError> {
         self.change("load", self.inner.load(image, tag, bytes)).await
+    }
+
+    async fn push(
+        &self,
+        image: &str,
+        key: BuildKey,
+        registry: &Registry,
+    ) -> Result<String, EngineError> {
+        self.change("push", self.inner.push(image, key, registry)).await
+    }
+
+    async fn fetch(
+        &self,
+        image: &str,
+        tag: &str,
+        registry: &Registry,
+        digest: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        self.change("fetch", self.inner.fetch(image, tag, registry, digest)).await
     }
 
     async fn unload(&self, tag: &str) -> Result<(), EngineError> {

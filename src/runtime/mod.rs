@@ -17,6 +17,7 @@ pub mod fake;
 mod labels;
 pub mod metered;
 pub mod probe;
+mod registry;
 pub mod routes;
 #[cfg(test)]
 mod suite;
@@ -42,6 +43,7 @@ use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec, Published};
 
 pub use archive::{ImageFile, NoFile};
+pub use registry::{Registry, is_digest};
 pub use terminal::{Keyboard, Terminal, TerminalSize};
 
 /// A saved image on its way; one that is broken off ends with an error.
@@ -95,6 +97,22 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Takes the tag that [`Engine::load`] gave away, and the image with it where it has no other; layers
     /// that another image shares stay.
     async fn unload(&self, tag: &str) -> Result<(), EngineError>;
+    /// Puts an image into a registry under the name `key` there, and gives the digest that it has there.
+    /// The image has no further tag afterwards.
+    async fn push(
+        &self,
+        image: &str,
+        key: BuildKey,
+        registry: &Registry,
+    ) -> Result<String, EngineError>;
+    /// As [`Engine::load`], out of a registry, by the digest that [`Engine::push`] gave.
+    async fn fetch(
+        &self,
+        image: &str,
+        tag: &str,
+        registry: &Registry,
+        digest: &str,
+    ) -> Result<ImageSeen, EngineError>;
     /// Removes an image of ours that no container uses.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
 

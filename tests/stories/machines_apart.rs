@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Challenge, Daemon, Disk, OwnEngine, PATIENCE, Stage, fetch, until};
+use crate::support::{
+    Challenge, Daemon, Disk, OwnEngine, OwnRegistry, PATIENCE, Settings, Stage, fetch, until,
+};
 
 const ID: &str = "WEB-811";
 
@@ -26,6 +28,16 @@ struct Machine {
 
 impl Machine {
     async fn start(stage: &Stage, platform: &Daemon, name: &str) -> Self {
+        Self::start_with(stage, platform, name, |settings, _| settings).await
+    }
+
+    /// Starts one with further settings.
+    async fn start_with(
+        stage: &Stage,
+        platform: &Daemon,
+        name: &str,
+        more: impl FnOnce(Settings, &OwnEngine) -> Settings,
+    ) -> Self {
         let folder = stage.path(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let engine = OwnEngine::start(&folder, Disk::Ample).await;
@@ -41,13 +53,26 @@ impl Machine {
             .text("builder.build", "once")
             .yes("nodes.allow_http")
             .node_of(&format!("http://{}:{port}", engine.host()), &invite);
-        Self { daemon: Daemon::start(settings).await, engine }
+        Self { daemon: Daemon::start(more(settings, &engine)).await, engine }
     }
 
     /// Its id at the platform.
     fn id(&self) -> String {
         self.daemon.url().replace("http://", "").replace(':', "_")
     }
+}
+
+/// Waits until `n` machines have images and follow the release.
+async fn have_images(platform: &Daemon, n: usize) {
+    until("the machines have the image", PATIENCE, || async {
+        let nodes = platform.admin().get("/nodes").await.body;
+        let items = nodes["items"].as_array().cloned().unwrap_or_default();
+        let has = |node: &&Value| {
+            node["generation"].as_u64() > Some(0) && node["images_built"].as_u64() > Some(0)
+        };
+        if items.iter().filter(has).count() == n { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
 }
 
 async fn whereabouts(platform: &Daemon, id: &str) -> Value {
@@ -61,9 +86,8 @@ async fn served(row: &Value, path: &str) -> Result<String, String> {
     fetch(&format!("http://{host}:{port}{path}")).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_is_built_on_one_machine_and_a_cut_cable_loses_and_doubles_nothing() {
-    let stage = Stage::with(&[stamped()]).await;
+/// A platform that instances do not run on, and that other machines can reach.
+async fn platform(stage: &Stage) -> Daemon {
     let settings = stage
         .settings()
         .data_dir(stage.path("platform"))
@@ -71,19 +95,17 @@ async fn an_image_is_built_on_one_machine_and_a_cut_cable_loses_and_doubles_noth
         .yes("nodes.allow_http")
         .number("nodes.lost_after_secs", 6);
     let port = settings.address().rsplit_once(':').expect("an address with a port").1.to_owned();
-    let platform = Daemon::start(settings.text("listen", &format!("0.0.0.0:{port}"))).await;
+    Daemon::start(settings.text("listen", &format!("0.0.0.0:{port}"))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_built_on_one_machine_and_a_cut_cable_loses_and_doubles_nothing() {
+    let stage = Stage::with(&[stamped()]).await;
+    let platform = platform(&stage).await;
     let one = Machine::start(&stage, &platform, "one").await;
     let two = Machine::start(&stage, &platform, "two").await;
     platform.live(ID).await;
-    until("both machines have the image", PATIENCE, || async {
-        let nodes = platform.admin().get("/nodes").await.body;
-        let items = nodes["items"].as_array().cloned().unwrap_or_default();
-        let has = |node: &&Value| {
-            node["generation"].as_u64() > Some(0) && node["images_built"].as_u64() > Some(0)
-        };
-        if items.iter().filter(has).count() == 2 { Ok(()) } else { Err(nodes.to_string()) }
-    })
-    .await;
+    have_images(&platform, 2).await;
 
     // What a build draws by lot is the same on both: one of them built it.
     let mut played = Vec::new();
@@ -138,4 +160,66 @@ async fn an_image_is_built_on_one_machine_and_a_cut_cable_loses_and_doubles_noth
     for machine in [&one, &two] {
         machine.daemon.nothing_left().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_goes_once_into_a_registry_and_by_the_platform_where_that_refuses() {
+    let stage = Stage::with(&[stamped()]).await;
+    let registry = OwnRegistry::start(&stage.path("registry")).await;
+    let platform = platform(&stage).await;
+    let machine = async |name: &str, password: &str| {
+        let file = stage.path(&format!("{name}.password"));
+        write_secret(&file, password);
+        let more = |settings: Settings, engine: &OwnEngine| {
+            engine.route(registry.address());
+            settings
+                .text("registry.repository", &registry.repository())
+                .text("registry.username", OwnRegistry::USERNAME)
+                .text("registry.password_file", &file.display().to_string())
+        };
+        Machine::start_with(&stage, &platform, name, more).await
+    };
+    let one = machine("one", OwnRegistry::PASSWORD).await;
+    let two = machine("two", OwnRegistry::PASSWORD).await;
+    platform.live(ID).await;
+    have_images(&platform, 2).await;
+    // One of them built it and pushed it once; the other has pulled it by its digest.
+    assert_eq!((registry.tags().await.len(), registry.n_pulls()), (1, 1));
+    let took = |it: &Machine| it.daemon.log().matches("took an image over").count();
+    assert_eq!(took(&one) + took(&two), 1);
+
+    // One that the registry does not let in gets it by way of the platform.
+    let three = machine("three", "not that one").await;
+    have_images(&platform, 3).await;
+    assert_eq!(took(&three), 1);
+    let log = three.daemon.log();
+    assert!(log.contains("an image did not come from the registry"), "{log}");
+    assert_eq!((registry.tags().await.len(), registry.n_pulls()), (1, 1));
+    for it in [&one, &two, &three] {
+        // No name of the registry is left, which would keep the image on the disk.
+        let names = it.engine.engine().docker(&["images", "--digests", "--all"]);
+        let names = names.expect("its engine answers");
+        assert!(!names.contains(registry.address()), "{names}");
+        for password in [OwnRegistry::PASSWORD, "not that one"] {
+            assert!(!it.daemon.log().contains(password), "a password is in the log");
+        }
+    }
+
+    // All three serve the same image.
+    let mut stamps = std::collections::BTreeMap::new();
+    for n in 0..3 {
+        let ready = platform.team(&format!("team {n}")).await.play(ID).await;
+        let row = whereabouts(&platform, &ready.id).await;
+        let node = row["node_id"].as_str().expect("it is somewhere").to_owned();
+        stamps.insert(node, served(&row, "/www/stamp").await.expect("it has a stamp"));
+    }
+    assert_eq!(stamps.len(), 3, "{stamps:?}");
+    assert!(stamps.values().all(|it| Some(it) == stamps.values().next()), "{stamps:?}");
+}
+
+fn write_secret(path: &std::path::Path, text: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it can be written");
 }

@@ -8,11 +8,13 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
 use super::super::shared::Shared;
-use crate::builder::Supplied;
+use crate::builder::{Carrier, Supplied};
+use crate::config::{RegistryConfig, Secret, SecretError};
 use crate::model::{BuildKey, BuildState, Duty, NodeId};
 use crate::node::client::ImageReply;
 use crate::planner::supply::{self, Answer, ERRAND_SECS, Errand, Ground};
 use crate::release::spread::{Reach, spread};
+use crate::runtime::{EngineError, Registry};
 use crate::store::StoreError;
 use crate::telemetry::Chain;
 
@@ -26,11 +28,33 @@ const MAX_ERRANDS: usize = 5_000;
 pub(crate) struct Errands {
     told: Mutex<BTreeMap<BuildKey, Errand>>,
     transfers: Arc<Semaphore>,
+    /// What was pushed: id and digest by key and repository. It outlives who pushed it.
+    pushed: Mutex<BTreeMap<(BuildKey, String), (String, String)>>,
 }
 
 impl Errands {
     pub(super) fn new() -> Self {
-        Self { told: Mutex::default(), transfers: Arc::new(Semaphore::new(TRANSFERS)) }
+        Self {
+            told: Mutex::default(),
+            transfers: Arc::new(Semaphore::new(TRANSFERS)),
+            pushed: Mutex::default(),
+        }
+    }
+
+    /// Where an image is that was pushed to `repository`.
+    pub(crate) fn pushed(&self, key: BuildKey, repository: &str) -> Option<Supplied> {
+        let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, digest) = pushed.get(&(key, repository.to_owned()))?.clone();
+        Some(Supplied { id, carrier: Carrier::Registry(digest) })
+    }
+
+    fn remember(&self, key: BuildKey, repository: &str, id: &str, digest: &str) {
+        let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        if pushed.len() >= MAX_ERRANDS {
+            // Asking who has it costs a push of nothing new.
+            pushed.clear();
+        }
+        pushed.insert((key, repository.to_owned()), (id.to_owned(), digest.to_owned()));
     }
 }
 
@@ -60,6 +84,53 @@ pub(crate) async fn states(shared: &Shared) -> Result<BTreeMap<BuildKey, BuildSt
     Ok(spread(&all, Reach::of(shared.config.release.canary)))
 }
 
+/// The registry of `config` with the login in it, which is read anew.
+///
+/// # Errors
+/// When the password cannot be read.
+pub(crate) fn registry(config: &RegistryConfig) -> Result<Option<Registry>, SecretError> {
+    let Some(repository) = config.repository.clone() else { return Ok(None) };
+    let login = match (&config.username, &config.password_file) {
+        (Some(name), Some(file)) => Some((name.clone(), Secret::read(file)?.reveal().clone())),
+        _ => None,
+    };
+    Ok(Some(Registry { repository, login }))
+}
+
+/// Image `id` of this machine: pushed where `repository` is the one that we push to, else as bytes.
+///
+/// # Errors
+/// When the engine does not give it.
+pub(crate) async fn hand_over(
+    shared: &Shared,
+    key: BuildKey,
+    id: String,
+    repository: Option<&str>,
+) -> Result<Supplied, EngineError> {
+    let config = &shared.config.registry;
+    // A repository that somebody else names is nothing that images or a password are sent to.
+    if repository.is_some() && config.repository.as_deref() == repository {
+        let pushed = match registry(config) {
+            Ok(Some(registry)) => shared
+                .engine
+                .push(&id, key, &registry)
+                .await
+                .map_err(|error| Chain(&error).to_string()),
+            Ok(None) => Err("it is gone".to_owned()),
+            Err(error) => Err(Chain(&error).to_string()),
+        };
+        match pushed {
+            Ok(digest) => return Ok(Supplied { id, carrier: Carrier::Registry(digest) }),
+            Err(why) => tracing::warn!(
+                build.key = %key.short(), error = %why,
+                "an image goes by way of the platform, because it could not be pushed to the registry: {why}"
+            ),
+        }
+    }
+    let bytes = shared.engine.save(&id).await?;
+    Ok(Supplied { id, carrier: Carrier::Bytes(bytes) })
+}
+
 /// What `asker` is told that wants the image of `key`.
 ///
 /// # Errors
@@ -68,7 +139,11 @@ pub(crate) async fn supply(
     shared: &Shared,
     asker: &NodeId,
     key: BuildKey,
+    repository: Option<&str>,
 ) -> Result<ImageReply, StoreError> {
+    if let Some(pushed) = repository.and_then(|name| shared.nodes.errands.pushed(key, name)) {
+        return Ok(ImageReply::Image(pushed));
+    }
     let now = shared.now();
     let own = shared.store.build(key).await?;
     let roster = shared.nodes.roster();
@@ -107,21 +182,29 @@ pub(crate) async fn supply(
     let found = match holder {
         None => {
             let Some(id) = own.and_then(|build| build.image) else { return Ok(ImageReply::Wait) };
-            let saved = shared.engine.save(&id).await;
-            saved.map(|bytes| Supplied { id, bytes }).map_err(|error| Chain(&error).to_string())
+            let handed = hand_over(shared, key, id, repository).await;
+            handed.map_err(|error| Chain(&error).to_string())
         }
         Some(node) => match roster.get(&node) {
-            Some(known) => known.link.image(key).await.map_err(|error| Chain(&error).to_string()),
+            Some(known) => {
+                known.link.image(key, repository).await.map_err(|error| Chain(&error).to_string())
+            }
             None => return Ok(ImageReply::Wait),
         },
     };
     match found {
-        Ok(Supplied { id, bytes }) => {
+        Ok(Supplied { id, carrier: Carrier::Bytes(bytes) }) => {
             let bytes = bytes.inspect(move |_| {
                 // Until the last byte.
                 let _ = &permit;
             });
-            Ok(ImageReply::Image(Supplied { id, bytes: bytes.boxed() }))
+            Ok(ImageReply::Image(Supplied { id, carrier: Carrier::Bytes(bytes.boxed()) }))
+        }
+        Ok(Supplied { id, carrier: Carrier::Registry(digest) }) => {
+            if let Some(repository) = repository {
+                shared.nodes.errands.remember(key, repository, &id, &digest);
+            }
+            Ok(ImageReply::Image(Supplied { id, carrier: Carrier::Registry(digest) }))
         }
         Err(why) => {
             tracing::warn!(

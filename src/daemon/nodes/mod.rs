@@ -60,7 +60,7 @@ pub(crate) struct Nodes {
     /// What files instances elsewhere have.
     files: files::Files,
     /// Who builds what for the others.
-    errands: images::Errands,
+    pub(super) errands: images::Errands,
     /// What each node said last of its instances.
     beating: Mutex<BTreeMap<NodeId, BTreeMap<InstanceId, Beating>>>,
     #[cfg(test)]

@@ -277,7 +277,12 @@ impl Platform {
     ///
     /// # Errors
     /// When it is none of ours, or `key` is no key.
-    pub async fn image_for_node(&self, bearer: &str, key: &str) -> Outcome<ImageReply> {
+    pub async fn image_for_node(
+        &self,
+        bearer: &str,
+        key: &str,
+        repository: Option<&str>,
+    ) -> Outcome<ImageReply> {
         let roster = self.shared.nodes.roster();
         let is_it = |known: &&Arc<nodes::Known>| {
             bool::from(known.token.as_bytes().ct_eq(bearer.as_bytes()))
@@ -288,7 +293,7 @@ impl Platform {
         let key = key
             .parse()
             .map_err(|_| Denial::invalid("build_key_invalid", "a build key is 64 hex digits"))?;
-        Ok(nodes::images::supply(&self.shared, &asker.node.id, key).await?)
+        Ok(nodes::images::supply(&self.shared, &asker.node.id, key, repository).await?)
     }
 
     /// Forgets a node: by itself, or by an administrator. Its instances fail, or go elsewhere.

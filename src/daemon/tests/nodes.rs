@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::vpn;
 use super::*;
-use crate::builder::{Supplied, Supplier};
+use crate::builder::{Carrier, Supplied, Supplier};
 use crate::daemon::platform::PlatformError;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
@@ -22,9 +22,12 @@ use crate::node::wire::{
     VpnSessions,
 };
 use crate::node::{Node, NodeError, NodeFile, Outcome};
-use crate::runtime::Terminal;
-use crate::runtime::fake::Verb;
+use crate::runtime::fake::{Pushed, Verb};
+use crate::runtime::{Registry, Terminal};
 use crate::store::NodeChange;
+
+/// The registry of every node.
+const REPOSITORY: &str = "registry.ctf.test/flagops";
 
 /// What the wire does to what is said over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +128,8 @@ impl Node for Wire {
     async fn vpn_sessions(&self, id: InstanceId) -> Outcome<VpnSessions> {
         self.say(self.node.vpn_sessions(id)).await
     }
-    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
-        self.say(self.node.image(key)).await
+    async fn image(&self, key: BuildKey, repository: Option<&str>) -> Outcome<Supplied> {
+        self.say(self.node.image(key, repository)).await
     }
 
     async fn stop_all(&self) -> Outcome<()> {
@@ -220,6 +223,7 @@ impl Cluster {
         let mut rig = Rig::new();
         rig.config.source.repo = platform_rig.remote().display().to_string();
         rig.config.node.capacity = 10;
+        rig.config.registry.repository = Some(REPOSITORY.to_owned());
         rig.add_image("base:1");
         let daemon = rig.start().await;
         daemon.shared.worker.follow();
@@ -256,6 +260,11 @@ impl Cluster {
         for machine in &self.machines {
             machine.beat(&self.platform(), n).await;
         }
+    }
+
+    /// Whether an image of this key was pushed.
+    fn platform_knows(&self, key: BuildKey) -> bool {
+        self.daemon.shared.nodes.errands.pushed(key, REPOSITORY).is_some()
     }
 
     async fn machine_of(&self, id: InstanceId) -> &Machine {
@@ -678,13 +687,23 @@ async fn why_an_instance_elsewhere_failed_is_read_from_what_its_node_kept() {
 struct ByHand {
     platform: Platform,
     token: String,
+    repository: Option<String>,
 }
 
 #[async_trait]
 impl Supplier for ByHand {
-    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String> {
+    fn registry(&self) -> Result<Option<Registry>, String> {
+        let repository = self.repository.clone();
+        Ok(repository.map(|repository| Registry { repository, login: None }))
+    }
+
+    async fn supply(
+        &self,
+        key: BuildKey,
+        repository: Option<&str>,
+    ) -> Result<Option<Supplied>, String> {
         loop {
-            match self.platform.image_for_node(&self.token, &key.to_string()).await {
+            match self.platform.image_for_node(&self.token, &key.to_string(), repository).await {
                 Ok(ImageReply::Image(image)) => return Ok(Some(image)),
                 Ok(ImageReply::Build) => return Ok(None),
                 Ok(ImageReply::Wait) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -699,7 +718,11 @@ async fn an_image_is_built_by_one_node_and_taken_over_by_the_others() {
     let cluster = Cluster::new(METADATA, 3).await;
     for machine in &cluster.machines {
         let (platform, token) = (cluster.platform(), machine.token.clone());
-        machine.daemon.shared.builder.supply_by(Arc::new(ByHand { platform, token }));
+        machine.daemon.shared.builder.supply_by(Arc::new(ByHand {
+            platform,
+            token,
+            repository: None,
+        }));
     }
     let before = cluster.platform().live()[&challenge_id("WEB-001")].revision;
     cluster.rig.push(FULL_FILES);
@@ -717,7 +740,54 @@ async fn an_image_is_built_by_one_node_and_taken_over_by_the_others() {
     assert_eq!(loaded.iter().sum::<usize>(), 2, "{loaded:?}");
     assert_eq!(saved.iter().sum::<usize>(), 2, "{saved:?}");
     // Whoever shows no token of a node gets nothing.
-    let refused = cluster.platform().image_for_node("nobody", &"0".repeat(64)).await;
+    let refused = cluster.platform().image_for_node("nobody", &"0".repeat(64), None).await;
     assert!(matches!(refused, Err(PlatformError::NodeRefused { .. })));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn through_a_registry_an_image_goes_once_and_outlives_who_built_it() {
+    let mut cluster = Cluster::new(METADATA, 3).await;
+    let pushed = Pushed::default();
+    for machine in &cluster.machines {
+        machine.rig.engine.share_registry(&pushed);
+        let (platform, token) = (cluster.platform(), machine.token.clone());
+        let repository = Some(REPOSITORY.to_owned());
+        machine.daemon.shared.builder.supply_by(Arc::new(ByHand { platform, token, repository }));
+    }
+    let before = cluster.platform().live()[&challenge_id("WEB-001")].revision;
+    cluster.rig.push(FULL_FILES);
+    until("the new version to be live", async || {
+        cluster.beat().await;
+        let live = cluster.platform().live()[&challenge_id("WEB-001")].revision;
+        (live != before).then_some(())
+    })
+    .await;
+    let n = |machine: &Machine, verb: Verb| {
+        machine.rig.engine.calls().iter().filter(|it| **it == verb).count()
+    };
+    let all =
+        |verb: Verb| cluster.machines.iter().map(|machine| n(machine, verb)).collect::<Vec<_>>();
+    assert_eq!((all(Verb::Save), all(Verb::Load)), (vec![0; 3], vec![0; 3]));
+    assert_eq!(all(Verb::Fetch).iter().sum::<usize>(), 2);
+    let builder = all(Verb::Push).iter().position(|n| *n > 0).unwrap();
+    let key = cluster.machines[builder].daemon.shared.store.build_states().await.unwrap();
+    let key = key.into_keys().find(|key| cluster.platform_knows(*key)).unwrap().to_string();
+    // A node that joins later gets it, although whoever built it is gone; one that names another
+    // repository does not, and neither does anybody send anything there.
+    let gone = cluster.machines.remove(builder);
+    gone.daemon.stop().await;
+    let asker = cluster.machines[0].token.clone();
+    let ask = async |repository| {
+        let reply = cluster.platform().image_for_node(&asker, &key, repository).await.unwrap();
+        match reply {
+            ImageReply::Image(Supplied { carrier: Carrier::Registry(digest), .. }) => Some(digest),
+            ImageReply::Image(_) | ImageReply::Wait | ImageReply::Build => None,
+        }
+    };
+    let digest = ask(Some(REPOSITORY)).await.unwrap();
+    assert!(pushed.lock().unwrap().contains_key(&format!("{REPOSITORY}@{digest}")));
+    assert_eq!(ask(Some("evil.example/flagops")).await, None);
+    assert!(pushed.lock().unwrap().keys().all(|name| name.starts_with(REPOSITORY)));
     cluster.stop().await;
 }

@@ -30,10 +30,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::capture::CaptureError;
+use super::nodes::images;
 use super::platform::{Content, Platform, PlatformError};
 use super::shared::{Shared, Swap};
 use super::{capture, leases, queue, specs, vpn};
 use crate::builder::{Supplied, Supplier};
+use crate::config::RegistryConfig;
 use crate::model::{
     BuildKey, BuildState, Caller, ChallengeId, Endpoint, EndpointKind, Instance, InstanceId,
     InstancePhase, InstanceStatus, StopReason,
@@ -131,8 +133,8 @@ impl Worker {
 }
 
 /// Who has images that this node need not build.
-pub(crate) fn supplier(bond: &link::Bond) -> Arc<dyn Supplier> {
-    Arc::new(supply::OfPlatform::new(bond))
+pub(crate) fn supplier(bond: &link::Bond, registry: &RegistryConfig) -> Arc<dyn Supplier> {
+    Arc::new(supply::OfPlatform::new(bond, registry.clone()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -548,16 +550,15 @@ impl Node for LocalNode {
         Ok(VpnSessions { text })
     }
 
-    async fn image(&self, key: BuildKey) -> Outcome<Supplied> {
+    async fn image(&self, key: BuildKey, repository: Option<&str>) -> Outcome<Supplied> {
         let build = self.shared.store.build(key).await.map_err(internal)?;
         let missing = || NodeError::NotFound("this node has no such image".to_owned());
         let id = build.and_then(|build| build.image).ok_or_else(missing)?;
-        let bytes = self.shared.engine.save(&id).await;
-        let bytes = bytes.map_err(|error| match error {
+        let handed = images::hand_over(&self.shared, key, id, repository).await;
+        handed.map_err(|error| match error {
             EngineError::NotFound { .. } => missing(),
             other => NodeError::Failed(Chain(&other).to_string()),
-        })?;
-        Ok(Supplied { id, bytes })
+        })
     }
 
     async fn stop_all(&self) -> Outcome<()> {

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::super::nodes::images;
 use super::link::Bond;
 use crate::builder::{Supplied, Supplier};
+use crate::config::RegistryConfig;
 use crate::model::BuildKey;
 use crate::node::NodeError;
 use crate::node::client::{HttpPlatform, ImageReply};
+use crate::runtime::Registry;
 use crate::telemetry::Chain;
 
 /// Between two questions for an image that somebody builds.
@@ -22,20 +25,30 @@ const TRIES: u32 = 6;
 pub(crate) struct OfPlatform {
     platform: HttpPlatform,
     token: String,
+    registry: RegistryConfig,
 }
 
 impl OfPlatform {
-    pub(crate) fn new(bond: &Bond) -> Self {
-        Self { platform: bond.platform.clone(), token: bond.identity.token.clone() }
+    pub(crate) fn new(bond: &Bond, registry: RegistryConfig) -> Self {
+        let (platform, token) = (bond.platform.clone(), bond.identity.token.clone());
+        Self { platform, token, registry }
     }
 }
 
 #[async_trait]
 impl Supplier for OfPlatform {
-    async fn supply(&self, key: BuildKey) -> Result<Option<Supplied>, String> {
+    fn registry(&self) -> Result<Option<Registry>, String> {
+        images::registry(&self.registry).map_err(|error| Chain(&error).to_string())
+    }
+
+    async fn supply(
+        &self,
+        key: BuildKey,
+        repository: Option<&str>,
+    ) -> Result<Option<Supplied>, String> {
         let mut n_silent = 0;
         loop {
-            match self.platform.image(&self.token, key).await {
+            match self.platform.image(&self.token, key, repository).await {
                 Ok(ImageReply::Image(image)) => return Ok(Some(image)),
                 Ok(ImageReply::Build) => return Ok(None),
                 Ok(ImageReply::Wait) => {

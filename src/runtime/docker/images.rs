@@ -109,7 +109,7 @@ impl Docker {
         self.seen_image(&full).await?.ok_or_else(gone)
     }
 
-    fn pull_error(
+    pub(super) fn pull_error(
         &self,
         error: &bollard::errors::Error,
         reference: &str,

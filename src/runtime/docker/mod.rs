@@ -45,11 +45,11 @@ use self::connect::{Call, Connection};
 use super::terminal::Terminal;
 use super::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, Registry,
     VolumeSeen,
 };
 use crate::model::compose::HealthTest;
-use crate::model::{Disk, InstallationId, InstanceId};
+use crate::model::{BuildKey, Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 
 /// Most container ids that are remembered as ours.
@@ -177,6 +177,25 @@ impl Engine for Docker {
         bytes: ImageBytes,
     ) -> Result<ImageSeen, EngineError> {
         self.load_image(image, tag, bytes).await
+    }
+
+    async fn push(
+        &self,
+        image: &str,
+        key: BuildKey,
+        registry: &Registry,
+    ) -> Result<String, EngineError> {
+        self.push_image(image, key, registry).await
+    }
+
+    async fn fetch(
+        &self,
+        image: &str,
+        tag: &str,
+        registry: &Registry,
+        digest: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        self.fetch_image(image, tag, registry, digest).await
     }
 
     async fn unload(&self, tag: &str) -> Result<(), EngineError> {

@@ -13,12 +13,12 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::machine::Machine;
 use super::{FakeEngine, Fate, Fault, Verb, When};
 use crate::model::compose::HealthTest;
-use crate::model::{Disk, InstallationId, InstanceId};
+use crate::model::{BuildKey, Disk, InstallationId, InstanceId};
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::terminal::Terminal;
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, Engine, EngineError, EngineEvent, EngineInfo,
-    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile,
+    ExecOutcome, ImageBytes, ImageFile, ImageSeen, LogLine, LogSink, NetworkSeen, NoFile, Registry,
     VolumeSeen,
 };
 
@@ -162,6 +162,29 @@ impl Engine for FakeEngine {
         let bytes =
             self.pass(Verb::Save, DEADLINE, |machine, _| machine.save(image).map(quiet)).await?;
         Ok(futures_util::stream::iter([Ok(bytes)]).boxed())
+    }
+
+    async fn push(
+        &self,
+        image: &str,
+        _key: BuildKey,
+        registry: &Registry,
+    ) -> Result<String, EngineError> {
+        self.pass(Verb::Push, DEADLINE, |machine, _| machine.push(image, registry).map(quiet)).await
+    }
+
+    async fn fetch(
+        &self,
+        image: &str,
+        tag: &str,
+        registry: &Registry,
+        digest: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        let reference = format!("{}@{digest}", registry.repository);
+        self.pass(Verb::Fetch, DEADLINE, |machine, us| {
+            machine.fetch(us, image, tag, &reference).map(quiet)
+        })
+        .await
     }
 
     async fn unload(&self, tag: &str) -> Result<(), EngineError> {

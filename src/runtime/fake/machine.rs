@@ -8,20 +8,21 @@ mod containers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read as _;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::IsOom;
+use super::{IsOom, Pushed};
 use crate::model::id::hex;
 use crate::model::{Disk, InstallationId, InstanceId, Timestamp};
 use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, NetworkSpec};
 use crate::runtime::{
     BuildError, BuildRequest, ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome,
-    ImageFile, ImageSeen, LogSink, NetworkSeen, NoFile, VolumeSeen,
+    ImageFile, ImageSeen, LogSink, NetworkSeen, NoFile, Registry, VolumeSeen,
 };
 
 #[derive(Debug, Default)]
@@ -38,6 +39,7 @@ pub(super) struct Machine {
     volumes: BTreeMap<String, (InstallationId, InstanceId)>,
     containers: BTreeMap<String, Container>,
     pub(super) registry: BTreeMap<String, ImageSeen>,
+    pub(super) pushed: Pushed,
     pub(super) build_failures: BTreeMap<String, String>,
     pub(super) exits: BTreeMap<String, i64>,
     pub(super) execs: BTreeMap<String, VecDeque<ExecOutcome>>,
@@ -202,6 +204,26 @@ impl Machine {
         let seen = seen.ok_or_else(|| refused("load image", "it is another image"))?;
         self.tags.insert(tag.to_owned(), seen.id.clone());
         Ok(seen)
+    }
+
+    pub(super) fn push(&self, image: &str, registry: &Registry) -> Result<String, EngineError> {
+        let bytes = self.save(image)?;
+        let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let reference = format!("{}@{digest}", registry.repository);
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner).insert(reference, bytes);
+        Ok(digest)
+    }
+
+    pub(super) fn fetch(
+        &mut self,
+        us: &InstallationId,
+        image: &str,
+        tag: &str,
+        reference: &str,
+    ) -> Result<ImageSeen, EngineError> {
+        let pushed = Arc::clone(&self.pushed);
+        let found = pushed.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned();
+        self.load(us, image, tag, &found.ok_or_else(|| missing("image", reference))?)
     }
 
     pub(super) fn unload(&mut self, tag: &str) {

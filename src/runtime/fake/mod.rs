@@ -20,12 +20,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use self::machine::Machine;
 use super::{EngineError, EngineEvent, ExecOutcome, ImageSeen};
 use crate::model::compose::ROTATOR;
 use crate::model::{Disk, InstallationId, InstanceId};
+
+/// What was pushed, by repository and digest.
+pub type Pushed = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
 /// A call of the trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +43,8 @@ pub enum Verb {
     Build,
     ImageFile,
     Save,
+    Push,
+    Fetch,
     Load,
     Unload,
     RemoveImage,
@@ -243,6 +249,11 @@ impl FakeEngine {
     /// Puts an image onto the machine under `reference`; its id works as well.
     pub fn add_image(&self, reference: &str, image: ImageSeen) {
         self.machine().add_image(reference, image);
+    }
+
+    /// Makes what is pushed here to be fetched by the engines that share `registry`, and the other way round.
+    pub fn share_registry(&self, registry: &Pushed) {
+        self.machine().pushed = Arc::clone(registry);
     }
 
     /// Puts an image into the registry, where a pull finds it.

@@ -250,7 +250,7 @@ impl Client {
 }
 
 /// A client of the web that does not wait for ever.
-fn web() -> reqwest::Client {
+pub(super) fn web() -> reqwest::Client {
     // Whoever was first installed the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy();

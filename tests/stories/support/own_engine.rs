@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::{Engine, until};
+use super::{Engine, OwnRegistry, until};
 
 /// How long an engine may take to answer after its start.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -120,6 +120,7 @@ impl OwnEngine {
             command.arg(option).arg(self.folder.join(name));
         }
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
+        command.args(["--insecure-registry", OwnRegistry::SUBNET]);
         let log_too = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
         child.expect("dockerd is installed")
@@ -230,6 +231,12 @@ impl OwnEngine {
     /// The address of this machine that is reachable from there.
     pub(crate) fn host(&self) -> String {
         format!("{}.1", self.subnet)
+    }
+
+    /// Leads what goes to `address` to this machine.
+    pub(crate) fn route(&self, address: &str) {
+        let (name, host) = (&self.namespace, self.host());
+        run(Command::new("ip").args(["-n", name, "route", "add", address, "via", &host]));
     }
 
     /// Cuts the cable that leads there.
