@@ -92,9 +92,9 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) now: Timestamp,
 }
 
-impl Snapshot<'_> {
+impl<'a> Snapshot<'a> {
     /// Visible challenges in directory order: bucket, then id.
-    pub(crate) fn visible(&self) -> Vec<&Challenge> {
+    pub(crate) fn visible(&self) -> Vec<&'a Challenge> {
         let mut visible: Vec<_> = self
             .live
             .values()
@@ -260,10 +260,18 @@ impl Filter {
             && progress.is_none_or(|progress| self.fits(progress, &challenge.id))
     }
 
+    /// Whether [`Filter::admits`] looks at the progress of a team.
+    pub(crate) fn is_about_progress(&self) -> bool {
+        matches!(self.status.as_str(), "solved" | "unsolved" | "running")
+    }
+
     fn is_found_in(&self, challenge: &Challenge) -> bool {
+        if self.q.is_empty() {
+            return true;
+        }
         let metadata = &challenge.metadata;
         let text = format!("{}{}{}", challenge.id, metadata.name, metadata.description);
-        self.q.is_empty() || text.to_lowercase().contains(&self.q.to_lowercase())
+        text.to_lowercase().contains(&self.q.to_lowercase())
     }
 
     fn fits(&self, progress: &Progress, id: &ChallengeId) -> bool {
@@ -276,18 +284,34 @@ impl Filter {
     }
 }
 
+/// A challenge in a listing, before anybody sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed<'a> {
+    pub(crate) challenge: &'a Challenge,
+    /// Teams that captured every dynamic question; 0 where nobody asked for that.
+    pub(crate) n_solves: usize,
+}
+
+/// Whether [`sort_by`] looks at [`Listed::n_solves`].
+pub(crate) fn needs_solves(sort: &str) -> bool {
+    sort.contains("solves")
+}
+
 /// Orders `rows` as `sort` says; one unknown field voids all of it, and equal rows stay as they
 /// are.
-pub(crate) fn sort_by(mut rows: Vec<ChallengeInfo>, sort: &str) -> Vec<ChallengeInfo> {
-    type Key = fn(&ChallengeInfo, &ChallengeInfo) -> std::cmp::Ordering;
+pub(crate) fn sort_by<'a>(mut rows: Vec<Listed<'a>>, sort: &str) -> Vec<Listed<'a>> {
+    type Key = fn(&Listed<'_>, &Listed<'_>) -> std::cmp::Ordering;
     let mut clauses: Vec<(Key, bool)> = Vec::new();
     for clause in sort.split(',').map(str::trim).filter(|clause| !clause.is_empty()) {
         let (field, direction) = clause.split_once('-').unwrap_or((clause, "asc"));
         let key: Key = match field {
-            "id" => |a, b| a.id.cmp(&b.id),
-            "name" => |a, b| a.name.to_lowercase().cmp(&b.name.to_lowercase()),
-            "difficulty" => |a, b| weight(a.difficulty).cmp(&weight(b.difficulty)),
-            "solves" => |a, b| a.solves_count.cmp(&b.solves_count),
+            "id" => |a, b| a.challenge.id.as_str().cmp(b.challenge.id.as_str()),
+            "name" => |a, b| {
+                let name = |row: &Listed<'_>| row.challenge.metadata.name.to_lowercase();
+                name(a).cmp(&name(b))
+            },
+            "difficulty" => |a, b| weight(a.challenge).cmp(&weight(b.challenge)),
+            "solves" => |a, b| a.n_solves.cmp(&b.n_solves),
             _ => return rows,
         };
         clauses.push((key, direction == "desc"));
@@ -299,7 +323,8 @@ pub(crate) fn sort_by(mut rows: Vec<ChallengeInfo>, sort: &str) -> Vec<Challenge
     rows
 }
 
-fn weight(difficulty: &str) -> usize {
+fn weight(challenge: &Challenge) -> usize {
+    let difficulty = challenge.metadata.difficulty.as_str();
     Difficulty::WORDS.iter().position(|word| *word == difficulty).unwrap_or(usize::MAX)
 }
 

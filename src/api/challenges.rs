@@ -10,14 +10,15 @@ use utoipa_axum::routes;
 use super::attachments;
 use super::auth::{Maybe, Need};
 use super::catalogue::{
-    ChallengeFacets, ChallengeInfo, Filter, Progress, Snapshot, Viewer, facets, is_visible, sort_by,
+    AttachmentInfo, ChallengeFacets, ChallengeInfo, Filter, Listed, Progress, Snapshot, Viewer,
+    facets, is_visible, needs_solves, sort_by,
 };
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::{Path, Query};
 use super::page::{Page, PageParams};
 use crate::contest::tally::Tally;
 use crate::daemon::platform::{LiveSet, Platform, PlatformError};
-use crate::model::{Caller, Challenge, Role};
+use crate::model::{Caller, Challenge, ChallengeId, Role};
 
 /// Routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Platform> {
@@ -31,16 +32,30 @@ impl<N: Need> Maybe<N> {
     }
 }
 
-/// Everything the projections need, read once.
+/// Everything the projections of all of `live` need, read once.
 pub(crate) async fn snapshot<'a>(platform: &Platform, live: &'a LiveSet) -> Answer<Snapshot<'a>> {
-    let solves = platform.solves().await?;
+    let outline = outline(platform, live).await?;
+    let all = live.values().map(|live| &*live.challenge);
+    Ok(Snapshot { exported: exported(platform, all).await?, ..outline })
+}
+
+/// As [`snapshot`], without the files out of images.
+async fn outline<'a>(platform: &Platform, live: &'a LiveSet) -> Answer<Snapshot<'a>> {
+    let (solves, launches) = (platform.solves().await?, platform.launches().await?);
+    Ok(Snapshot { live, solves, launches, exported: BTreeMap::new(), now: platform.now() })
+}
+
+/// The files out of images of `challenges`, where they have any.
+async fn exported(
+    platform: &Platform,
+    challenges: impl Iterator<Item = &Challenge>,
+) -> Answer<BTreeMap<ChallengeId, Vec<AttachmentInfo>>> {
     let mut exported = BTreeMap::new();
-    for live in live.values().filter(|live| !live.challenge.metadata.exports.is_empty()) {
-        let files = attachments::exported(platform, &live.challenge).await?;
-        exported.insert(live.challenge.id.clone(), files);
+    for challenge in challenges.filter(|challenge| !challenge.metadata.exports.is_empty()) {
+        let files = attachments::exported(platform, challenge).await?;
+        exported.insert(challenge.id.clone(), files);
     }
-    let launches = platform.launches().await?;
-    Ok(Snapshot { live, solves, launches, exported, now: platform.now() })
+    Ok(exported)
 }
 
 /// What the caller's teams solved and run, in `competition` or anywhere; `None` without a team.
@@ -62,26 +77,40 @@ async fn progress(
     Ok(Some(Progress { solved, running }))
 }
 
-/// The rows that `filter` admits, in the wanted order.
+/// The page of the rows that `filter` admits, in the wanted order; the others are not projected.
 pub(crate) async fn rows(
     platform: &Platform,
     caller: &Maybe,
     filter: &Filter,
-) -> Answer<Vec<ChallengeInfo>> {
+    page: PageParams,
+) -> Answer<Page<ChallengeInfo>> {
     let (caller, competition) = (caller.0.as_ref(), filter.competition_id.as_str());
     let live = platform.catalogue(caller, competition);
-    let snapshot = snapshot(platform, &live).await?;
-    let progress = progress(platform, caller, snapshot.solves.tally(), competition).await?;
+    let outline = outline(platform, &live).await?;
+    // What a team runs costs a look at the database.
+    let progress = match filter.is_about_progress() {
+        true => progress(platform, caller, outline.solves.tally(), competition).await?,
+        false => None,
+    };
     let viewer = caller.map_or(Viewer::Anyone, |caller| viewer_in(caller, competition));
-    let wanted = snapshot.visible().into_iter();
+    let wanted = outline.visible().into_iter();
     let mut wanted: Vec<&Challenge> =
         wanted.filter(|challenge| filter.admits(challenge, progress.as_ref())).collect();
     if let Ok(contest) = platform.contest(caller, competition) {
         // The order of its maker; what is not named one by one follows as the folders are.
-        wanted.sort_by_key(|challenge| contest.position(&challenge.id).unwrap_or(usize::MAX));
+        wanted
+            .sort_by_cached_key(|challenge| contest.position(&challenge.id).unwrap_or(usize::MAX));
     }
-    let rows = wanted.into_iter().map(|challenge| snapshot.project(challenge, &viewer)).collect();
-    Ok(sort_by(rows, &filter.sort))
+    let n_solves = |challenge| match needs_solves(&filter.sort) {
+        true => outline.solves.tally().n_full_solves(challenge),
+        false => 0,
+    };
+    let listed = |challenge| Listed { challenge, n_solves: n_solves(challenge) };
+    let listed = sort_by(wanted.into_iter().map(listed).collect(), &filter.sort);
+    let shown = Page::of(listed, page).map(|row| row.challenge);
+    let exported = exported(platform, shown.items.iter().copied()).await?;
+    let snapshot = Snapshot { exported, ..outline };
+    Ok(shown.map(|challenge| snapshot.project(challenge, &viewer)))
 }
 
 /// Every challenge that players can start, filtered and sorted.
@@ -92,7 +121,7 @@ async fn list(
     caller: Maybe,
     Query((filter, page)): Query<(Filter, PageParams)>,
 ) -> Answer<Json<Page<ChallengeInfo>>> {
-    Ok(Json(Page::of(rows(&platform, &caller, &filter).await?, page)))
+    Ok(Json(rows(&platform, &caller, &filter, page).await?))
 }
 
 /// How many challenges there are of each kind, and how many of them the caller's team solved.

@@ -238,7 +238,7 @@ async fn one(
     let n_teams = platform.n_teams().await?;
     let info = describe(&platform, caller.0.as_ref(), &contest, &n_teams, Places::Ranked).await?;
     let filter = Filter { competition_id: contest.id.to_string(), ..Filter::default() };
-    let challenges = challenges::rows(&platform, &caller, &filter).await?;
+    let challenges = challenges::rows(&platform, &caller, &filter, PageParams::ALL).await?.items;
     let own = caller.0.as_ref().and_then(|caller| caller.team_in(&contest.id));
     let registered_at = match own {
         Some(team) => Some(platform.team(team).await?.created_at.rfc3339()),
@@ -259,5 +259,5 @@ async fn challenges_of(
 ) -> Answer<Json<Page<ChallengeInfo>>> {
     let contest = platform.contest(caller.0.as_ref(), &id)?;
     let filter = Filter { competition_id: contest.id.to_string(), ..filter };
-    Ok(Json(Page::of(challenges::rows(&platform, &caller, &filter).await?, page)))
+    Ok(Json(challenges::rows(&platform, &caller, &filter, page).await?))
 }

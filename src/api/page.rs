@@ -17,6 +17,11 @@ pub(crate) struct PageParams {
     pub(crate) offset: usize,
 }
 
+impl PageParams {
+    /// Every row.
+    pub(crate) const ALL: Self = Self { limit: usize::MAX, offset: 0 };
+}
+
 impl Default for PageParams {
     fn default() -> Self {
         Self { limit: 50, offset: 0 }
@@ -74,6 +79,12 @@ impl<T> Page<T> {
         let total = rows.len();
         let items = rows.into_iter().skip(params.offset).take(params.limit).collect();
         Self { items, total, limit: params.limit, offset: params.offset }
+    }
+
+    /// The same page of what `project` makes of its rows.
+    pub(crate) fn map<U>(self, project: impl FnMut(T) -> U) -> Page<U> {
+        let items = self.items.into_iter().map(project).collect();
+        Page { items, total: self.total, limit: self.limit, offset: self.offset }
     }
 }
 

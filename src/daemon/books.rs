@@ -9,10 +9,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::shared::Shared;
 use crate::contest::tally::Solves;
 use crate::model::{ChallengeId, Team, TeamId};
-use crate::store::StoreError;
+use crate::store::{AsOf, StoreError, Topic};
 
-/// The number of the newest row that is counted, and the count.
-type Kept<T> = Mutex<(i64, Arc<T>)>;
+/// What is kept.
+#[derive(Debug)]
+struct Book<T> {
+    /// The number of the newest row that is counted.
+    last: i64,
+    count: Arc<T>,
+    /// As of when that is known to be all.
+    as_of: Option<AsOf>,
+}
+
+type Kept<T> = Mutex<Book<T>>;
+
+impl<T: Default> Default for Book<T> {
+    fn default() -> Self {
+        Self { last: 0, count: Arc::default(), as_of: None }
+    }
+}
 
 /// Everything that is kept.
 #[derive(Debug, Default)]
@@ -20,8 +35,7 @@ pub(crate) struct Books {
     solves: Kept<Solves>,
     attempts: Kept<BTreeMap<TeamId, u32>>,
     launches: Kept<BTreeMap<ChallengeId, u32>>,
-    /// By how often teams had changed.
-    teams: Kept<Vec<Team>>,
+    teams: Mutex<Option<(AsOf, Arc<Vec<Team>>)>>,
 }
 
 /// Every solve, oldest first, and the number of the newest row.
@@ -30,7 +44,8 @@ pub(crate) struct Books {
 /// When the database does not answer.
 pub(crate) async fn solves(shared: &Shared) -> Result<(i64, Arc<Solves>), StoreError> {
     let newer = |last| shared.store.solves_after(last);
-    follow(&shared.books.solves, newer, |solves: &mut Solves, rows| {
+    let as_of = shared.store.as_of(Topic::Solves);
+    follow(&shared.books.solves, as_of, newer, |solves: &mut Solves, rows| {
         rows.into_iter().for_each(|row| solves.add(row));
     })
     .await
@@ -42,7 +57,8 @@ pub(crate) async fn solves(shared: &Shared) -> Result<(i64, Arc<Solves>), StoreE
 /// When the database does not answer.
 pub(crate) async fn attempts(shared: &Shared) -> Result<Arc<BTreeMap<TeamId, u32>>, StoreError> {
     let newer = |last| shared.store.attempts_after(last);
-    Ok(follow(&shared.books.attempts, newer, add_up).await?.1)
+    let as_of = shared.store.as_of(Topic::Submissions);
+    Ok(follow(&shared.books.attempts, as_of, newer, add_up).await?.1)
 }
 
 /// How often each challenge was started by a team.
@@ -53,7 +69,8 @@ pub(crate) async fn launches(
     shared: &Shared,
 ) -> Result<Arc<BTreeMap<ChallengeId, u32>>, StoreError> {
     let newer = |last| shared.store.launches_after(last);
-    Ok(follow(&shared.books.launches, newer, add_up).await?.1)
+    let as_of = shared.store.as_of(Topic::Instances);
+    Ok(follow(&shared.books.launches, as_of, newer, add_up).await?.1)
 }
 
 /// Every team that is not disbanded, by name.
@@ -62,16 +79,16 @@ pub(crate) async fn launches(
 /// When the database does not answer.
 pub(crate) async fn teams(shared: &Shared) -> Result<Arc<Vec<Team>>, StoreError> {
     let lock = || shared.books.teams.lock().unwrap_or_else(PoisonError::into_inner);
-    let n_changes = shared.store.n_team_changes().await?;
-    let (n_known, known) = lock().clone();
-    if n_known == n_changes {
-        return Ok(known);
+    let as_of = shared.store.as_of(Topic::Teams);
+    let known = lock().clone();
+    if let Some((then, teams)) = known
+        && then.holds(as_of)
+    {
+        return Ok(teams);
     }
-    let (n_changes, teams) = shared.store.teams_and_changes().await?;
-    let (mut kept, teams) = (lock(), Arc::new(teams));
-    if kept.0 < n_changes {
-        *kept = (n_changes, Arc::clone(&teams));
-    }
+    let teams = Arc::new(shared.store.teams().await?);
+    // Whoever read later may have kept theirs already; then the next look reads once more.
+    *lock() = Some((as_of, Arc::clone(&teams)));
     Ok(teams)
 }
 
@@ -81,26 +98,33 @@ fn add_up<K: Ord>(counts: &mut BTreeMap<K, u32>, newer: BTreeMap<K, u32>) {
     }
 }
 
-/// Brings `kept` up to date with what `newer` says came after a row.
+/// Brings `kept` up to date with what `newer` says came after a row, if anything came since `as_of`.
 async fn follow<T: Clone, R, F: Future<Output = Result<(i64, R), StoreError>>>(
     kept: &Kept<T>,
+    as_of: AsOf,
     newer: impl Fn(i64) -> F,
     add: impl Fn(&mut T, R),
 ) -> Result<(i64, Arc<T>), StoreError> {
+    let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let (last, known) = kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = {
+            let kept = lock();
+            if kept.as_of.is_some_and(|then| then.holds(as_of)) {
+                return Ok((kept.last, Arc::clone(&kept.count)));
+            }
+            kept.last
+        };
         let (newest, rows) = newer(last).await?;
-        if newest <= last {
-            return Ok((last, known));
-        }
-        // So that it need not be copied, unless somebody else looks at it.
-        drop(known);
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock();
         // Somebody else may have counted some of these rows meanwhile: then once more.
-        if kept.0 == last {
-            add(Arc::make_mut(&mut kept.1), rows);
-            kept.0 = newest;
-            return Ok(kept.clone());
+        if kept.last == last {
+            if newest > last {
+                // It need not be copied, unless somebody else looks at it.
+                add(Arc::make_mut(&mut kept.count), rows);
+                kept.last = newest;
+            }
+            kept.as_of = Some(as_of);
+            return Ok((kept.last, Arc::clone(&kept.count)));
         }
     }
 }
@@ -127,8 +151,9 @@ mod tests {
         };
         for _ in 0..20 {
             newest.fetch_add(3, Ordering::SeqCst);
-            let looks = (0..5)
-                .map(|_| follow(&kept, &look, |rows: &mut Vec<i64>, newer| rows.extend(newer)));
+            let as_of = AsOf::now(newest.load(Ordering::SeqCst).unsigned_abs());
+            let add = |rows: &mut Vec<i64>, newer| rows.extend(newer);
+            let looks = (0..5).map(|_| follow(&kept, as_of, &look, add));
             for seen in futures_util::future::join_all(looks).await {
                 let (last, rows) = seen.unwrap();
                 assert_eq!(last, newest.load(Ordering::SeqCst));

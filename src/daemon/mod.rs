@@ -24,6 +24,7 @@ mod exports;
 mod gauges;
 mod gc;
 mod hints;
+mod holders;
 mod hubs;
 mod ingress;
 mod instances;

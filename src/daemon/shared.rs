@@ -11,6 +11,7 @@ use super::books::Books;
 use super::capture::Captures;
 use super::competitions::Contests;
 use super::doubts::Doubts;
+use super::holders::Holders;
 use super::hubs::Hubs;
 use super::isolation::Isolation;
 use super::nodes::Nodes;
@@ -116,6 +117,7 @@ pub(crate) struct Shared {
     pub(crate) statuses_due: Notify,
     /// What rows add up to.
     pub(crate) books: Books,
+    pub(crate) holders: Holders,
     /// Standings as they were worked out last.
     pub(crate) tables: Tables,
     /// Starts that wait for room.
@@ -360,6 +362,7 @@ impl Shared {
             solves_due: Notify::new(),
             statuses_due: Notify::new(),
             books: Books::default(),
+            holders: Holders::default(),
             tables: Tables::default(),
             line: Swap::default(),
             line_due: Notify::new(),

@@ -1,9 +1,9 @@
 //! Tokens of accounts: only their digests, who they are of, and what they may do.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use super::{Store, StoreError, accounts, row};
-use crate::model::{Account, AccountToken, Grant, Timestamp, UserId};
+use super::{Store, StoreError, row};
+use crate::model::{AccountToken, Grant, Timestamp, UserId};
 
 /// How often the time of last use is written, at most.
 const USE_MILLIS: i64 = 60_000;
@@ -31,31 +31,6 @@ impl Store {
         max_fine: u32,
     ) -> Result<bool, StoreError> {
         self.write(move |db| add(db, &new, max_fine).map_err(StoreError::from)).await
-    }
-
-    /// The token with this digest and its account. A revoked one is as if it were not there; one
-    /// that has ended is given out, so that its holder can be told.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn account_token(
-        &self,
-        hash: [u8; 32],
-    ) -> Result<Option<(AccountToken, Account)>, StoreError> {
-        self.read(move |db| {
-            let found = db
-                .prepare_cached(
-                    "SELECT * FROM user_tokens WHERE token_hash = ?1 AND revoked_at IS NULL",
-                )?
-                .query_row([hash], |row| Ok((token_row(row)?, row.get::<_, String>("user")?)))
-                .optional()?;
-            let Some((token, user)) = found else { return Ok(None) };
-            let account = db
-                .prepare_cached("SELECT * FROM users WHERE id = ?1")?
-                .query_row([user], accounts::account_row)?;
-            Ok(Some((token, account)))
-        })
-        .await
     }
 
     /// Notes that a token was used, unless it was within the last minute.
@@ -169,7 +144,7 @@ pub(super) fn add(db: &Connection, new: &NewToken, max_fine: u32) -> rusqlite::R
     Ok(true)
 }
 
-fn token_row(row: &Row<'_>) -> rusqlite::Result<AccountToken> {
+pub(super) fn token_row(row: &Row<'_>) -> rusqlite::Result<AccountToken> {
     Ok(AccountToken {
         id: row.get("token_id")?,
         grant: row::opt_json::<Grant>(row, "rights")?,

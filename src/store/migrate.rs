@@ -74,6 +74,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
     Migration { name: "0025_changes", sql: include_str!("../../schema/sql/0025_changes.sql") },
     Migration { name: "0026_ctfd", sql: include_str!("../../schema/sql/0026_ctfd.sql") },
+    Migration { name: "0027_news", sql: include_str!("../../schema/sql/0027_news.sql") },
 ];
 
 /// The connection that writes, to a database of this version's shape.

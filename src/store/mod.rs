@@ -33,13 +33,15 @@ pub mod error;
 mod exports;
 pub mod fairness;
 mod given;
-pub mod hubs;
+pub mod holders;
+mod hubs;
 pub mod images;
 pub mod instances;
 pub mod invites;
 pub mod live;
 mod migrate;
 pub mod networks;
+mod news;
 pub mod nodes;
 pub mod outbox;
 pub mod pauses;
@@ -93,6 +95,7 @@ pub use error::StoreError;
 pub use exports::{ExportPlace, Exported};
 pub use fairness::{Review, ReviewVerdict};
 pub use given::Given;
+pub use holders::Holder;
 pub use hubs::HubRow;
 pub use images::{BuildFact, ImageFacts, VersionImages};
 pub use instances::{
@@ -102,6 +105,7 @@ pub use instances::{
 pub use invites::Ending;
 pub use live::LiveRow;
 pub use networks::{NetworkKind, NetworkRow, NetworkState};
+pub use news::{AsOf, Topic};
 pub use nodes::{Beat, Beaten, JoinError, NodeChange, Usage, Voucher};
 pub use outbox::{Decision, OutboxCounts, OutboxRow};
 pub use records::{Pruned, RecordFilter, RecordRow};
@@ -115,6 +119,7 @@ pub use teams::NewTeamToken;
 pub use vpn::VpnChange;
 pub use waiting::{EnqueueError, Enqueued, WaitingLimits};
 
+use news::News;
 use ports::StrangerPorts;
 use readers::Readers;
 use writer::Writer;
@@ -135,6 +140,8 @@ struct Inner {
     bell: watch::Sender<()>,
     /// Rings after rows of instances changed.
     instance_bell: watch::Sender<()>,
+    /// How often what is kept in memory changed.
+    news: Arc<News>,
     /// The file.
     path: PathBuf,
 }
@@ -158,12 +165,13 @@ impl Store {
         let connection = migrate::open(path)?;
         let readers = Readers::open(path)?;
         let instance_bell = watch::Sender::new(());
-        let writer = Writer::start(connection, "instances", instance_bell.clone())?;
+        let news = Arc::new(News::default());
+        let writer = Writer::start(connection, Arc::clone(&news), instance_bell.clone())?;
         let strangers = Mutex::default();
         let bell = watch::Sender::new(());
         let path = path.to_owned();
         Ok(Self {
-            inner: Arc::new(Inner { readers, writer, strangers, bell, instance_bell, path }),
+            inner: Arc::new(Inner { readers, writer, strangers, bell, instance_bell, news, path }),
         })
     }
 
@@ -176,6 +184,11 @@ impl Store {
     /// Changes whenever rows of instances did, after that can be read. A hint, as [`Store::bell`] is.
     pub fn instance_bell(&self) -> watch::Receiver<()> {
         self.inner.instance_bell.subscribe()
+    }
+
+    /// As of when something of `topic` is that is read from now on.
+    pub fn as_of(&self, topic: Topic) -> AsOf {
+        AsOf::now(self.inner.news.count(topic))
     }
 
     fn ring(&self) {

@@ -120,49 +120,12 @@ impl Store {
         .await
     }
 
-    /// Public id and team of the team's own token with this SHA-256.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn token_team(
-        &self,
-        token_hash: [u8; 32],
-    ) -> Result<Option<(String, Membership)>, StoreError> {
-        self.read(move |db| {
-            // Looking up by digest gives nothing away in its timing: nobody can choose a digest.
-            db.prepare_cached(
-                "SELECT token_id, team, competition FROM team_tokens
-                 JOIN teams ON teams.id = team_tokens.team
-                 WHERE token_hash = ?1 AND disbanded_at IS NULL",
-            )?
-            .query_row([token_hash], |row| Ok((row.get("token_id")?, membership_row(row)?)))
-            .optional()
-        })
-        .await
-    }
-
     /// Every team that is not disbanded, by name.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn teams(&self) -> Result<Vec<Team>, StoreError> {
         self.read(every).await
-    }
-
-    /// How often teams changed; every change counts, whoever makes it.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn n_team_changes(&self) -> Result<i64, StoreError> {
-        self.read(n_changes).await
-    }
-
-    /// Every team that is not disbanded, by name, and how often teams had changed by then.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn teams_and_changes(&self) -> Result<(i64, Vec<Team>), StoreError> {
-        self.read(|db| Ok((n_changes(db)?, every(db)?))).await
     }
 
     /// One team, disbanded or not.
@@ -178,14 +141,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
-        self.read(move |db| {
-            db.prepare_cached(
-                "SELECT team, competition FROM members WHERE user = ?1 ORDER BY joined_at, team",
-            )?
-            .query_map([user.to_string()], membership_row)?
-            .collect()
-        })
-        .await
+        self.read(move |db| memberships(db, user)).await
     }
 
     /// Who is in one team, those who joined first before the others.
@@ -281,17 +237,21 @@ pub(super) fn member_row(row: &Row<'_>) -> rusqlite::Result<Member> {
     })
 }
 
-fn membership_row(row: &Row<'_>) -> rusqlite::Result<Membership> {
+pub(super) fn membership_row(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership { competition: row::text(row, "competition")?, team: row::text(row, "team")? })
+}
+
+/// The teams that `user` plays for, those they joined first before the others.
+pub(super) fn memberships(db: &Connection, user: UserId) -> rusqlite::Result<Vec<Membership>> {
+    db.prepare_cached(
+        "SELECT team, competition FROM members WHERE user = ?1 ORDER BY joined_at, team",
+    )?
+    .query_map([user.to_string()], membership_row)?
+    .collect()
 }
 
 fn every(db: &Connection) -> rusqlite::Result<Vec<Team>> {
     db.prepare_cached("SELECT * FROM teams WHERE disbanded_at IS NULL ORDER BY name, id")?
         .query_map([], team_row)?
         .collect()
-}
-
-fn n_changes(db: &Connection) -> rusqlite::Result<i64> {
-    db.prepare_cached("SELECT n FROM changes WHERE of_table = 'teams'")?
-        .query_row([], |row| row.get(0))
 }

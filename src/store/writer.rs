@@ -12,7 +12,6 @@
 
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -21,6 +20,7 @@ use rusqlite::{Connection, TransactionBehavior, ffi};
 use tokio::sync::{oneshot, watch};
 
 use super::StoreError;
+use super::news::News;
 use crate::telemetry::{Chain, failpoint};
 
 /// Most changes of one transaction: who came first should not wait for a crowd.
@@ -48,31 +48,28 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which owns the connection from now on. `bell` rings after a change that
-    /// touched rows of `table`, when it can be read.
+    /// Starts the thread, which owns the connection from now on. `news` tells what a change touched when it
+    /// can be read, and `bell` rings after one that touched rows of instances.
     pub(super) fn start(
         mut connection: Connection,
-        table: &'static str,
+        news: Arc<News>,
         bell: watch::Sender<()>,
     ) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel::<Job>();
-        let is_touched = Arc::new(AtomicBool::new(false));
-        let touched = Arc::clone(&is_touched);
-        let watch_table = move |_: Action, _: &str, changed: &str, _: i64| {
-            if changed == table {
-                touched.store(true, Ordering::Relaxed);
-            }
-        };
-        connection.update_hook(Some(watch_table))?;
+        let touched = Arc::clone(&news);
+        connection.update_hook(Some(move |_: Action, _: &str, table: &str, id: i64| {
+            touched.touch(table, id);
+        }))?;
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 while let Ok(first) = jobs.recv() {
                     let more = jobs.try_iter().take(MAX_TOGETHER - 1);
-                    make(&mut connection, std::iter::once(first).chain(more));
-                    if is_touched.swap(false, Ordering::Relaxed) {
-                        bell.send_replace(());
-                    }
+                    make(&mut connection, std::iter::once(first).chain(more), &|| {
+                        if news.publish() {
+                            bell.send_replace(());
+                        }
+                    });
                 }
             })
             .map_err(|error| StoreError::System {
@@ -188,8 +185,8 @@ fn run(connection: &Connection, statement: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes `changes` in one immediate transaction, then tells whoever waits for them.
-fn make(connection: &mut Connection, changes: impl Iterator<Item = Job>) {
+/// Makes `changes` in one immediate transaction, calls `publish`, then tells whoever waits for them.
+fn make(connection: &mut Connection, changes: impl Iterator<Item = Job>, publish: &dyn Fn()) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
@@ -221,6 +218,7 @@ fn make(connection: &mut Connection, changes: impl Iterator<Item = Job>) {
         true => Some(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)),
         false => transaction.commit().err(),
     };
+    publish();
     for tell in told {
         tell(failure.as_ref().map(again));
     }

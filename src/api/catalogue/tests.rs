@@ -133,16 +133,17 @@ fn filters_are_exact_and_unknown_values_admit_nothing() {
 
 #[test]
 fn sorting_follows_the_clauses_and_one_unknown_field_voids_them() {
-    let row = |id: &str, difficulty, solves_count| {
-        let live = live(vec![challenge(id, vec![question("flag")])]);
-        let one =
-            snapshot(&live, &[]).project(&live.values().next().unwrap().challenge, &Viewer::Anyone);
-        ChallengeInfo { difficulty, solves_count, ..one }
+    let one = |id: &str, difficulty| {
+        let mut one = challenge(id, vec![question("flag")]);
+        one.metadata.difficulty = difficulty;
+        one
     };
-    let rows = [row("B", "hard", 1), row("A", "easy", 1), row("C", "hard", 5)];
+    let all = [one("B", Difficulty::Hard), one("A", Difficulty::Easy), one("C", Difficulty::Hard)];
+    let rows = all.iter().zip([1, 1, 5]);
+    let rows: Vec<_> = rows.map(|(challenge, n_solves)| Listed { challenge, n_solves }).collect();
     let check = |sort: &str| {
-        let sorted = sort_by(rows.to_vec(), sort);
-        sorted.iter().map(|row| row.id.as_str()).collect::<String>()
+        let sorted = sort_by(rows.clone(), sort);
+        sorted.iter().map(|row| row.challenge.id.as_str()).collect::<String>()
     };
     let cases = [
         ("", "BAC"),

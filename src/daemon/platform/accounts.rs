@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::super::holders;
 use super::competitions::no_competition;
 use super::tokens::{fresh_token, hash, public_id};
 use super::{Denial, Outcome, Platform, PlatformError};
 use crate::contest::competition::Status;
 use crate::model::{Caller, CompetitionId, Grant, Member, Team, TeamId};
-use crate::store::NewTeamToken;
+use crate::store::{Holder, NewTeamToken};
 
 /// Tokens longer than this are not looked up.
 const MAX_TOKEN_BYTES: usize = 256;
@@ -26,23 +27,29 @@ impl Platform {
         if self.shared.data.is_admin_token(token) {
             return Ok(Caller::administrator("admin"));
         }
-        let (store, hash) = (&self.shared.store, hash(token));
-        if let Some((token_id, membership)) = store.token_team(hash).await? {
-            return Ok(Caller::of_team(membership, token_id));
-        }
-        let found = store.account_token(hash).await?;
-        let (token, account) = found.ok_or(PlatformError::BadToken)?;
+        let hash = hash(token);
+        let found = holders::of(&self.shared, hash).await?;
+        let holder = found.ok_or(PlatformError::BadToken)?;
+        let (token, account, memberships) = match &*holder {
+            Holder::Team { token_id, membership } => {
+                return Ok(Caller::of_team(membership.clone(), token_id.clone()));
+            }
+            Holder::Account { token, account, memberships } => (token, account, memberships),
+        };
         let now = self.now();
         if token.expires_at.is_some_and(|end| end <= now) {
             return Err(PlatformError::TokenExpired);
         }
         let is_noted = token.last_used_at.is_some_and(|used| now.millis_since(used) < 60_000);
-        if !is_noted && let Err(error) = store.note_token_use(&token.id, now).await {
-            // Whoever it is may go on all the same.
-            tracing::warn!(error = %error, "could not note that a token was used");
+        if !is_noted {
+            if let Err(error) = self.shared.store.note_token_use(&token.id, now).await {
+                // Whoever it is may go on all the same.
+                tracing::warn!(error = %error, "could not note that a token was used");
+            }
+            self.shared.holders.forget(&hash);
         }
-        let memberships = store.memberships(account.id).await?;
-        Ok(Caller::of_account(account, memberships, token.id, token.grant))
+        let (account, memberships) = ((**account).clone(), memberships.clone());
+        Ok(Caller::of_account(account, memberships, token.id.clone(), token.grant.clone()))
     }
 
     /// Makes a token for team `name` in a competition, and the team when it is new. The token is

@@ -169,7 +169,14 @@ impl Platform {
         let Some(challenge) = versions::of(&self.shared, instance).await else {
             return Ok(Vec::new());
         };
-        let (rendered, exported) = match specs::of(&self.shared, instance).await? {
+        let is_plain = challenge.metadata.exports.is_empty()
+            && challenge.attachments.iter().all(|attachment| !attachment.is_template);
+        // This is asked with every look at an instance, and most have files that are the same for all.
+        let stored = match is_plain {
+            true => None,
+            false => specs::of(&self.shared, instance).await?,
+        };
+        let (rendered, exported) = match stored {
             Some(stored) => (
                 attachments::rendered(&self.shared, instance, &stored.spec),
                 exports::files_of(&self.shared, &challenge, &images_of(&stored.spec)).await?,

@@ -71,8 +71,9 @@ async fn a_team_is_made_with_its_first_token() {
     assert_eq!(store.team(team(1)).await.unwrap(), Some(red));
     assert_eq!(store.team(team(9)).await.unwrap(), None);
     let membership = Membership { competition: "default".parse().unwrap(), team: team(1) };
-    assert_eq!(store.token_team([2; 32]).await.unwrap(), Some(("t2".to_owned(), membership)));
-    assert_eq!(store.token_team([4; 32]).await.unwrap(), None);
+    let holder = Holder::Team { token_id: "t2".to_owned(), membership };
+    assert_eq!(store.holder([2; 32]).await.unwrap(), Some(holder));
+    assert_eq!(store.holder([4; 32]).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::migrate::{MIGRATIONS, Migration, open_with};
 use super::*;
+use crate::model::Membership;
 
 const FIRST: Migration = Migration { name: "0001_a", sql: "CREATE TABLE a (x INTEGER) STRICT;" };
 const SECOND: Migration = Migration { name: "0002_b", sql: "CREATE TABLE b (x INTEGER) STRICT;" };
@@ -184,6 +185,7 @@ async fn teams_and_their_tokens_survive_that_teams_belong_to_competitions() {
     let teams = store.teams().await.unwrap();
     let seen: Vec<_> = teams.iter().map(|it| (it.id, it.competition.as_str(), &*it.name)).collect();
     assert_eq!(seen, [(team(7), "default", "Red")]);
-    let (token_id, membership) = store.token_team([7; 32]).await.unwrap().unwrap();
-    assert_eq!((token_id.as_str(), membership.team), ("t1", team(7)));
+    let membership = Membership { competition: "default".parse().unwrap(), team: team(7) };
+    let holder = Holder::Team { token_id: "t1".to_owned(), membership };
+    assert_eq!(store.holder([7; 32]).await.unwrap(), Some(holder));
 }
