@@ -18,6 +18,7 @@ pub mod trust;
 pub mod api;
 pub mod builder;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod git;

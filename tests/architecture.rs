@@ -38,6 +38,7 @@ const ROOMS: &[&str] = &[
     "ingress",
     "daemon",
     "api",
+    "client",
     "cli",
 ];
 
@@ -77,7 +78,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("pgp", &["trust"]),
     ("age::", &["secrets"]),
     ("clap", &["cli"]),
-    ("reqwest", &["notify", "node", "cli"]),
+    ("reqwest", &["notify", "node", "client", "cli"]),
     ("tokio_tungstenite", &["node"]),
     ("argon2", &["daemon"]),
     ("println!", &["cli"]),

@@ -29,7 +29,10 @@ pub(crate) fn mint_routes() -> OpenApiRouter<Platform> {
 
 /// What takes tokens back.
 pub(crate) fn revoke_routes() -> OpenApiRouter<Platform> {
-    OpenApiRouter::new().routes(routes!(revoke_others)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(revoke_others))
+        .routes(routes!(revoke))
+        .routes(routes!(sign_out))
 }
 
 /// The wish for a fine-grained token.
@@ -197,6 +200,17 @@ async fn revoke(
     Path(id): Path<String>,
 ) -> Answer<Json<Done>> {
     platform.revoke_token(&caller, &account, &id).await?;
+    Ok(Done::ok())
+}
+
+/// Signs out: takes the token of this very request back.
+#[utoipa::path(post, path = "/auth/logout", tag = "accounts", security(("bearer" = [])),
+    responses((status = 200, body = Done)))]
+async fn sign_out(
+    State(platform): State<Platform>,
+    Session { caller, account }: Session,
+) -> Answer<Json<Done>> {
+    platform.sign_out(&caller, &account).await?;
     Ok(Done::ok())
 }
 

@@ -28,6 +28,7 @@ mod fix;
 mod gc;
 mod import;
 mod instances;
+mod login;
 mod new;
 mod node;
 mod nodes;
@@ -102,6 +103,9 @@ enum Command {
     Instances(instances::InstancesArgs),
     Vpn(vpn::VpnArgs),
     Nodes(nodes::NodesArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
+    Whoami(login::WhoamiArgs),
     Token(token::TokenArgs),
     Users(users::UsersArgs),
     Ctfd(ctfd::CtfdArgs),
@@ -208,6 +212,9 @@ async fn dispatch(cli: Cli) -> Result<Ending, Failure> {
         Command::Users(args) => users::run(&global, args).await,
         Command::Ctfd(args) => ctfd::run(&global, args).await,
         Command::Token(args) => token::run(&global, args).await,
+        Command::Login(args) => login::login(&global, args).await,
+        Command::Logout(args) => login::logout(&global, args).await,
+        Command::Whoami(args) => login::whoami(&global, args).await,
         Command::Releases(args) => releases::run(&global, args).await,
         Command::Rollback(args) => releases::rollback(&global, &args).await,
         Command::Diff(args) => releases::diff(&global, &args).await,

@@ -10,6 +10,7 @@ use crate::config::{Config, Need, Overrides, Secret};
 
 use super::client::{Client, TokenOrigin, is_local};
 use super::failure::Failure;
+use super::login;
 use super::output::{Format, Shape};
 
 /// The file that is read when none is named and it exists.
@@ -35,8 +36,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
 
-    /// File with the token [env: FLAGOPS_TOKEN_FILE] [default for a server on this machine:
-    /// admin.token in the data directory]
+    /// File with the token [env: FLAGOPS_TOKEN_FILE] [default: that of `flagops login`; for a server on
+    /// this machine also admin.token in the data directory]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
 
@@ -88,17 +89,26 @@ impl Global {
     /// A client of the server, with the token that was named or that this machine has.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let (token, origin) = self.find_token()?;
-        Client::new(&self.url, token, origin, Duration::from_secs(self.timeout))
+        self.client_with(token, origin)
+    }
+
+    /// A client of the server with this token.
+    pub(crate) fn client_with(
+        &self,
+        token: Option<Secret<String>>,
+        origin: TokenOrigin,
+    ) -> Result<Client, Failure> {
+        Ok(Client::new(&self.url, token, origin, Duration::from_secs(self.timeout))?)
     }
 
     /// A client without a token, which does not wait long.
     pub(crate) fn anonymous(&self) -> Result<Client, Failure> {
         let origin = TokenOrigin::None("this needs none".to_owned());
-        Client::new(&self.url, None, origin, Duration::from_secs(self.timeout.min(3)))
+        Ok(Client::new(&self.url, None, origin, Duration::from_secs(self.timeout.min(3)))?)
     }
 
-    /// The first of: `--token`, `--token-file`, their variables, the data directory. A variable
-    /// never contradicts a flag, since it may be set for everything.
+    /// The first of: `--token`, `--token-file`, their variables, `flagops login`, the data directory. A
+    /// variable never contradicts a flag, since it may be set for everything.
     fn find_token(&self) -> Result<(Option<Secret<String>>, TokenOrigin), Failure> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let given = self.token.clone().or_else(|| match self.token_file {
@@ -116,8 +126,12 @@ impl Global {
         if let Some(path) = self.token_file.clone().or(file) {
             return Ok((Some(Secret::read(&path)?), TokenOrigin::File(path)));
         }
+        if let Some((token, path)) = login::kept_for(&self.url)? {
+            return Ok((Some(token), TokenOrigin::Login(path)));
+        }
         if !is_local(&self.url) {
-            let reason = "the one in the data directory stays on this machine";
+            let reason = "nobody signed in with `flagops login`, and the one in the data directory stays \
+                          on this machine";
             return Ok((None, TokenOrigin::None(reason.to_owned())));
         }
         let path = self.load(Need::Client, Overrides::new())?.data_dir.join(ADMIN_TOKEN);

@@ -195,8 +195,8 @@ async fn an_administrator_with_an_account_stops_and_resets_what_is_not_theirs() 
     assert_eq!(code(&site.get(&ada, &path).await), (404, "instance_not_found"));
     assert_eq!(code(&site.get(&ada, "/admin/instances/a.b").await), (400, "http_400"));
     let (record, log) = (format!("/admin/instance-records/{id}"), "container-log");
-    wait("the record", async || site.get(&ada, &record).await.1["record"]["status"] == "stopped")
-        .await;
+    let is_over = async || site.get(&ada, &record).await.1["record"]["stopped_at"] != 0.0;
+    wait("the record", is_over).await;
     let (_, detail) = site.get(&ada, &record).await;
     let seen = &detail["record"];
     assert_eq!((&seen["stop_reason"], &seen["spec"]["id"]), (&json!("admin_stop_all"), &json!(id)));

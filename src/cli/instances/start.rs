@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::model::{ChallengeId, InstanceStatus};
 
-use super::super::client::{Client, ClientError, Request, TokenOrigin};
+use super::super::client::{Client, ClientError, InstanceView, StartWish, TokenOrigin};
 use super::super::failure::{Ending, Failure};
 use super::super::output::{self, Format};
 use super::super::settings::Global;
@@ -54,15 +54,12 @@ pub(super) async fn run(
     args: &StartArgs,
     team: Option<&str>,
 ) -> Result<Ending, Failure> {
-    let body = json!({ "challenge_id": args.challenge, "ttl": args.ttl });
-    let started = client
-        .post(Request::to(&["instances"]), Some(&body))
-        .await
-        .map_err(|error| explain(error, team))?;
-    let id = started.text("id").to_owned();
+    let wish = StartWish { challenge_id: args.challenge.clone(), ttl: args.ttl };
+    let started = client.start(&wish).await.map_err(|error| explain(error, team))?;
+    let id = started.id.clone();
     if args.no_wait {
         match global.format() {
-            Format::Json => output::print_json(&started)?,
+            Format::Json => output::print_json(&json!(started))?,
             Format::Table => output::print(&output::clean(&id))?,
         }
         return Ok(Ending::Fine);
@@ -71,7 +68,7 @@ pub(super) async fn run(
     let deadline = began + Duration::from_secs(args.wait.into());
     let status = wait(client, &id, deadline).await?;
     match global.format() {
-        Format::Json => output::print_json(&status)?,
+        Format::Json => output::print_json(&json!(status))?,
         Format::Table => {
             let took = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
             output::note(&format!("{} is ready after {}", args.challenge, output::span(took)));
@@ -95,11 +92,11 @@ fn explain(error: ClientError, team: Option<&str>) -> Failure {
 }
 
 /// Waits until the instance is ready; its status then.
-async fn wait(client: &Client, id: &str, deadline: Instant) -> Result<Value, Failure> {
+async fn wait(client: &Client, id: &str, deadline: Instant) -> Result<InstanceView, Failure> {
     let mut progress = Progress::new();
     let mut n_silences = 0;
     while Instant::now() < deadline {
-        match client.get(Request::to(&["instances", id, "status"])).await {
+        match client.instance(id).await {
             Ok(status) => {
                 n_silences = 0;
                 progress.show(&status);
@@ -121,8 +118,8 @@ async fn wait(client: &Client, id: &str, deadline: Instant) -> Result<Value, Fai
     ))
 }
 
-fn ended(id: &str, status: &Value) -> Failure {
-    let error = match status.text("error") {
+fn ended(id: &str, status: &InstanceView) -> Failure {
+    let error = match status.error.as_str() {
         "" => "it was stopped",
         error => error,
     };
@@ -142,8 +139,8 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn of(status: &Value) -> Self {
-        match InstanceStatus::from_word(status.text("status")) {
+    fn of(status: &InstanceView) -> Self {
+        match status.known_status() {
             Some(InstanceStatus::Ready) => Self::Ready,
             Some(InstanceStatus::Error | InstanceStatus::Stopped) => Self::Ended,
             Some(InstanceStatus::Starting) | None => Self::Starting,
@@ -169,7 +166,7 @@ impl Progress {
         Self { spinner, last: String::new() }
     }
 
-    fn show(&mut self, status: &Value) {
+    fn show(&mut self, status: &InstanceView) {
         let line = describe(status);
         if line == self.last {
             return;
@@ -190,22 +187,22 @@ impl Drop for Progress {
     }
 }
 
-/// `3/5 creating containers`, or the phase, or the status: what the server tells.
-fn describe(status: &Value) -> String {
-    let progress = &status["progress"];
-    if !progress.text("message").is_empty() {
-        let (step, of) = (progress.number("step"), progress.number("of"));
-        return output::clean(&format!("{step}/{of} {}", progress.text("message")));
-    }
-    match status.text("phase") {
-        "" => output::clean(status.text("status")),
-        phase => output::clean(phase),
-    }
+/// `3/5 creating containers`, the place in the line, or the phase, or the status: what the server tells.
+fn describe(status: &InstanceView) -> String {
+    let text = match (&status.progress, status.queue) {
+        (Some(step), _) => format!("{}/{} {}", step.step, step.of, step.message),
+        (None, Some(place)) => {
+            format!("waiting for room: place {} of {}", place.position, place.length)
+        }
+        (None, None) if status.phase.is_empty() => status.status.clone(),
+        (None, None) => status.phase.clone(),
+    };
+    output::clean(&text)
 }
 
-fn render_ready(id: &str, status: &Value) -> String {
+fn render_ready(id: &str, status: &InstanceView) -> String {
     let mut text = format!("instance {}", output::clean(id));
-    let surface = &status["attack_surface"];
+    let surface = &status.attack_surface;
     let services = surface.list("services");
     if !services.is_empty() {
         let _ = write!(text, "\n\n{}", show::render_endpoints(services));
@@ -223,22 +220,37 @@ fn render_ready(id: &str, status: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    fn view(status: &Value) -> InstanceView {
+        serde_json::from_value(status.clone()).unwrap()
+    }
 
     #[test]
     fn the_server_tells_how_far_it_is() {
         for (status, shown) in [
-            (json!({"progress": {"step": 3, "of": 5, "message": "creating"}}), "3/5 creating"),
+            (
+                json!({"status": "starting",
+                    "progress": {"step": 3, "of": 5, "message": "creating"}}),
+                "3/5 creating",
+            ),
+            (
+                json!({"status": "starting", "phase": "waiting",
+                    "queue": {"position": 2, "length": 7}}),
+                "waiting for room: place 2 of 7",
+            ),
             (json!({"status": "starting", "phase": "probing", "progress": null}), "probing"),
             (json!({"status": "starting"}), "starting"),
         ] {
-            assert_eq!(describe(&status), shown);
+            assert_eq!(describe(&view(&status)), shown);
         }
     }
 
     #[test]
     fn only_ready_ends_well() {
-        let verdict = |word: &str| Verdict::of(&json!({ "status": word }));
+        let verdict = |word: &str| Verdict::of(&view(&json!({ "status": word })));
         assert_eq!(verdict("ready"), Verdict::Ready);
         assert_eq!(verdict("error"), Verdict::Ended);
         assert_eq!(verdict("stopped"), Verdict::Ended);
@@ -252,7 +264,7 @@ mod tests {
             "services": [{"service_type": "http", "host": "h", "port": 20001, "path": "/",
                           "label": "web"}],
             "provided_files": [{"name": "readme.txt", "size": 6}]}});
-        insta::assert_snapshot!(render_ready("3f2a", &status), @r"
+        insta::assert_snapshot!(render_ready("3f2a", &view(&status)), @r"
         instance 3f2a
 
         SERVICE  ENDPOINT

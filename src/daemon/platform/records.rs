@@ -20,13 +20,12 @@ impl Platform {
     /// When the store fails.
     pub async fn archived(&self, id: &str) -> Outcome<Option<RecordRow>> {
         let Ok(id) = id.parse::<InstanceId>() else { return Ok(None) };
-        let record = self.shared.store.instance_record(id).await?;
-        if record.is_some() {
-            return Ok(record);
-        }
+        // In this order: one that ends between the two looks has its record by then.
         let row = self.shared.store.instance(id).await?;
-        let live = row.filter(|row| row.phase.is_live());
-        Ok(live.map(|instance| RecordRow { instance, error_detail: String::new() }))
+        if let Some(instance) = row.filter(|row| row.phase.is_live()) {
+            return Ok(Some(RecordRow { instance, error_detail: String::new() }));
+        }
+        Ok(self.shared.store.instance_record(id).await?)
     }
 
     /// What was kept of the output of its containers, answers masked; empty when nothing was.

@@ -178,6 +178,15 @@ impl Platform {
         Err(Denial::not_found("token_not_found", "you have no such token").into())
     }
 
+    /// Takes the token back that is being used.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sign_out(&self, caller: &Caller, account: &Account) -> Outcome<()> {
+        self.shared.store.revoke_token(account.id, &caller.token_id, self.now()).await?;
+        Ok(())
+    }
+
     /// Takes back every token of the caller's account but the one that is being used; how many.
     ///
     /// # Errors
