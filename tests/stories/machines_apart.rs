@@ -223,3 +223,142 @@ fn write_secret(path: &std::path::Path, text: &str) {
     let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it can be written");
 }
+
+/// The port of a daemon.
+fn port(daemon: &Daemon) -> String {
+    daemon.url().rsplit_once(':').expect("a URL with a port").1.to_owned()
+}
+
+/// Waits until the machines together have one container for each of `n` instances.
+async fn have_exactly(machines: &[&Machine], n: usize) {
+    until("nothing is lost or doubled", PATIENCE, || async {
+        let mut seen = Vec::new();
+        for machine in machines {
+            let of_instances = ["ps", "-q", "--filter", "label=flagops.instance"];
+            let ids = machine.engine.engine().docker(&of_instances).map_err(|why| why.clone())?;
+            seen.push(ids.lines().count());
+        }
+        if seen.iter().sum::<usize>() == n { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_carries_one_way_only_loses_and_doubles_nothing() {
+    let stage = Stage::with(&[stamped()]).await;
+    let platform = platform(&stage).await;
+    let one = Machine::start(&stage, &platform, "one").await;
+    let two = Machine::start(&stage, &platform, "two").await;
+    platform.live(ID).await;
+    have_images(&platform, 2).await;
+    let mut played = Vec::new();
+    for n in 0..4 {
+        let team = platform.team(&format!("team {n}")).await;
+        let ready = team.play(ID).await;
+        let row = whereabouts(&platform, &ready.id).await;
+        let flag = served(&row, "/answers/flag").await.expect("it has a flag");
+        played.push((team, ready.id, flag));
+    }
+    let flags = async || {
+        for (_, id, flag) in &played {
+            let row = until("it is ready", PATIENCE, || async {
+                let row = whereabouts(&platform, id).await;
+                if row["status"] == "ready" { Ok(row) } else { Err(row.to_string()) }
+            })
+            .await;
+            assert_eq!(served(&row, "/answers/flag").await.as_ref(), Ok(flag), "{row}");
+        }
+    };
+
+    // One is heard of and cannot be told anything: what it has goes on, and nothing is made twice.
+    two.engine.deafen(&port(&two.daemon));
+    let blue = platform.team("blue").await;
+    let asked = blue.start(ID).await;
+    flags().await;
+    two.engine.unblock();
+    let ready = blue.ready(&asked).await;
+    have_exactly(&[&one, &two], 5).await;
+    flags().await;
+    blue.delete(&format!("/instances/{}", ready.id)).await.expect_status(200);
+    have_exactly(&[&one, &two], 4).await;
+
+    // One can be told everything and is not heard of: what it had is made anew on the other.
+    two.engine.mute(&port(&platform));
+    for (_, id, _) in &played {
+        until("it is on the other machine", PATIENCE, || async {
+            let row = whereabouts(&platform, id).await;
+            let is_there = row["status"] == "ready" && row["node_id"] == one.id();
+            if is_there { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+    }
+    have_exactly(&[&one, &two], 4).await;
+    two.engine.unblock();
+    until("both machines are heard of", PATIENCE, || async {
+        let nodes = platform.admin().get("/nodes").await.body;
+        let items = nodes["items"].as_array().cloned().unwrap_or_default();
+        let n_healthy = items.iter().filter(|node| node["is_healthy"] == true).count();
+        if n_healthy == 2 { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
+    have_exactly(&[&one, &two], 4).await;
+    flags().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_clock_is_off_by_an_hour_ends_nothing_early_or_late() {
+    const LEASE_SECS: u64 = 12;
+    let stage = Stage::with(&[stamped()]).await;
+    let platform = platform(&stage).await;
+    let off = |hours: &'static str| {
+        move |settings: Settings, _: &OwnEngine| {
+            settings
+                .variable("LD_PRELOAD", &fake_clock())
+                .variable("FAKETIME", hours)
+                .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        }
+    };
+    let early = Machine::start_with(&stage, &platform, "early", off("+1h")).await;
+    let late = Machine::start_with(&stage, &platform, "late", off("-1h")).await;
+    for (machine, hour) in [(&early, 1), (&late, -1)] {
+        let begun = machine.daemon.log().chars().take(13).collect::<String>();
+        let of_here = time::OffsetDateTime::now_utc() + time::Duration::hours(hour);
+        let wanted = format!("{}T{:02}", of_here.date(), of_here.hour());
+        assert_eq!(begun, wanted, "its clock is off");
+    }
+    platform.live(ID).await;
+    have_images(&platform, 2).await;
+
+    let mut played = Vec::new();
+    for n in 0..4 {
+        let team = platform.team(&format!("team {n}")).await;
+        let ready = team.play(ID).await;
+        let node = whereabouts(&platform, &ready.id).await["node_id"].clone();
+        played.push((team, ready, node));
+    }
+    for machine in [&early, &late] {
+        let (team, ready, _) =
+            played.iter().find(|it| it.2 == machine.id()).expect("they share the instances");
+        let renew = format!("/instances/{}/renew?ttl={LEASE_SECS}", ready.id);
+        let begun = std::time::Instant::now();
+        team.post(&renew, json!({})).await.expect_status(200);
+        team.gone(&ready.id).await;
+        let took = begun.elapsed();
+        assert!(took.as_secs() + 1 >= LEASE_SECS, "{}: ended after {took:?}", machine.id());
+        assert!(took < PATIENCE, "{took:?}");
+    }
+    // The others have hours left, by everybody's clock.
+    have_exactly(&[&early, &late], 2).await;
+    let nodes = platform.admin().get("/nodes").await.body;
+    let items = nodes["items"].as_array().cloned().unwrap_or_default();
+    assert!(items.iter().all(|node| node["is_healthy"] == true), "{nodes}");
+}
+
+/// The library that bends the clock of a program.
+fn fake_clock() -> String {
+    let folders = std::fs::read_dir("/usr/lib").expect("it can be read").flatten();
+    let places = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    let place = places.filter(|place| place.is_file()).next();
+    let place = place.expect("`faketime` is installed: `scripts/setup-host` does that");
+    place.display().to_string()
+}

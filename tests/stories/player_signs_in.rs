@@ -81,7 +81,7 @@ async fn a_terminal_is_let_in_knows_who_it_is_and_signs_out_for_good() {
     Finished::of(&mut flagops(&daemon, &home, &["logout"])).fine();
     assert!(!kept.exists());
     let copied = Client::new(&daemon.url().replace("http://", ""), &token);
-    assert_eq!(copied.get("/me").await.status, 401);
+    assert_eq!(copied.get("/me").await.status, 403);
     let again = Finished::of(&mut flagops(&daemon, &home, &["logout"]));
     assert!(again.code == Some(1) && again.stderr.contains("nobody is signed in"), "{again:?}");
     assert_eq!(ada.get("/me").await.status, 200, "only that one was taken back");

@@ -249,6 +249,32 @@ impl OwnEngine {
         run(Command::new("ip").args(["link", "set", &format!("{}a", self.namespace), "up"]));
     }
 
+    /// Drops what comes in for `port` there: nobody here reaches it any more, and it reaches us.
+    pub(crate) fn deafen(&self, port: &str) {
+        self.filter("input", port);
+    }
+
+    /// Drops what goes out to `port` from there: it reaches nobody here any more, and is reached.
+    pub(crate) fn mute(&self, port: &str) {
+        self.filter("output", port);
+    }
+
+    fn filter(&self, hook: &str, port: &str) {
+        let rules = format!(
+            "add table inet story; \
+             add chain inet story c {{ type filter hook {hook} priority -350 ; }}; \
+             add rule inet story c tcp dport {port} drop"
+        );
+        let name = format!("--net=/run/netns/{}", self.namespace);
+        run(Command::new("nsenter").args([&name, "nft", &rules]));
+    }
+
+    /// Takes away what [`Self::deafen`] and [`Self::mute`] did.
+    pub(crate) fn unblock(&self) {
+        let name = format!("--net=/run/netns/{}", self.namespace);
+        run(Command::new("nsenter").args([&name, "nft", "delete table inet story"]));
+    }
+
     /// Its network namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
