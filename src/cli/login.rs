@@ -3,6 +3,7 @@
 //! # Invariants
 //! * The token is in a file of mode 0600 in the user's own configuration, and never shown.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -222,7 +223,9 @@ fn file_name(url: &str) -> String {
     for byte in url.bytes() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' => name.push(char::from(byte)),
-            other => name.push_str(&format!("_{other:02x}")),
+            other => {
+                let _ = write!(name, "_{other:02x}");
+            }
         }
     }
     name

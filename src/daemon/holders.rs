@@ -15,7 +15,10 @@ const MAX: usize = 8192;
 
 /// What is kept, by the digests of tokens.
 #[derive(Debug, Default)]
-pub(crate) struct Holders(Mutex<HashMap<[u8; 32], (AsOf, Arc<Holder>)>>);
+pub(crate) struct Holders(Mutex<HashMap<[u8; 32], Kept>>);
+
+/// Who it is, and as of when.
+type Kept = (AsOf, Arc<Holder>);
 
 impl Holders {
     /// Forgets what was known of a token whose time of use is written, so that it is read once more.

@@ -357,8 +357,8 @@ async fn a_machine_whose_clock_is_off_by_an_hour_ends_nothing_early_or_late() {
 /// The library that bends the clock of a program.
 fn fake_clock() -> String {
     let folders = std::fs::read_dir("/usr/lib").expect("it can be read").flatten();
-    let places = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    let place = places.filter(|place| place.is_file()).next();
+    let mut places = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    let place = places.find(|place| place.is_file());
     let place = place.expect("`faketime` is installed: `scripts/setup-host` does that");
     place.display().to_string()
 }
