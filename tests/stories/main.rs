@@ -41,6 +41,7 @@ mod player_connects;
 mod player_downloads;
 mod player_enters;
 mod player_limits;
+mod player_manages;
 mod player_signs_in;
 mod player_tunnels;
 mod sdk;

@@ -32,6 +32,17 @@ impl Laptop {
     /// # Panics
     /// With the way out, when this is not root.
     pub(crate) fn new(folder: &Path) -> Self {
+        Self::made(folder, |name| Finished::of(Command::new("ip").args(["netns", "add", name])))
+    }
+
+    /// As [`Laptop::new`], in the network namespace that process `pid` has.
+    pub(crate) fn of(folder: &Path, pid: &str) -> Self {
+        let attach =
+            |name: &str| Finished::of(Command::new("ip").args(["netns", "attach", name, pid]));
+        Self::made(folder, attach)
+    }
+
+    fn made(folder: &Path, make_namespace: impl FnOnce(&str) -> Finished) -> Self {
         assert!(
             rustix::process::getuid().is_root(),
             "this story makes a network namespace, which needs root: run it with sudo"
@@ -47,6 +58,7 @@ impl Laptop {
             wireguard: None,
         };
         fs::create_dir_all(&laptop.folder).expect("a folder can be made");
+        make_namespace(&laptop.name).fine();
         laptop.plug_in();
         laptop
     }
@@ -57,7 +69,6 @@ impl Laptop {
         let (near, here, there) =
             (self.interface(), format!("{}/30", self.host()), format!("{}.2/30", self.subnet));
         for arguments in [
-            vec!["netns", "add", name],
             vec!["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name],
             vec!["address", "add", &here, "dev", &near],
             vec!["link", "set", &near, "up"],
