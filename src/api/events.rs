@@ -25,6 +25,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
@@ -34,13 +35,19 @@ use utoipa_axum::routes;
 use super::auth::{InstancesRead, allow};
 use super::error::{Answer, ApiError, Envelope};
 use super::extract::{FromParams, Params, Query};
+use super::health::MetaStats;
+use super::nodes::HealthSample;
 use super::serve::Stopping;
 use crate::daemon::platform::Platform;
-use crate::model::{Activity, Caller, Happening, TeamId};
+use crate::model::{Activity, Caller, Happening, NodeId, NodeSample, TeamId};
 use crate::store::ActivityRow;
 
 /// Silence after which a stream says that it is alive (`contract/http-api.md` §10).
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Quiet after which the numbers of `meta_stats` follow what changed them: one frame for a burst.
+const STATS_AFTER: Duration = Duration::from_millis(100);
+/// However much happens, they come within this.
+const STATS_WITHIN: Duration = Duration::from_secs(1);
 /// Most frames that a reader who comes back is told of.
 const MAX_MISSED: usize = 1_000;
 /// Readers at a time. Each is a connection, which is what this bounds.
@@ -235,7 +242,23 @@ async fn events(
         None => Vec::new(),
     };
     let stop = stopping.map_or_else(CancellationToken::new, |Extension(Stopping(stop))| stop);
-    let frames = frames(listener, missed, last.unwrap_or(0), BroadcastStream::new(live));
+    let sources = Sources {
+        missed,
+        last: last.unwrap_or(0),
+        live: BroadcastStream::new(live),
+        samples: BroadcastStream::new(platform.follow_node_samples()),
+    };
+    // A stream ends with the platform and does not keep it.
+    let platform = platform.downgrade();
+    let stats = move || {
+        let platform = platform.upgrade();
+        async move {
+            // Whoever wants them in spite of a database that does not answer asks `/meta`.
+            let stats = MetaStats::of(&platform?).await.ok()?;
+            serde_json::to_value(stats).ok()
+        }
+    };
+    let frames = frames(listener, sources, stats);
     let frames = frames.map(move |frame| {
         let _held = &place;
         frame
@@ -250,31 +273,101 @@ async fn events(
     Ok(response)
 }
 
-/// Everything that `listener` is told.
-fn frames(
-    listener: Listener,
+/// Where what is told comes from.
+struct Sources {
+    /// What a reader that comes back has missed.
     missed: Vec<Arc<ActivityRow>>,
+    /// The last row that it has seen.
     last: i64,
     live: BroadcastStream<Arc<ActivityRow>>,
+    samples: BroadcastStream<Arc<(NodeId, NodeSample)>>,
+}
+
+/// One thing to tell.
+struct Told {
+    /// Frames; often none.
+    text: String,
+    /// Whether the numbers of `meta_stats` are others by now.
+    changes_stats: bool,
+}
+
+/// Everything that `listener` is told; `stats` gives the payload of `meta_stats`.
+fn frames<F: Future<Output = Option<Value>> + Send>(
+    listener: Listener,
+    sources: Sources,
+    stats: impl Fn() -> F + Send,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let told = missed.last().map_or(last, |row| row.seq);
+    let Sources { missed, last, live, samples } = sources;
+    let seen = missed.last().map_or(last, |row| row.seq);
+    let is_admin = listener.is_admin;
     // A reader that lagged goes on with what is still there.
     let live = live.filter_map(|row| std::future::ready(row.ok()));
-    let live = live.filter(move |row| std::future::ready(row.seq > told));
-    let texts = stream::iter(missed).chain(live).filter_map(move |row| {
-        let text = text_of(&listener, &row);
-        std::future::ready((!text.is_empty()).then_some(text))
+    let live = live.filter(move |row| std::future::ready(row.seq > seen)).map(|row| (row, true));
+    let rows = stream::iter(missed).map(|row| (row, false)).chain(live);
+    let rows = rows.map(move |(row, is_live)| Told {
+        text: text_of(&listener, &row),
+        changes_stats: is_admin && is_live && changes_stats(&row.activity.happening),
     });
-    let texts = Box::pin(texts);
-    let alive = stream::unfold(texts, |mut texts| async move {
-        match tokio::time::timeout(KEEPALIVE, texts.next()).await {
-            Ok(Some(text)) => Some((text, texts)),
-            Ok(None) => None,
-            Err(_) => Some((": keepalive\n\n".to_owned(), texts)),
+    let samples = samples.filter_map(move |sample| {
+        let sample = sample.ok().filter(|_| is_admin);
+        std::future::ready(sample.map(|sample| Told {
+            text: frame(
+                None,
+                "node_status",
+                &json!(HealthSample::of(sample.0.as_str(), &sample.1)),
+            ),
+            changes_stats: false,
+        }))
+    });
+    // What happened goes before how nodes are.
+    let rows_first = |(): &mut ()| stream::PollNext::Left;
+    let told = Box::pin(stream::select_with_strategy(rows, samples, rows_first));
+    let state = (told, None::<Instant>, stats);
+    let alive = stream::unfold(state, |(mut told, mut due, stats)| async move {
+        loop {
+            let is_late = due.is_some_and(|since| since.elapsed() >= STATS_WITHIN);
+            let wait = if due.is_some() { STATS_AFTER } else { KEEPALIVE };
+            let next = match is_late {
+                true => Err(()),
+                false => tokio::time::timeout(wait, told.next()).await.map_err(|_| ()),
+            };
+            match next {
+                Ok(None) => return None,
+                Ok(Some(Told { text, changes_stats })) => {
+                    if changes_stats && due.is_none() {
+                        due = Some(Instant::now());
+                    }
+                    if !text.is_empty() {
+                        return Some((text, (told, due, stats)));
+                    }
+                }
+                Err(()) if due.take().is_some() => {
+                    if let Some(stats_now) = stats().await {
+                        return Some((frame(None, "meta_stats", &stats_now), (told, due, stats)));
+                    }
+                }
+                Err(()) => return Some((": keepalive\n\n".to_owned(), (told, due, stats))),
+            }
         }
     });
     let first = stream::once(std::future::ready(": connected\n\n".to_owned()));
     first.chain(alive).map(|text| Ok(Bytes::from(text)))
+}
+
+/// Whether the numbers that administrators are told are others after it (`contract/http-api.md` §10).
+fn changes_stats(happening: &Happening) -> bool {
+    matches!(
+        happening,
+        Happening::InstanceStarted { .. }
+            | Happening::InstanceStopped { .. }
+            | Happening::InstanceError { .. }
+            | Happening::TeamRegistered { .. }
+            | Happening::NodeRegistered { .. }
+            | Happening::NodeUnhealthy { .. }
+            | Happening::NodeRecovered { .. }
+            | Happening::NodeRemoved { .. }
+            | Happening::FlagCorrect { .. }
+    )
 }
 
 /// The frames that `listener` gets for a row; often none.
@@ -409,13 +502,61 @@ mod tests {
         sender.send(row(3, correct())).unwrap();
         sender.send(row(4, lost())).unwrap();
         let missed = vec![row(2, lost()), row(3, correct())];
-        let stream = frames(player(1), missed, 1, BroadcastStream::new(receiver));
-        let told: Vec<_> = stream.take(5).collect().await;
-        let told: Vec<_> = told
-            .into_iter()
-            .map(|it| String::from_utf8(it.unwrap().to_vec()).unwrap())
-            .map(|it| it.lines().next().unwrap_or_default().to_owned())
-            .collect();
+        let (_samples, samples) = broadcast::channel(4);
+        let told = told(player(1), missed, receiver, samples, 5).await;
         assert_eq!(told, [": connected", "id: 2", "id: 3", "id: 4", ": keepalive"]);
+    }
+
+    /// The first lines of the first `n` frames.
+    async fn told(
+        listener: Listener,
+        missed: Vec<Arc<ActivityRow>>,
+        live: broadcast::Receiver<Arc<ActivityRow>>,
+        samples: broadcast::Receiver<Arc<(NodeId, NodeSample)>>,
+        n: usize,
+    ) -> Vec<String> {
+        let (live, samples) = (BroadcastStream::new(live), BroadcastStream::new(samples));
+        let sources = Sources { missed, last: 1, live, samples };
+        let stats = || async { Some(json!({"teams_total": 2})) };
+        let told: Vec<_> = frames(listener, sources, stats).take(n).collect().await;
+        let texts = told.into_iter().map(|it| String::from_utf8(it.unwrap().to_vec()).unwrap());
+        texts.map(|it| it.lines().next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn administrators_are_told_the_numbers_once_after_a_burst_and_how_nodes_are() {
+        let admin = Listener { is_admin: true, teams: Vec::new() };
+        let (sender, _) = broadcast::channel(8);
+        let (samples, _) = broadcast::channel(8);
+        let sample = NodeSample {
+            at: Timestamp::from_millis(1500),
+            is_healthy: true,
+            cpu_percent: 1.0,
+            memory_percent: 2.0,
+            disk_percent: 3.0,
+            latency_ms: 4.0,
+        };
+        let ears = || (sender.subscribe(), samples.subscribe());
+        let (of_admin, of_player) = (ears(), ears());
+        for seq in 3..6 {
+            sender.send(row(seq, lost())).unwrap();
+        }
+        samples.send(Arc::new(("n1".parse().unwrap(), sample))).unwrap();
+        // What was missed changes no number any more.
+        let missed = vec![row(2, lost())];
+        let heard = told(admin, missed.clone(), of_admin.0, of_admin.1, 8).await;
+        let wanted = [
+            ": connected",
+            "id: 2",
+            "id: 3",
+            "id: 4",
+            "id: 5",
+            "event: node_status",
+            "event: meta_stats",
+            ": keepalive",
+        ];
+        assert_eq!(heard, wanted);
+        let heard = told(player(1), missed, of_player.0, of_player.1, 6).await;
+        assert_eq!(heard, [": connected", "id: 2", "id: 3", "id: 4", "id: 5", ": keepalive"]);
     }
 }

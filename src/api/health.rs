@@ -137,6 +137,35 @@ async fn nodes_of(platform: &Platform) -> Answer<(u32, u32)> {
     Ok((own + as_u32(nodes.len()), own_healthy + as_u32(n_healthy)))
 }
 
+/// The numbers that administrators are told whenever one of them changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MetaStats {
+    teams_total: u32,
+    users_total: u32,
+    nodes_total: u32,
+    nodes_healthy: u32,
+    running_instances: u32,
+    solves_total: u32,
+    challenges_total: u32,
+}
+
+impl MetaStats {
+    /// As they are now.
+    pub(crate) async fn of(platform: &Platform) -> Answer<Self> {
+        let counts = platform.totals().await?;
+        let (nodes_total, nodes_healthy) = nodes_of(platform).await?;
+        Ok(Self {
+            teams_total: counts.teams,
+            users_total: counts.users,
+            nodes_total,
+            nodes_healthy,
+            running_instances: counts.running_instances,
+            solves_total: counts.solves,
+            challenges_total: as_u32(platform.live().len()),
+        })
+    }
+}
+
 /// What runs here, since when, from which revision.
 #[utoipa::path(get, path = "/meta", tag = "meta", responses((status = 200, body = MetaResponse)))]
 async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<MetaResponse>> {
@@ -163,7 +192,7 @@ async fn meta(State(platform): State<Platform>, caller: Maybe) -> Answer<Json<Me
         started_at_ts: platform.started_at().as_secs_f64(),
         server_time_ts: platform.now().as_secs_f64(),
         teams_total: counts.as_ref().map(|counts| counts.teams),
-        users_total: counts.as_ref().map(|counts| counts.teams),
+        users_total: counts.as_ref().map(|counts| counts.users),
         nodes_total: nodes.map(|(n_nodes, _)| n_nodes),
         nodes_healthy: nodes.map(|(_, n_healthy)| n_healthy),
         running_instances: counts.as_ref().map(|counts| counts.running_instances),

@@ -182,7 +182,7 @@ struct NodePatch {
 
 /// One heartbeat that was kept, or a look that found none.
 #[derive(Debug, Serialize, ToSchema)]
-struct HealthSample {
+pub(crate) struct HealthSample {
     node_id: String,
     /// Unix seconds.
     ts: f64,
@@ -191,6 +191,21 @@ struct HealthSample {
     memory_percent: f64,
     disk_percent: f64,
     latency_ms: f64,
+}
+
+impl HealthSample {
+    /// Of the node `id`.
+    pub(crate) fn of(id: &str, sample: &NodeSample) -> Self {
+        Self {
+            node_id: id.to_owned(),
+            ts: sample.at.as_secs_f64(),
+            is_healthy: sample.is_healthy,
+            cpu_percent: sample.cpu_percent,
+            memory_percent: sample.memory_percent,
+            disk_percent: sample.disk_percent,
+            latency_ms: sample.latency_ms,
+        }
+    }
 }
 
 /// One thing that happened to a node, in the shape of an activity.
@@ -473,16 +488,8 @@ async fn history(
     Path(id): Path<String>,
     Query(page): Query<PageParams>,
 ) -> Answer<Json<Page<HealthSample>>> {
-    let sample = |it: NodeSample| HealthSample {
-        node_id: id.clone(),
-        ts: it.at.as_secs_f64(),
-        is_healthy: it.is_healthy,
-        cpu_percent: it.cpu_percent,
-        memory_percent: it.memory_percent,
-        disk_percent: it.disk_percent,
-        latency_ms: it.latency_ms,
-    };
-    let all = platform.node_samples(&id).await?.into_iter().map(sample).collect();
+    let samples = platform.node_samples(&id).await?;
+    let all = samples.iter().map(|sample| HealthSample::of(&id, sample)).collect();
     Ok(Json(Page::of(all, page)))
 }
 

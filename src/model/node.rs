@@ -121,6 +121,20 @@ pub struct NodeSample {
     pub latency_ms: f64,
 }
 
+impl NodeSample {
+    /// A node was not heard of.
+    pub fn missed(at: Timestamp) -> Self {
+        Self {
+            at,
+            is_healthy: false,
+            cpu_percent: 0.0,
+            memory_percent: 0.0,
+            disk_percent: 0.0,
+            latency_ms: 0.0,
+        }
+    }
+}
+
 /// An invitation for one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInvite {

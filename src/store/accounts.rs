@@ -50,6 +50,17 @@ impl From<rusqlite::Error> for AccountError {
 }
 
 impl Store {
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn n_users(&self) -> Result<u32, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT count(*) FROM users")?.query_row([], |row| row.get(0))
+        })
+        .await
+    }
+
     /// Makes an account. The first one there ever was is a super administrator's: of two at once
     /// exactly one is first.
     ///

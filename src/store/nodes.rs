@@ -321,15 +321,7 @@ impl Store {
             for node in &silent {
                 db.prepare_cached("UPDATE nodes SET is_lost = 1 WHERE id = ?1")?
                     .execute([node.id.as_str()])?;
-                let sample = NodeSample {
-                    at: now,
-                    is_healthy: false,
-                    cpu_percent: 0.0,
-                    memory_percent: 0.0,
-                    disk_percent: 0.0,
-                    latency_ms: 0.0,
-                };
-                keep_sample(db, &node.id, &sample)?;
+                keep_sample(db, &node.id, &NodeSample::missed(now))?;
                 let secs = now.millis_since(node.last_beat) as f64 / 1000.0;
                 let detail = json!({
                     "url": node.url,

@@ -54,12 +54,12 @@ impl Desktop {
     async fn manage(&self) {
         let begin = "mkdir -p /run/dbus && dbus-daemon --system --fork \
             && (NetworkManager --debug >/tmp/log 2>&1 &)";
-        self.does(begin).unwrap();
+        self.does(begin).expect("it starts");
         until("NetworkManager answers", PATIENCE, || {
             std::future::ready(self.does("nmcli -t -f RUNNING general | grep running"))
         })
         .await;
-        self.does(ADOPT).unwrap();
+        self.does(ADOPT).expect("it takes its interface over");
     }
 
     /// What a line of a shell on it prints.
@@ -73,7 +73,8 @@ impl Desktop {
         let target = format!("{}:/root/lab.ovpn", self.name);
         let copied = Engine::shared().docker(&["cp", &file.display().to_string(), &target]);
         copied.expect("a file can be copied");
-        self.does("nmcli connection import type openvpn file /root/lab.ovpn").unwrap();
+        let import = "nmcli connection import type openvpn file /root/lab.ovpn";
+        self.does(import).expect("it takes the profile");
     }
 }
 

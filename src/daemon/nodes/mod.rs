@@ -20,11 +20,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::queue;
 use super::shared::{Shared, Statement, Swap};
 use crate::model::{
     ConditionStatus, ConditionType, Duty, Happening, Instance, InstanceId, InstancePhase, Node,
-    NodeId, Scope, Timestamp,
+    NodeId, NodeSample, Scope, Timestamp,
 };
 use crate::node::client::Connector;
 use crate::node::wire::Beating;
@@ -33,6 +35,8 @@ use crate::planner::lifecycle;
 use crate::store::{InstanceFilter, StoreError, Which};
 use crate::telemetry::Chain;
 
+/// Samples that a slow listener may be behind.
+const SAMPLES: usize = 256;
 /// Between two looks whether nodes are silent.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -61,6 +65,8 @@ pub(crate) struct Nodes {
     files: files::Files,
     /// Who builds what for the others.
     pub(super) errands: images::Errands,
+    /// How each node is, as it is heard of or missed; who listens too slowly loses the oldest.
+    samples: broadcast::Sender<Arc<(NodeId, NodeSample)>>,
     /// What each node said last of its instances.
     beating: Mutex<BTreeMap<NodeId, BTreeMap<InstanceId, Beating>>>,
     #[cfg(test)]
@@ -75,10 +81,22 @@ impl Nodes {
             turn: tokio::sync::Mutex::default(),
             files: files::Files::default(),
             errands: images::Errands::new(),
+            samples: broadcast::Sender::new(SAMPLES),
             beating: Mutex::default(),
             #[cfg(test)]
             fakes: Mutex::default(),
         }
+    }
+
+    /// Every sample from now on.
+    pub(crate) fn follow_samples(&self) -> broadcast::Receiver<Arc<(NodeId, NodeSample)>> {
+        self.samples.subscribe()
+    }
+
+    /// Tells whoever listens how a node is.
+    pub(crate) fn tell_sample(&self, id: &NodeId, sample: NodeSample) {
+        // Nobody need listen.
+        let _ = self.samples.send(Arc::new((id.clone(), sample)));
     }
 
     /// Everybody.
@@ -177,6 +195,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let now = shared.now();
     let patience = shared.config.nodes.lost_after_secs;
     for node in shared.store.lose_nodes(now.plus_secs(-i64::from(patience)), now).await? {
+        shared.nodes.tell_sample(&node.id, NodeSample::missed(now));
         state_lost(shared, &node, now).await;
     }
     let roster = shared.nodes.roster();

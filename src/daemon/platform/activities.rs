@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use super::{Outcome, Platform};
-use crate::model::{Caller, Timestamp};
+use crate::model::{Caller, NodeId, NodeSample, Timestamp};
 use crate::store::{ActivityFilter, ActivityRow};
 
 impl Platform {
@@ -36,6 +36,11 @@ impl Platform {
     /// What happens from now on.
     pub fn follow_activities(&self) -> broadcast::Receiver<Arc<ActivityRow>> {
         self.shared.happened.subscribe()
+    }
+
+    /// How each node is, as it is heard of or missed, from now on.
+    pub fn follow_node_samples(&self) -> broadcast::Receiver<Arc<(NodeId, NodeSample)>> {
+        self.shared.nodes.follow_samples()
     }
 
     /// What happened after number `after`, the oldest first, at most `limit`.

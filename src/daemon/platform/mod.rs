@@ -49,7 +49,7 @@ mod vpn_profiles;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::catalog::Finding;
 use crate::model::{
@@ -104,7 +104,23 @@ pub struct Platform {
     shared: Arc<Shared>,
 }
 
+/// A platform that may be gone: for whoever must not keep it alive.
+#[derive(Clone)]
+pub struct WeakPlatform(Weak<Shared>);
+
+impl WeakPlatform {
+    /// The platform, if it is still there.
+    pub fn upgrade(&self) -> Option<Platform> {
+        Some(Platform { shared: self.0.upgrade()? })
+    }
+}
+
 impl Platform {
+    /// The same, without keeping it alive.
+    pub fn downgrade(&self) -> WeakPlatform {
+        WeakPlatform(Arc::downgrade(&self.shared))
+    }
+
     /// What the loops share, for tests that play them.
     #[cfg(test)]
     pub(crate) fn shared_for_test(&self) -> &Arc<Shared> {
@@ -242,6 +258,8 @@ pub struct Counts {
     pub live_instances: u32,
     /// The node's limit.
     pub max_instances: u32,
+    /// Accounts.
+    pub users: u32,
     /// Teams.
     pub teams: u32,
     /// Solved questions.

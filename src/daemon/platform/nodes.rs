@@ -194,6 +194,14 @@ impl Platform {
         let capacity = capacity.min(MAX_CAPACITY);
         let node = Node { capacity, last_beat: now, report: report.clone(), ..known.node.clone() };
         let life = life.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+        let sample = NodeSample {
+            at: now,
+            is_healthy: true,
+            cpu_percent: report.cpu_percent,
+            memory_percent: report.memory_percent,
+            disk_percent: report.disk_percent,
+            latency_ms,
+        };
         let kept = Beat { capacity, life, beat, report, latency_ms };
         match shared.store.beat_node(&id, kept, now).await? {
             Beaten::Unknown => return Err(PlatformError::NodeNotFound { id: id.to_string() }),
@@ -214,6 +222,7 @@ impl Platform {
                 nodes::state(shared, &id, ConditionStatus::True, "Ok", words).await;
             }
         }
+        shared.nodes.tell_sample(&id, sample);
         let was_closed = known.node.report.closed.clone();
         state_closed(self, &node, &was_closed).await;
         nodes::replace(shared, node).await;

@@ -141,6 +141,7 @@ impl Platform {
             running_instances: instances.running,
             live_instances: instances.live_or_failed,
             max_instances: self.shared.config.limits.instances_per_node,
+            users: store.n_users().await?,
             teams: u32::try_from(store.teams().await?.len()).unwrap_or(u32::MAX),
             solves: u32::try_from(self.solves().await?.len()).unwrap_or(u32::MAX),
         })
