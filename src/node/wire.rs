@@ -511,27 +511,4 @@ pub struct LiveReply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_to_joining_is_read_in_every_spelling() {
-        let check = |text: &str| {
-            let reply: RegisterReply = serde_json::from_str(text).unwrap();
-            reply.identity().map(|(id, token)| format!("{id} {token}"))
-        };
-        assert_eq!(check(r#"{"id":"n","node_token":"t"}"#).as_deref(), Some("n t"));
-        assert_eq!(check(r#"{"node_id":"n","token":"t"}"#).as_deref(), Some("n t"));
-        let both = r#"{"id":"n","node_id":"n","node_token":"t","token":"t","capacity":3}"#;
-        assert_eq!(check(both).as_deref(), Some("n t"));
-        assert_eq!(check(r#"{"id":"n"}"#), None);
-    }
-
-    #[test]
-    fn a_beat_of_the_reference_is_read() {
-        let text = r#"{"node_id":"n","running":2,"capacity":9,"cpu_percent":1.5,"sampled_at":7}"#;
-        let beat: Heartbeat = serde_json::from_str(text).unwrap();
-        assert_eq!((beat.report.running, beat.capacity, beat.beat), (2, 9, 0));
-        assert!(beat.report.builds.is_empty());
-    }
-}
+mod tests;
