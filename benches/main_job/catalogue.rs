@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use flagops::catalog::{self, Policy};
 use flagops::git::{Credentials, Mirror, Remote};
 
-use crate::platform::{push, serve, sweep};
+use crate::platform::push;
+use crate::process::Process;
 use crate::report::Report;
 
 /// Challenges in the repository.
@@ -68,25 +69,22 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
 
 /// A daemon that has read the whole repository: its memory, and a whole look at the remote.
 fn whole_daemon(report: &mut Report, dir: &Path, work: &Path, remote: &Path) -> Result<()> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let mut child = serve(remote, &dir.join("data"), port)?;
+    let process = Process::serve(remote, &dir.join("data"), &[])?;
     let begin = Instant::now();
     let mut seen = 0;
     while begin.elapsed() < Duration::from_secs(120) && seen < N {
         std::thread::sleep(Duration::from_millis(500));
-        seen = count_live(port).unwrap_or(0);
+        seen = count_live(process.port()).unwrap_or(0);
     }
-    let token = std::fs::read_to_string(dir.join("data/admin.token"))?;
+    let token = process.admin_token()?;
     let mut looks = Vec::new();
     for _ in 0..RUNS {
         push(work, remote)?;
-        looks.push(reconcile(port, token.trim())?);
+        looks.push(reconcile(process.port(), &token)?);
     }
     report.time("reconcile, no-change commit through the API", &looks, "< 20 ms");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
-    child.kill()?;
-    child.wait()?;
-    sweep(&dir.join("data"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
+    drop(process);
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

@@ -45,7 +45,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
         key: Some(key),
         ..IngressConfig::default()
     };
-    let ingress = Ingress::open(&config).await?.context("a domain is configured")?;
+    let ingress = Ingress::open(&config, folder.path()).await?.context("a domain is configured")?;
     let ours = ingress.addresses().0.context("it listens for TLS")?;
     let table = ingress.table();
     let route = Route {

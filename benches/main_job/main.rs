@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::disallowed_methods, reason = "the bench is no part of the daemon")]
 
+mod apart;
 mod catalogue;
 mod check;
 mod converged;
@@ -16,6 +17,7 @@ mod load;
 mod placement;
 mod planner;
 mod platform;
+mod process;
 mod releases;
 mod render;
 mod report;
@@ -71,6 +73,9 @@ fn main() -> Result<()> {
     }
     if wants("ingress") {
         runtime.block_on(ingress::run(&mut report))?;
+    }
+    if wants("nodes") {
+        runtime.block_on(apart::run(&mut report, runs))?;
     }
     if wants("api") {
         runtime.block_on(load::run(&mut report))?;

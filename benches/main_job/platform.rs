@@ -1,11 +1,13 @@
 //! A real `flagops serve` on a real bare remote, asked over HTTP.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::process::Process;
 
 /// What every container of the benchmark runs, ours and the floor's.
 pub(crate) const COMMAND: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/etc"];
@@ -15,11 +17,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// A running daemon with its remote, removed with everything it made.
 pub(crate) struct Platform {
-    _dir: tempfile::TempDir,
-    remote: PathBuf,
-    port: u16,
-    data: PathBuf,
-    child: Child,
+    // Dropped first: what it made is removed by what is in the directory.
+    process: Process,
+    dir: tempfile::TempDir,
     base: String,
     client: reqwest::Client,
     token: String,
@@ -36,10 +36,18 @@ pub(crate) struct Started {
 impl Platform {
     /// Serves challenges of `(id, number of services)` and waits until all are live.
     pub(crate) async fn start(challenges: &[(&str, usize)]) -> Result<Self> {
+        Self::start_with(challenges, &[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(
+        challenges: &[(&str, usize)],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let remote = dir.path().join("remote.git");
         commit(&remote, dir.path(), challenges)?;
-        Self::serve(dir, remote, challenges.len()).await
+        Self::serve(dir, &remote, challenges.len(), variables).await
     }
 
     /// Serves one engagement: a gateway, and one service behind it.
@@ -52,43 +60,57 @@ impl Platform {
         std::fs::write(folder.join("metadata.yaml"), metadata)?;
         std::fs::write(folder.join("docker-compose.yml"), compose(1) + GATEWAY)?;
         push(&dir.path().join("work"), &remote)?;
-        Self::serve(dir, remote, 1).await
+        Self::serve(dir, &remote, 1, &[]).await
     }
 
-    async fn serve(dir: tempfile::TempDir, remote: PathBuf, n_challenges: usize) -> Result<Self> {
+    async fn serve(
+        dir: tempfile::TempDir,
+        remote: &Path,
+        n_challenges: usize,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let data = dir.path().join("data");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = serve(&remote, &data, port)?;
-        let base = format!("http://127.0.0.1:{port}");
-        let mut platform = Self {
-            _dir: dir,
-            remote,
-            port,
-            data,
-            child,
-            base,
-            client: reqwest::Client::new(),
-            token: String::new(),
-        };
+        let process = Process::serve(remote, &dir.path().join("data"), variables)?;
+        let base = process.url();
+        let mut platform =
+            Self { process, dir, base, client: reqwest::Client::new(), token: String::new() };
         platform.wait_until_live(n_challenges).await?;
         platform.token = platform.team_token().await?;
         Ok(platform)
     }
 
+    /// A node of it, once it follows what is live, and what it is shown by its platform.
+    pub(crate) async fn add_node(&self, variables: &[(&str, &str)]) -> Result<(Process, String)> {
+        let admin = self.process.admin_token()?;
+        let invited = self.client.post(format!("{}/api/v1/nodes/invites", self.base));
+        let invited = invited.bearer_auth(&admin).json(&serde_json::json!({"ttl_seconds": 600}));
+        let invite: Value = invited.send().await?.error_for_status()?.json().await?;
+        let invite = invite["registration_token"].as_str().context("no invite")?;
+        let data = self.dir.path().join("node");
+        let node = Process::node(&self.base, invite, &data, variables)?;
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(120) {
+            let nodes = self.client.get(format!("{}/api/v1/nodes", self.base));
+            let nodes: Value = nodes.bearer_auth(&admin).send().await?.json().await?;
+            if nodes["items"][0]["generation"].as_u64() > Some(0) {
+                let identity = std::fs::read(data.join("node.json"))?;
+                let identity: Value = serde_json::from_slice(&identity)?;
+                let token = identity["token"].as_str().context("no token")?;
+                return Ok((node, token.to_owned()));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the node did not follow within 120 s")
+    }
+
     /// Ends the daemon; what it started keeps running.
     pub(crate) async fn stop_daemon(&mut self) -> Result<()> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        while self.child.try_wait()?.is_none() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        self.process.end().await
     }
 
     /// Starts it again on the same data, without waiting.
     pub(crate) fn start_daemon_again(&mut self) -> Result<()> {
-        self.child = serve(&self.remote, &self.data, self.port)?;
-        Ok(())
+        self.process.start_again()
     }
 
     /// Whether it serves, its engine is proved, and it has nothing to do.
@@ -97,10 +119,9 @@ impl Platform {
         if !ready.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(false);
         }
-        let admin = std::fs::read_to_string(self.data.join("admin.token"))?;
+        let admin = self.process.admin_token()?;
         let plan = self.client.get(format!("{}/api/v1/gitops/plan", self.base));
-        let plan: Value =
-            plan.bearer_auth(admin.trim()).send().await?.error_for_status()?.json().await?;
+        let plan: Value = plan.bearer_auth(&admin).send().await?.error_for_status()?.json().await?;
         Ok(plan["items"].as_array().is_some_and(Vec::is_empty))
     }
 
@@ -118,11 +139,11 @@ impl Platform {
     }
 
     async fn team_token(&self) -> Result<String> {
-        let admin = std::fs::read_to_string(self.data.join("admin.token"))?;
+        let admin = self.process.admin_token()?;
         let answer: Value = self
             .client
             .post(format!("{}/api/v1/admin/tokens", self.base))
-            .bearer_auth(admin.trim())
+            .bearer_auth(&admin)
             .json(&serde_json::json!({"team": "bench"}))
             .send()
             .await?
@@ -139,6 +160,12 @@ impl Platform {
 
     /// Starts an instance and waits until it is ready and answers on its real host port.
     pub(crate) async fn start_instance(&self, challenge: &str) -> Result<Started> {
+        // Ten clients that ask all the time would take the cores from the engine.
+        self.start_and_look(challenge, POLL).await
+    }
+
+    /// The same, with a look every `poll`.
+    pub(crate) async fn start_and_look(&self, challenge: &str, poll: Duration) -> Result<Started> {
         let begin = Instant::now();
         let answer: Value = self
             .client
@@ -161,8 +188,7 @@ impl Platform {
                     }
                     return Ok(Started { id, took: begin.elapsed() });
                 }
-                // Ten clients that ask all the time would take the cores from the engine.
-                Some("starting") => tokio::time::sleep(POLL).await,
+                Some("starting") => tokio::time::sleep(poll).await,
                 _ => bail!("instance {id} failed: {}", status["error"]),
             }
         }
@@ -197,57 +223,11 @@ impl Platform {
     }
 }
 
-impl Drop for Platform {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        sweep(&self.data);
-    }
-}
-
-/// Removes everything that the daemon with this data directory made and left.
-pub(crate) fn sweep(data: &Path) {
-    let Ok(installation) = std::fs::read_to_string(data.join("installation")) else { return };
-    let installation = installation.trim();
-    let label = format!("label=flagops.installation={installation}");
-    let table = installation.get(..8).unwrap_or_default();
-    let script = format!(
-        "docker ps -aq --filter {label} | xargs -r docker rm -fv; \
-         docker network ls -q --filter {label} | xargs -r docker network rm; \
-         docker images -q --filter {label} | sort -u | xargs -r docker rmi -f; \
-         nft delete table inet flagops_{table}"
-    );
-    let _ = Command::new("sh")
-        .args(["-c", &script])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-}
-
 fn containers(label: &str) -> Result<usize> {
     let output = Command::new("docker")
         .args(["ps", "-aq", "--filter", &format!("label={label}")])
         .output()?;
     Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
-}
-
-/// Runs the binary that belongs to this benchmark.
-pub(crate) fn serve(remote: &Path, data: &Path, port: u16) -> Result<Child> {
-    let log = std::fs::File::create(data.with_extension("log"))?;
-    let child = Command::new(env!("CARGO_BIN_EXE_flagops"))
-        .args(["serve", "--repo"])
-        .arg(remote)
-        .arg("--data-dir")
-        .arg(data)
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .env("FLAGOPS_NETWORK__POOL", "10.93.0.0/16")
-        .env("FLAGOPS_NETWORK__N_READY", "12")
-        .env("FLAGOPS_NETWORK__FIRST_PORT", "30000")
-        .env("FLAGOPS_NETWORK__LAST_PORT", "30999")
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()?;
-    Ok(child)
 }
 
 /// A bare remote whose one commit holds the challenges.

@@ -1,10 +1,13 @@
 //! A platform and two nodes on machines of their own: each node has an engine and a network namespace, and
 //! reaches the platform by one cable that can be cut.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::{
-    Challenge, Daemon, Disk, OwnEngine, OwnRegistry, PATIENCE, Settings, Stage, fetch, until,
+    Challenge, Daemon, Disk, Finished, OwnEngine, OwnRegistry, PATIENCE, Settings, Stage, fetch,
+    until,
 };
 
 const ID: &str = "WEB-811";
@@ -363,4 +366,79 @@ fn fake_clock() -> String {
     let place = places.find(|place| place.is_file());
     let place = place.expect("`faketime` is installed: `scripts/setup-host` does that");
     place.display().to_string()
+}
+
+/// Where the door of a machine listens.
+const DOOR: &str = "8088";
+
+/// What the door of `machine` says of `path` under a name, by `curl` with more arguments.
+fn through_door(machine: &Machine, host: &str, path: &str, more: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--max-time", "30", "--resolve"]);
+    command.arg(format!("{host}:{DOOR}:{}", machine.engine.address())).args(more);
+    Finished::of(command.arg(format!("http://{host}:{DOOR}{path}"))).fine()
+}
+
+/// Every machine has a door with names of its own, and keeps what went through its wires; people ask the
+/// platform for both.
+#[tokio::test(flavor = "multi_thread")]
+async fn players_enter_where_their_instance_is_and_its_packets_are_asked_for_at_the_platform() {
+    let challenge = Challenge::web(ID, "one");
+    let metadata = challenge.files["metadata.yaml"].clone() + "instance: {capture: packets}\n";
+    let stage = Stage::with(&[challenge.with("metadata.yaml", metadata)]).await;
+    let platform = platform(&stage).await;
+    let mut machines = Vec::new();
+    for name in ["one", "two"] {
+        let with_door = |settings: Settings, engine: &OwnEngine| {
+            settings
+                .text("ingress.domain", &format!("{name}.ctf.test"))
+                .text("ingress.plain_listen", &format!("{}:{DOOR}", engine.address()))
+        };
+        machines.push(Machine::start_with(&stage, &platform, name, with_door).await);
+    }
+    platform.live(ID).await;
+    have_images(&platform, 2).await;
+
+    let mut names = Vec::new();
+    for (team, page) in [("red", "red-was-here"), ("blue", "blue-was-here")] {
+        let team = platform.team(team).await;
+        let ready = team.play(ID).await;
+        let row = whereabouts(&platform, &ready.id).await;
+        let machine = machines.iter().find(|it| row["node_id"] == it.id().as_str());
+        let machine = machine.unwrap_or_else(|| panic!("it is nowhere: {row}"));
+        let (host, port) = ready.first();
+        let domain = if machine.id() == machines[0].id() { "one" } else { "two" };
+        assert!(host.ends_with(&format!(".{domain}.ctf.test")), "{host}");
+        assert_eq!(port.to_string(), DOOR);
+        let flag = through_door(machine, &host, "/answers/flag", &[]);
+        assert!(flag.starts_with("FLAG{"), "{flag}");
+        assert!(!names.iter().any(|(_, its): &(String, String)| *its == flag), "one flag for both");
+
+        // Another machine's door does not know the name.
+        let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+        let other = machines.iter().find(|it| it.id() != machine.id()).expect("there are two");
+        assert_eq!(through_door(other, &host, "/", &code), "404");
+
+        // The machine kept its packets and knows its requests; the platform is asked for both.
+        let file = stage.path(&format!("{page}.pcap"));
+        let out = file.display().to_string();
+        until("the packets of a visit are kept", PATIENCE, || async {
+            through_door(machine, &host, &format!("/{page}"), &code);
+            let _ = std::fs::remove_file(&file);
+            let saved = platform.cli(&["instances", "pcap", &ready.id, "--out", &out]);
+            if saved.code != Some(0) {
+                return Err(saved.stderr);
+            }
+            let mut tcpdump = Command::new("tcpdump");
+            let read = Finished::of(tcpdump.args(["-n", "-A", "-r"]).arg(&file)).fine();
+            if read.contains(&format!("GET /{page} HTTP")) { Ok(()) } else { Err(read) }
+        })
+        .await;
+        let flows = team.get(&format!("/instances/{}/traffic", ready.id)).await.expect_status(200);
+        let path = format!("/{page}");
+        let mut flows = flows.body.as_array().cloned().unwrap_or_default().into_iter();
+        assert!(flows.any(|flow| flow["request"]["path"] == path.as_str()), "{path} is no flow");
+        names.push((host.to_owned(), flag));
+    }
+    assert_ne!(names[0].0, names[1].0);
 }
