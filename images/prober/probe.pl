@@ -4,7 +4,7 @@
 #   probe.pl try ID=KIND:WHAT ...    tries all at once; a line for each: ID, `reached` or `blocked`, why
 #
 # Kinds: tcp:ADDRESS:PORT, udp:ADDRESS:PORT, link:PORT (the gateway's link-local IPv6 address),
-# socket:NAME, call:NAME (a system call), write:PATH. A refused connection counts as reached: somebody
+# socket:NAME, call:NAME (a system call), write:PATH, kernel:VERSION (reached when it is this one). A refused connection counts as reached: somebody
 # was there to refuse it. Names and answers are read by `planner::isolation` of flagops.
 use strict;
 use warnings;
@@ -163,6 +163,10 @@ sub begin {
     }
     if ($kind eq 'write') {
         return (undef, attempt(sub { open(my $file, '>>', $what[0]) }));
+    }
+    if ($kind eq 'kernel') {
+        my $own = (POSIX::uname())[2];
+        return (undef, $own eq join(':', @what) ? 'reached' : 'blocked', "it is $own");
     }
     die "no kind $kind\n";
 }

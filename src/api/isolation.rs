@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use super::auth::Admin;
 use super::error::{Answer, Envelope};
+use crate::daemon::isolation::Look;
 use crate::daemon::platform::{Platform, Standing};
 use crate::planner::isolation::{Gate, Row, Wall};
 
@@ -40,9 +41,18 @@ struct CheckView {
     trigger: &'static str,
     at: String,
     took_ms: u64,
-    /// `holds`, `missed`, or `unseen`: it could not be made, or not whole.
+    #[serde(flatten)]
+    look: LookView,
+    /// The same from inside of gVisor; `null` where the engine has none.
+    sandbox: Option<LookView>,
+}
+
+/// What was seen from inside of an instance.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct LookView {
+    /// `holds`, `missed`, or `unseen`: nobody could look, or not at everything.
     verdict: &'static str,
-    /// Why it could not be made.
+    /// Why nobody could look.
     problem: Option<String>,
     /// In the order of the matrix.
     rows: Vec<RowView>,
@@ -75,9 +85,8 @@ fn view(standing: &Standing) -> IsolationView {
         trigger: report.trigger.as_str(),
         at: report.at.rfc3339(),
         took_ms: u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
-        verdict: report.verdict.as_str(),
-        problem: report.problem.clone(),
-        rows: report.rows.iter().map(row_view).collect(),
+        look: look_view(&report.look),
+        sandbox: report.sandbox.as_ref().map(look_view),
     });
     IsolationView {
         wall,
@@ -86,6 +95,14 @@ fn view(standing: &Standing) -> IsolationView {
         reason,
         message: message.clone(),
         check,
+    }
+}
+
+fn look_view(look: &Look) -> LookView {
+    LookView {
+        verdict: look.verdict.as_str(),
+        problem: look.problem.clone(),
+        rows: look.rows.iter().map(row_view).collect(),
     }
 }
 
@@ -139,9 +156,8 @@ mod tests {
             at: Timestamp::from_millis(0),
             took: Duration::from_millis(4200),
             trigger: Trigger::Schedule,
-            verdict: verdict.clone(),
-            rows,
-            problem: None,
+            look: Look { verdict: verdict.clone(), rows, problem: None },
+            sandbox: None,
         };
         let standing = Standing {
             gate: gate(Rule::Required, &Wall::Up, Some(&verdict)),
@@ -170,7 +186,8 @@ mod tests {
                 "holds": false,
                 "why": "it answers"
               }
-            ]
+            ],
+            "sandbox": null
           }
         }
         "#);

@@ -16,9 +16,9 @@ use super::attachments::{self, AttachmentError};
 use super::shared::Shared;
 use super::specs::Stored;
 use super::{stock, vpn};
-use crate::model::{Instance, Provenance, QuestionId, ServiceName, SpecHash};
+use crate::model::{ContainerRuntime, Instance, Provenance, QuestionId, ServiceName, SpecHash};
 use crate::planner::budget::budget_bytes;
-use crate::planner::container::{Ground, container_spec, volume_name};
+use crate::planner::container::{Ground, container_spec, volume_name, with_addresses};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
 use crate::release::spec::{InstanceSpec, NetworkWish, Profile, ServiceSpec};
 use crate::render::vpn::GATEWAY_DIR;
@@ -343,7 +343,14 @@ fn create(job: &Job, observed: &Observed, name: &ServiceName) -> Work {
     let spec = job.service(name).and_then(|service| container_spec(&ground, service, observed));
     let Some(spec) = spec else { return Box::pin(std::future::ready(Err(Fault::Again))) };
     let (shared, name) = (Arc::clone(&job.shared), name.clone());
+    let (whole, id) = (Arc::clone(&job.spec), job.instance.id);
     Box::pin(async move {
+        let spec = match whole.demands.runtime {
+            ContainerRuntime::Default => spec,
+            ContainerRuntime::Runsc => {
+                with_addresses(spec, &whole, &stock::subnets(&shared, id).await?)
+            }
+        };
         let _slot = shared.start_slots.acquire().await;
         match shared.engine.create_container(&spec).await {
             Ok(container) => Ok(Effect::Service { name, container, state: ServiceState::Empty }),

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use super::executor::Fault;
 use super::shared::Shared;
 use crate::model::{InstanceId, Timestamp};
@@ -21,6 +23,19 @@ const STRANGER_MILLIS: i64 = 600_000;
 
 /// A row whose network was never seen for this long belongs to a crash.
 const STALE_INTENT_MILLIS: i64 = 120_000;
+
+/// The subnets of the networks of an instance, by the engine's id.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn subnets(
+    shared: &Shared,
+    id: InstanceId,
+) -> Result<BTreeMap<String, Ipv4Net>, StoreError> {
+    let rows = shared.store.networks().await?;
+    let own = rows.into_iter().filter(|row| row.owner.as_ref().is_some_and(|it| it.0 == id));
+    Ok(own.filter_map(|row| Some((row.engine_id?, row.spec.subnet))).collect())
+}
 
 /// The network for one wish of an instance: from the stock, or made now.
 pub(crate) async fn claim(

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
 use super::Observed;
 use crate::model::{
     Egress, Endpoint, InstallationId, InstanceId, Provenance, ServiceName, SpecHash,
@@ -95,8 +97,53 @@ pub fn container_spec(
             Egress::None => None,
             Egress::Internet => Some(ground.resolver),
         },
+        hosts: Vec::new(),
         provenance: ground.provenance.clone(),
     })
+}
+
+/// `container` with an address of its own on each network, and with those of all others of its instance.
+///
+/// For what cannot ask the engine's resolver: that is a socket in the container's network namespace with
+/// a rule of the packet filter before it, and gVisor has a network stack of its own that knows neither.
+///
+/// `subnets` are the networks by the engine's id. Addresses are given from the end of a subnet, because
+/// the engine begins at its start where it chooses. One that is not in `subnets`, or too small, is left
+/// to the engine.
+pub fn with_addresses(
+    container: ContainerSpec,
+    of: &InstanceSpec,
+    subnets: &BTreeMap<String, Ipv4Net>,
+) -> ContainerSpec {
+    let mut hosts = BTreeMap::new();
+    let mut pin = |end: NetworkEnd| {
+        let Some(subnet) = subnets.get(&end.network) else { return end };
+        let on_it = of.services.iter().filter(|service| service.networks.contains_key(&end.wish));
+        // The first address is the bridge's.
+        let free: Vec<Ipv4Addr> = subnet.hosts().skip(1).collect();
+        let mut address = None;
+        for (service, its) in on_it.zip(free.into_iter().rev()) {
+            if service.name == container.service.name {
+                address = Some(its);
+                continue;
+            }
+            for name in names_on(service, &end.wish) {
+                hosts.entry(name).or_insert(its);
+            }
+        }
+        NetworkEnd { address, ..end }
+    };
+    let network = pin(container.network);
+    let more_networks = container.more_networks.into_iter().map(&mut pin).collect();
+    ContainerSpec { network, more_networks, hosts: hosts.into_iter().collect(), ..container }
+}
+
+/// Under which names a service is found on a network: its own first.
+fn names_on(service: &ServiceSpec, wish: &str) -> Vec<String> {
+    let mut names = vec![service.name.to_string()];
+    names.extend(service.networks.get(wish).into_iter().flatten().cloned());
+    names.dedup();
+    names
 }
 
 /// Its ends on networks; first one that is not internal, which can publish ports.
@@ -111,11 +158,9 @@ fn network_ends(
     wishes
         .into_iter()
         .map(|wish| {
-            let mut aliases = vec![service.name.to_string()];
-            aliases.extend(service.networks[&wish.name].iter().cloned());
-            aliases.dedup();
+            let aliases = names_on(service, &wish.name);
             let network = observed.networks.get(&wish.name)?.clone();
-            Some(NetworkEnd { wish: wish.name.clone(), network, aliases })
+            Some(NetworkEnd { wish: wish.name.clone(), network, aliases, address: None })
         })
         .collect()
 }
@@ -151,3 +196,7 @@ fn answer_values(ground: &Ground<'_>, service: &ServiceSpec) -> Vec<String> {
         .map(|variable| ground.answers.get(&variable.question).cloned().unwrap_or_default())
         .collect()
 }
+
+#[cfg(test)]
+#[path = "container/tests.rs"]
+mod tests;

@@ -89,6 +89,27 @@ enum Target {
     Call(&'static str),
     /// A file that is opened for writing.
     Write(&'static str),
+    /// The kernel of this node, which what is shut in does not meet.
+    Kernel,
+}
+
+impl Target {
+    /// Whether it is tried on `ground`. What is shut in makes its system calls to a kernel of its own.
+    fn is_tried(self, ground: &Ground) -> bool {
+        match self {
+            Self::Socket(_) | Self::Call(_) | Self::Write(_) => ground.kernel.is_none(),
+            Self::Kernel => ground.kernel.is_some(),
+            Self::Mate
+            | Self::Other
+            | Self::Published(_)
+            | Self::Listener(_)
+            | Self::Datagram(_)
+            | Self::Link
+            | Self::Metadata
+            | Self::Lan
+            | Self::Internet => true,
+        }
+    }
 }
 
 /// An address of the host.
@@ -151,6 +172,7 @@ const ATTEMPTS: &[Attempt] = &[
     shut("metadata", "the metadata service of a cloud", Target::Metadata),
     shut("lan", "the router of this node's network", Target::Lan),
     shut("internet", "the internet", Target::Internet),
+    shut("own-kernel", "the kernel of this host", Target::Kernel),
     shut("foreign-source", "sending with another source address", Target::Socket("foreign_source")),
     shut("socket-raw", "raw sockets", Target::Socket("raw")),
     shut("socket-packet", "packet sockets", Target::Socket("packet")),
@@ -224,9 +246,16 @@ pub struct Ground {
     pub router: Option<Ipv4Addr>,
     /// A name server on the internet.
     pub internet: Ipv4Addr,
+    /// The version of this host's kernel, where the prober is shut in and has to have another.
+    pub kernel: Option<String>,
 }
 
 impl Ground {
+    /// What is tried there, in the order of the matrix.
+    fn attempts(&self) -> impl Iterator<Item = &'static Attempt> {
+        ATTEMPTS.iter().filter(|it| it.target.is_tried(self))
+    }
+
     fn host(&self, host: Host) -> Option<Ipv4Addr> {
         match host {
             Host::OwnGateway => Some(self.own_gateway),
@@ -252,14 +281,15 @@ impl Ground {
             Target::Socket(name) => format!("socket:{name}"),
             Target::Call(name) => format!("call:{name}"),
             Target::Write(path) => format!("write:{path}"),
+            Target::Kernel => format!("kernel:{}", self.kernel.as_ref()?),
         })
     }
 }
 
 /// The command of the prober: everything that can be tried on `ground`.
 pub fn command(ground: &Ground) -> Vec<String> {
-    let tries = ATTEMPTS
-        .iter()
+    let tries = ground
+        .attempts()
         .filter_map(|it| ground.word(it.target).map(|word| format!("{}={word}", it.id)));
     ["/usr/bin/perl", "/probe.pl", "try"].map(str::to_owned).into_iter().chain(tries).collect()
 }
@@ -300,8 +330,8 @@ impl Row {
 /// them was not seen.
 pub fn matrix(ground: &Ground, said: &str) -> Vec<Row> {
     let said: BTreeMap<&str, (Outcome, &str)> = said.lines().filter_map(parse_line).collect();
-    ATTEMPTS
-        .iter()
+    ground
+        .attempts()
         .map(|it| {
             let (seen, why) = match ground.word(it.target) {
                 None => (Outcome::Skipped, "this node has none"),

@@ -4,6 +4,7 @@
 //! it can be finished, repaired and removed without git and by a newer flagops. It holds no answer.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -419,7 +420,9 @@ pub struct ContainerSpec {
     /// Most bytes that its instance may keep on the disk, and so of any one file.
     pub disk_bytes: u64,
     /// The name server for names outside of the instance; `None` when none is asked.
-    pub resolver: Option<std::net::Ipv4Addr>,
+    pub resolver: Option<Ipv4Addr>,
+    /// What it finds in `/etc/hosts`: names of the instance with their addresses.
+    pub hosts: Vec<(String, Ipv4Addr)>,
     /// Where the instance comes from, for the labels.
     pub provenance: Provenance,
 }
@@ -433,6 +436,8 @@ pub struct NetworkEnd {
     pub network: String,
     /// Names under which the others find it: the service's name first.
     pub aliases: Vec<String>,
+    /// The address that it has there; `None` when the engine chooses.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// Where a port is published.

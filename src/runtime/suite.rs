@@ -106,6 +106,7 @@ pub(crate) fn end(wish: &str, network: &str) -> NetworkEnd {
         wish: wish.to_owned(),
         network: network.to_owned(),
         aliases: vec!["web".to_owned()],
+        address: None,
     }
 }
 
@@ -162,6 +163,7 @@ impl Bench<'_> {
             answer_values: Vec::new(),
             has_answers: false,
             demands: crate::model::Demands::default(),
+            hosts: Vec::new(),
             disk_bytes: 1 << 30,
             resolver: None,
             provenance: Provenance::for_tests(),

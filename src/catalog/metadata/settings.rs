@@ -130,6 +130,12 @@ fn instance(node: &Node, policy: &Policy, report: &mut Report) -> InstanceSettin
         let message = format!("`ttl` ({ttl} s) is longer than `max_ttl` ({max_ttl} s)");
         report.refuse(rules::META020, node.span, message, "shorten `ttl`, or raise `max_ttl`");
     }
+    let demands = &settings.demands;
+    if (demands.egress, demands.runtime) == (Egress::Internet, ContainerRuntime::Runsc) {
+        let message = "with `runtime: runsc` the internet has no names: the resolver of the engine cannot be asked from inside of gVisor";
+        let hint = "connect to addresses, or leave `runtime` out";
+        report.warning(rules::HARDEN023, node.span, message, hint);
+    }
     settings
 }
 

@@ -269,6 +269,7 @@ fn instance_settings_are_read_and_checked() {
         ("warm: 1000", "META020@5"),
         ("egress: internet", "(HARDEN023@5)"),
         ("disk: 256M, profile: strict, runtime: runsc", ""),
+        ("egress: internet, runtime: runsc", "(HARDEN023@5) (HARDEN023@5)"),
         ("disk: 0", "META020@5"),
         ("disk: much", "META020@5"),
         ("profile: lax", "META020@5"),

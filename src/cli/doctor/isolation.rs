@@ -17,6 +17,8 @@ use super::super::wire::Fields as _;
 /// player's instance. The prober tries to reach the other instance, this host, its networks and the
 /// internet, and what a kernel should refuse. The server does the same by itself when it starts, after
 /// each restart of the engine, and every `network.check_secs`; while a row misses, no instance starts.
+/// Where the engine has gVisor (`runsc`), it looks from inside of that, too; what asks for it does not start
+/// while a row of that misses or nobody can look.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +43,10 @@ pub(crate) async fn run(global: &Global, args: &IsolationArgs) -> Result<Ending,
         Format::Json => output::print_json(&report)?,
         Format::Table => output::print(&render(&report))?,
     }
-    let holds = report["check"].text("verdict") == "holds" && report.is("starts");
+    let (check, sandbox) = (&report["check"], &report["check"]["sandbox"]);
+    let holds = check.text("verdict") == "holds"
+        && (sandbox.is_null() || sandbox.text("verdict") == "holds")
+        && report.is("starts");
     Ok(if holds { Ending::Fine } else { Ending::Findings })
 }
 
@@ -55,11 +60,24 @@ fn render(report: &Value) -> String {
     if !check.is_object() {
         return text + "\nnobody has looked yet";
     }
-    let problem = check.text("problem");
+    text += &matrix(check);
+    let seconds = check.number("took_ms") / 1000.0;
+    let _ = write!(text, "\n{}, looked at in {seconds:.1} s", count(check));
+    let sandbox = &check["sandbox"];
+    if sandbox.is_object() {
+        let _ = write!(text, "\n\nfrom inside of gVisor\n{}\n{}", matrix(sandbox), count(sandbox));
+    }
+    text
+}
+
+/// Why nobody could look, and what was seen.
+fn matrix(look: &Value) -> String {
+    let mut text = String::new();
+    let problem = look.text("problem");
     if !problem.is_empty() {
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "problem  {}", output::clean(problem));
     }
-    let rows = check.list("rows");
     let cells = |row: &Value| {
         let verdict = match (row.is("holds"), row.text("seen")) {
             (true, _) => "ok",
@@ -69,14 +87,18 @@ fn render(report: &Value) -> String {
         let field = |key: &str| row.text(key).to_owned();
         vec![verdict.to_owned(), field("what"), field("expected"), field("seen"), field("why")]
     };
+    let rows: Vec<_> = look.list("rows").iter().map(cells).collect();
     if !rows.is_empty() {
-        let header = ["", "WHAT", "EXPECTED", "SEEN", "WHY"];
-        let table = output::table(&header, &rows.iter().map(cells).collect::<Vec<_>>());
+        let table = output::table(&["", "WHAT", "EXPECTED", "SEEN", "WHY"], &rows);
         let _ = write!(text, "\n{table}\n");
     }
+    text
+}
+
+fn count(look: &Value) -> String {
+    let rows = look.list("rows");
     let n_hold = rows.iter().filter(|row| row.is("holds")).count();
-    let seconds = check.number("took_ms") / 1000.0;
-    text + &format!("\n{n_hold} of {} rows hold, looked at in {seconds:.1} s", rows.len())
+    format!("{n_hold} of {} rows hold", rows.len())
 }
 
 fn wall(report: &Value) -> String {

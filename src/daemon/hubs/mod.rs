@@ -232,7 +232,8 @@ pub(super) async fn hosts(
     shared: &Shared,
     team: TeamId,
 ) -> Result<Vec<(String, std::net::Ipv4Addr)>, Fault> {
-    let filter = InstanceFilter { team: Some(team), which: Which::Live, challenge: None };
+    let filter =
+        InstanceFilter { team: Some(team), which: Which::Live, ..InstanceFilter::default() };
     let rows = shared.store.instances(filter).await?.into_iter().map(|row| (row.id, row)).collect();
     let mut hosts = Vec::new();
     for its in engagements(shared, &rows).await?.into_values().flatten() {

@@ -23,8 +23,8 @@ use crate::daemon::shared::Shared;
 use crate::daemon::{leases, queue};
 use crate::model::compose::{AnswerFiles, HealthTest, Healthcheck, Limits, Restart, Transport};
 use crate::model::{
-    AskedFor, ChallengeId, Demands, Endpoint, EndpointKind, Instance, InstanceId, InstancePhase,
-    ObjectId, Revision, ServiceName, TeamId, TreeId, VpnProtocol,
+    AskedFor, ChallengeId, ContainerRuntime, Demands, Endpoint, EndpointKind, Instance, InstanceId,
+    InstancePhase, ObjectId, Revision, ServiceName, TeamId, TreeId, VpnProtocol,
 };
 use crate::planner::isolation::{self, Ground, PORT, Row};
 use crate::release::spec::{InstanceSpec, NetworkWish, PortSpec, Profile, ServiceSpec};
@@ -62,27 +62,30 @@ const IMAGE: OwnImage = OwnImage {
     fix: "mend what it says; its base is `debian:bookworm-slim`",
 };
 
-/// Makes the check; the matrix of what was seen.
+/// Makes the check with this container runtime; the matrix of what was seen.
 ///
 /// # Errors
 /// Says why it could not be made.
-pub(super) async fn run(shared: &Arc<Shared>) -> Result<Vec<Row>, String> {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    runtime: ContainerRuntime,
+) -> Result<Vec<Row>, String> {
     let image = own_image::ensure(shared, &IMAGE).await?;
-    let first = start(shared, spec(&image, &[PROBER, MATE])?).await?;
-    let second = match start(shared, spec(&image, &[PROBER])?).await {
+    let first = start(shared, spec(&image, &[PROBER, MATE], runtime)?).await?;
+    let second = match start(shared, spec(&image, &[PROBER], runtime)?).await {
         Ok(second) => second,
         Err(error) => {
             leases::retire(shared, first.id).await;
             return Err(error);
         }
     };
-    let rows = probe(shared, &first, &second).await;
+    let rows = probe(shared, &first, &second, runtime).await;
     tokio::join!(leases::retire(shared, first.id), leases::retire(shared, second.id));
     rows
 }
 
 /// An instance of the prober: these services, of which [`PROBER`] publishes its port.
-fn spec(image: &str, services: &[&str]) -> Result<InstanceSpec, String> {
+fn spec(image: &str, services: &[&str], runtime: ContainerRuntime) -> Result<InstanceSpec, String> {
     let services = services.iter().map(|name| service(name, image)).collect::<Result<_, _>>()?;
     Ok(InstanceSpec {
         schema: 1,
@@ -91,7 +94,7 @@ fn spec(image: &str, services: &[&str]) -> Result<InstanceSpec, String> {
         networks: vec![NetworkWish { name: NETWORK.to_owned(), is_internal: false }],
         volumes: Vec::new(),
         answers: BTreeMap::new(),
-        demands: Demands::default(),
+        demands: Demands { runtime, ..Demands::default() },
         templates: Vec::new(),
         vpn: VpnProtocol::default(),
     })
@@ -187,6 +190,7 @@ async fn probe(
     shared: &Arc<Shared>,
     first: &Instance,
     second: &Instance,
+    runtime: ContainerRuntime,
 ) -> Result<Vec<Row>, String> {
     wait_ready(shared, first.id).await?;
     let other = wait_ready(shared, second.id).await?;
@@ -197,6 +201,13 @@ async fn probe(
         addresses.get(service).copied().ok_or_else(|| format!("`{service}` has no address"))
     };
     let routes = routes::routes().unwrap_or_default();
+    let kernel = match runtime {
+        ContainerRuntime::Default => None,
+        ContainerRuntime::Runsc => {
+            let info = shared.engine.info().await.map_err(|error| Chain(&error).to_string())?;
+            Some(info.kernel)
+        }
+    };
     let ground = Ground {
         mate: of(&ours, MATE)?,
         other: of(&theirs, PROBER)?,
@@ -207,6 +218,7 @@ async fn probe(
         published: other.surface.first().map(|it| it.port).ok_or("nothing is published")?,
         router: routes::router(&routes),
         internet: shared.config.network.resolver,
+        kernel,
     };
     let command = HealthTest::Exec(isolation::command(&ground));
     let ran = tokio::select! {

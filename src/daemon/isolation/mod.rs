@@ -12,12 +12,15 @@
 //! * One check at a time.
 //! * A miss stops new starts, and stays one over a restart of the daemon until a check passes.
 //! * Instances that run are left alone, whatever a check finds.
+//! * gVisor is given to instances unless the last look into it found something wrong; what it finds says
+//!   nothing of instances without.
 //!
 //! # Not here
 //! What is tried and what follows (`planner::isolation`), the rules (`runtime::wall`).
 
 mod check;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +32,9 @@ pub(crate) use check::COMPETITION;
 use super::leases;
 use super::shared::{Shared, Statement};
 use crate::config::Wall as Wish;
-use crate::model::{ConditionStatus, ConditionType, NodeId, Scope, StopReason, TeamId, Timestamp};
+use crate::model::{
+    ConditionStatus, ConditionType, ContainerRuntime, NodeId, Scope, StopReason, TeamId, Timestamp,
+};
 use crate::planner::isolation::{self, Gate, Row, Rule, Verdict, Wall};
 use crate::runtime::wall::WallState;
 use crate::store::{InstanceFilter, StoreError, Which};
@@ -76,12 +81,40 @@ pub struct Report {
     pub took: Duration,
     /// Why it was made.
     pub trigger: Trigger,
-    /// The matrix; empty when it could not be made.
+    /// What was seen from inside of an instance.
+    pub look: Look,
+    /// What was seen from inside of one with gVisor, where the engine has that.
+    pub sandbox: Option<Look>,
+}
+
+/// What was seen from inside of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The matrix; empty when nobody could look.
     pub rows: Vec<Row>,
     /// What the matrix comes to.
     pub verdict: Verdict,
-    /// Why it could not be made.
+    /// Why nobody could look.
     pub problem: Option<String>,
+}
+
+impl Look {
+    fn of(seen: Result<Vec<Row>, String>) -> Self {
+        let (rows, problem) = match seen {
+            Ok(rows) => (rows, None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+        Self { verdict: isolation::judge(&rows), rows, problem }
+    }
+
+    /// Why nothing may start in what it looked from; `None` when everything held.
+    fn fault(&self) -> Option<String> {
+        match (&self.verdict, &self.problem) {
+            (Verdict::Holds, _) => None,
+            (_, Some(problem)) => Some(problem.clone()),
+            (Verdict::Missed(rows) | Verdict::Unseen(rows), None) => Some(rows.join(", ")),
+        }
+    }
 }
 
 /// How the node stands.
@@ -111,11 +144,13 @@ struct Known {
     /// What the last check that saw anything came to.
     verdict: Option<Verdict>,
     report: Option<Report>,
+    /// What the last look into gVisor found wrong.
+    sandbox: Option<String>,
 }
 
 impl Isolation {
     pub(crate) fn new() -> Self {
-        let known = Known { wall: Wall::Unseen, verdict: None, report: None };
+        let known = Known { wall: Wall::Unseen, verdict: None, report: None, sandbox: None };
         Self { known: Mutex::new(known), due: Notify::new(), turn: Semaphore::new(1) }
     }
 
@@ -142,6 +177,19 @@ pub(crate) fn refusal(shared: &Shared) -> Option<String> {
         Gate::Open { .. } => None,
         Gate::Shut { reason, .. } => Some(reason.to_owned()),
     }
+}
+
+/// Of what the engine can run containers with, what instances may be given.
+pub(crate) fn runtimes(shared: &Shared, mut of_engine: BTreeSet<String>) -> BTreeSet<String> {
+    if sandbox_fault(shared).is_some() {
+        of_engine.remove(ContainerRuntime::Runsc.as_str());
+    }
+    of_engine
+}
+
+/// Why gVisor, which the engine has, is not given to instances; `None` when nobody found a reason.
+pub(crate) fn sandbox_fault(shared: &Shared) -> Option<String> {
+    shared.isolation.known().sandbox.clone()
 }
 
 /// What the operator wants. A daemon without a wall has none to look after.
@@ -195,8 +243,10 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         look_at_wall(&shared).await;
         if let Some(trigger) = due.filter(|_| shared.is_engine_ready()) {
             due = None;
-            let verdict = check(&shared, trigger).await.verdict;
-            next = Instant::now() + if verdict == Verdict::Holds { every(&shared) } else { SOON };
+            let report = check(&shared, trigger).await;
+            let is_fine = report.look.verdict == Verdict::Holds
+                && report.sandbox.is_none_or(|look| look.verdict == Verdict::Holds);
+            next = Instant::now() + if is_fine { every(&shared) } else { SOON };
         }
         let pause = if due.is_some() { WAIT } else { TICK };
         tokio::select! {
@@ -218,8 +268,11 @@ fn every(shared: &Shared) -> Duration {
 
 /// Ends probers whose check died with an earlier life.
 async fn end_leftovers(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    let ours =
-        InstanceFilter { team: Some(TeamId::CANARY), challenge: None, which: Which::LiveOrFailed };
+    let ours = InstanceFilter {
+        team: Some(TeamId::CANARY),
+        which: Which::LiveOrFailed,
+        ..InstanceFilter::default()
+    };
     for row in shared.store.instances(ours).await? {
         if row.competition == COMPETITION {
             leases::end(shared, row.id, StopReason::User).await?;
@@ -246,20 +299,19 @@ pub(crate) async fn check(shared: &Arc<Shared>, trigger: Trigger) -> Report {
     let _turn = shared.isolation.turn.acquire().await;
     look_at_wall(shared).await;
     let begin = Instant::now();
-    let (rows, problem) = match check::run(shared).await {
-        Ok(rows) => (rows, None),
-        Err(problem) => (Vec::new(), Some(problem)),
-    };
-    let verdict = isolation::judge(&rows);
+    let look = Look::of(check::run(shared, ContainerRuntime::Default).await);
+    let sandbox = look_into_sandbox(shared, &look).await;
     let took = begin.elapsed();
     let at = shared.now();
-    let report = Report { at, took, trigger, rows, verdict: verdict.clone(), problem };
+    let report = Report { at, took, trigger, look, sandbox };
     {
         let mut known = shared.isolation.known();
         // What could not be seen says nothing against what was seen before.
-        if !matches!(verdict, Verdict::Unseen(_)) {
-            known.verdict = Some(verdict.clone());
+        if !matches!(report.look.verdict, Verdict::Unseen(_)) {
+            known.verdict = Some(report.look.verdict.clone());
         }
+        // Of gVisor nothing but a look says that it works here.
+        known.sandbox = report.sandbox.as_ref().and_then(Look::fault);
         known.report = Some(report.clone());
     }
     tell(&report);
@@ -267,19 +319,30 @@ pub(crate) async fn check(shared: &Arc<Shared>, trigger: Trigger) -> Report {
     report
 }
 
+/// Looks from inside of gVisor, where the engine has it and what was seen without is no reason not to.
+async fn look_into_sandbox(shared: &Arc<Shared>, without: &Look) -> Option<Look> {
+    let info = shared.engine.info().await.ok()?;
+    if !info.runtimes.contains(ContainerRuntime::Runsc.as_str()) || without.fault().is_some() {
+        return None;
+    }
+    Some(Look::of(check::run(shared, ContainerRuntime::Runsc).await))
+}
+
 fn tell(report: &Report) {
+    tell_of_sandbox(report);
+    let look = &report.look;
     let (trigger, duration_ms) = (report.trigger.as_str(), report.took.as_millis());
-    let outcome = match &report.verdict {
+    let outcome = match &look.verdict {
         Verdict::Holds => metrics::Outcome::Ok,
         Verdict::Missed(_) | Verdict::Unseen(_) => metrics::Outcome::Failed,
     };
     metrics::isolation_checked(outcome, report.took);
-    match (&report.verdict, &report.problem) {
+    match (&look.verdict, &look.problem) {
         (Verdict::Holds, _) => tracing::info!(
             isolation.trigger = trigger,
             duration_ms,
             "instances are kept apart: all {} rows hold",
-            report.rows.len()
+            look.rows.len()
         ),
         (Verdict::Missed(rows), _) => tracing::error!(
             isolation.trigger = trigger,
@@ -301,9 +364,26 @@ fn tell(report: &Report) {
     }
 }
 
+fn tell_of_sandbox(report: &Report) {
+    match report.sandbox.as_ref().map(Look::fault) {
+        None => {}
+        Some(None) => {
+            tracing::info!("what is shut in by gVisor has a kernel of its own, and the same walls");
+        }
+        Some(Some(fault)) => tracing::error!(
+            "the engine has gVisor, and it does not do what it is for, so nothing starts in it: {fault}"
+        ),
+    }
+}
+
 /// States how the node stands.
 async fn say(shared: &Shared) {
     let (status, reason, message) = match standing(shared).gate {
+        Gate::Open { reason: "Ok", message } if let Some(fault) = sandbox_fault(shared) => {
+            let message =
+                format!("{message}; nothing starts in gVisor, which the engine has: {fault}");
+            (ConditionStatus::True, "SandboxUnfit", message)
+        }
         Gate::Open { reason: reason @ "Ok", message } => (ConditionStatus::True, reason, message),
         Gate::Open { reason: reason @ ("NotChecked" | "Off"), message } => {
             (ConditionStatus::Unknown, reason, message)

@@ -245,8 +245,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 
 /// Ends canaries whose attempt died with an earlier life.
 async fn end_leftovers(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    let canaries =
-        InstanceFilter { team: Some(TeamId::CANARY), challenge: None, which: Which::LiveOrFailed };
+    let canaries = InstanceFilter {
+        team: Some(TeamId::CANARY),
+        which: Which::LiveOrFailed,
+        ..InstanceFilter::default()
+    };
     for row in shared.store.instances(canaries).await? {
         if row.competition == canary::COMPETITION {
             leases::end(shared, row.id, StopReason::User).await?;

@@ -57,5 +57,7 @@ async fn what_wants_a_runtime_that_the_node_lacks_is_refused_with_the_reason() {
     let refused = platform.start(&red, start_request("WEB-001")).await.unwrap_err();
     assert!(matches!(refused, PlatformError::NotStartable { .. }));
     insta::assert_snapshot!(refused, @"Challenge WEB-001 cannot be started: it wants the container runtime `runsc`, which the engine of this node does not have");
+    rig.engine.add_runtime("runsc");
+    ready_instance(&daemon, &red).await;
     daemon.stop().await;
 }

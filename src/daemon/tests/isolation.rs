@@ -52,7 +52,7 @@ async fn a_node_is_looked_at_when_it_starts_and_nothing_of_that_is_left() {
     assert_eq!(stated.status, ConditionStatus::True);
     let report = platform.isolation().report.unwrap();
     assert_eq!(report.trigger.as_str(), "start");
-    assert!(report.rows.len() > 40 && report.rows.iter().all(|row| row.holds()));
+    assert!(report.look.rows.len() > 40 && report.look.rows.iter().all(|row| row.holds()));
     assert_eq!(platform.instances(&red).await.unwrap(), [], "players see nothing of it");
     assert_eq!(platform.counts().await.unwrap().live_instances, 0);
     nothing_is_left(&rig, &daemon).await;
@@ -81,7 +81,7 @@ async fn a_row_that_misses_stops_new_starts_until_a_later_look_finds_it_mended()
     rig.engine.script_exec("prober", [ExecOutcome { code: 1, output: "no perl".to_owned() }]);
     let standing = platform.check_isolation().await.unwrap();
     assert_eq!(reason(&standing), "RowsMissed");
-    let problem = standing.report.unwrap().problem.unwrap();
+    let problem = standing.report.unwrap().look.problem.unwrap();
     assert_eq!(problem, "the prober ended with code 1: no perl");
 
     // Nor does another daemon on the same data.
@@ -161,5 +161,34 @@ async fn probers_of_a_check_that_died_end_with_the_next_start() {
         in_phase(&daemon, prober.id, InstancePhase::Stopped).await;
     }
     nothing_is_left(&rig, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn gvisor_that_does_not_do_what_it_is_for_is_not_used_and_stops_nothing_else() {
+    let (rig, _) = walled_rig();
+    rig.engine.add_runtime("runsc");
+    prober_says(&rig, &[("own-kernel", "reached")]);
+    rig.add_image("base:1");
+    let shut_in = format!("{METADATA}instance: {{runtime: runsc}}\n");
+    rig.push(&[
+        ONE_FILES[0],
+        ONE_FILES[1],
+        ("WEB/WEB-002/metadata.yaml", &shut_in),
+        ("WEB/WEB-002/docker-compose.yml", ONE_FILES[1].1),
+    ]);
+    let (daemon, platform, red) = playing(&rig).await;
+    let unfit = stated(&platform, "SandboxUnfit").await;
+    assert_eq!(unfit.status, ConditionStatus::True, "what is not shut in starts");
+    assert!(unfit.message.contains("own-kernel"), "{}", unfit.message);
+    ready_instance(&daemon, &red).await;
+    let refused = platform.start(&red, start_request("WEB-002")).await.unwrap_err();
+    insta::assert_snapshot!(refused, @"Challenge WEB-002 cannot be started: it wants the container runtime `runsc`, which does not do on this node what it is for: own-kernel");
+
+    prober_says(&rig, &[]);
+    let report = platform.check_isolation().await.unwrap().report.unwrap();
+    assert!(report.sandbox.unwrap().rows.iter().any(|row| row.id == "own-kernel" && row.holds()));
+    stated(&platform, "Ok").await;
+    platform.start(&red, start_request("WEB-002")).await.unwrap();
     daemon.stop().await;
 }

@@ -35,6 +35,7 @@ async fn run(engine: &dyn Engine, spec: &InstanceSpec, front: &str, back: &str) 
         wish: wish.to_owned(),
         network: network.to_owned(),
         aliases: vec!["web".into()],
+        address: None,
     };
     let id: InstanceId = INSTANCE.parse().unwrap();
     engine.create_volume(VOLUME, id).await.unwrap();
@@ -45,6 +46,7 @@ async fn run(engine: &dyn Engine, spec: &InstanceSpec, front: &str, back: &str) 
         challenge: challenge_id("WEB-001"),
         spec_hash: HASH.to_owned(),
         network: end("front", front),
+        hosts: Vec::new(),
         more_networks: vec![end("back", back)],
         volume_names: BTreeMap::from([("data".to_owned(), VOLUME.to_owned())]),
         published: vec![Published {

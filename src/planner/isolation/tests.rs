@@ -15,6 +15,7 @@ fn ground() -> Ground {
         published: 20_000,
         router: Some(Ipv4Addr::new(192, 0, 2, 1)),
         internet: Ipv4Addr::new(203, 0, 113, 9),
+        kernel: None,
     }
 }
 
@@ -59,7 +60,19 @@ fn the_command_says_where_to_go() {
     ] {
         assert!(words.iter().any(|it| it == word), "{word} is not in {words:?}");
     }
-    assert_eq!(words.len(), ATTEMPTS.len() + 3);
+    assert_eq!(words.len(), ground().attempts().count() + 3);
+}
+
+#[test]
+fn what_is_shut_in_is_asked_for_its_kernel_and_not_what_that_refuses() {
+    let ground = Ground { kernel: Some("6.1.0-18-amd64".to_owned()), ..ground() };
+    let words = command(&ground);
+    assert!(words.iter().any(|it| it == "own-kernel=kernel:6.1.0-18-amd64"), "{words:?}");
+    assert!(words.iter().any(|it| it.starts_with("host-udp=")), "{words:?}");
+    assert!(!words.iter().any(|it| it.contains("=call:") || it.contains("=socket:")), "{words:?}");
+    let rows = matrix(&ground, &said(&[("own-kernel", "reached"), ("mount", "reached")]));
+    assert_eq!(judge(&rows), Verdict::Missed(ids(&["own-kernel"])));
+    assert_eq!(judge(&matrix(&ground, &said(&[]))), Verdict::Holds);
 }
 
 #[test]
@@ -132,13 +145,15 @@ fn a_node_without_a_wall_starts_nothing_unless_that_is_allowed() {
 proptest! {
     #[test]
     fn nothing_that_a_prober_says_makes_a_missed_row_hold(text in ".{0,400}", nth in 0..51_usize) {
-        let attempt = &ATTEMPTS[nth % ATTEMPTS.len()];
+        let ground = ground();
+        let tried: Vec<_> = ground.attempts().collect();
+        let attempt = tried[nth % tried.len()];
         let other = match attempt.expected {
             Expected::Reached => "blocked",
             Expected::Blocked => "reached",
         };
         let clean: String = text.lines().filter(|line| !line.starts_with(attempt.id)).collect();
-        let rows = matrix(&ground(), &format!("{clean}\n{} {other} x\n", attempt.id));
+        let rows = matrix(&ground, &format!("{clean}\n{} {other} x\n", attempt.id));
         match judge(&rows) {
             Verdict::Missed(ids) => prop_assert!(ids.contains(&attempt.id.to_owned())),
             Verdict::Holds | Verdict::Unseen(_) => prop_assert!(false, "it is not missed"),

@@ -18,9 +18,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigLogConfig, Mount, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
-    NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings, HealthConfig,
+    HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 use crate::model::compose::{HealthTest, Healthcheck};
@@ -82,7 +83,14 @@ pub(super) fn container(
 
 /// A container's end of a network.
 pub(super) fn endpoint(end: &NetworkEnd) -> EndpointSettings {
-    EndpointSettings { aliases: Some(end.aliases.clone()), ..EndpointSettings::default() }
+    EndpointSettings {
+        aliases: Some(end.aliases.clone()),
+        ipam_config: end.address.map(|address| EndpointIpamConfig {
+            ipv4_address: Some(address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    }
 }
 
 fn host_config(
@@ -145,6 +153,7 @@ fn host_config(
         // a way out (E10). The engine stays mute then, so the waiting is cut short. Where there is a
         // way out, it asks a public server, from the container's own network.
         dns: Some(vec![spec.resolver.unwrap_or(Ipv4Addr::LOCALHOST).to_string()]),
+        extra_hosts: (!spec.hosts.is_empty()).then(|| extra_hosts(&spec.hosts)),
         dns_options: Some(vec!["timeout:1".to_owned(), "attempts:2".to_owned()]),
         network_mode: Some(spec.network.network.clone()),
         devices: is_gateway.then(|| vec![tunnel()]),
@@ -154,6 +163,10 @@ fn host_config(
         port_bindings: Some(ports(spec).map(|(port, binding)| (port, Some(binding))).collect()),
         ..HostConfig::default()
     }
+}
+
+fn extra_hosts(hosts: &[(String, Ipv4Addr)]) -> Vec<String> {
+    hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect()
 }
 
 /// The device that a tunnel is made with.

@@ -209,8 +209,17 @@ fn no_file_outgrows_the_budget_and_what_a_challenge_asks_for_is_passed_on() {
     assert_eq!((fsize.soft, fsize.hard), (Some(64 << 20), Some(64 << 20)));
     assert_eq!((host.runtime, host.tmpfs.unwrap()["/tmp"].as_str()), (None, TMP));
     spec.demands.runtime = ContainerRuntime::Runsc;
+    spec.network.address = Some(Ipv4Addr::new(10, 80, 0, 14));
+    spec.hosts = vec![("db".to_owned(), Ipv4Addr::new(10, 80, 0, 13))];
     spec.demands.profile = Hardening::Strict;
-    let host = check(&spec, &[]).host_config.unwrap();
+    let body = check(&spec, &[]);
+    let ends = body.networking_config.unwrap().endpoints_config.unwrap();
+    let address = ends["net-1"].ipam_config.as_ref().unwrap().ipv4_address.as_deref();
+    let host = body.host_config.unwrap();
     assert_eq!(host.runtime.as_deref(), Some("runsc"));
+    assert_eq!(
+        (address, host.extra_hosts.unwrap()),
+        (Some("10.80.0.14"), vec!["db:10.80.0.13".to_owned()])
+    );
     assert!(host.tmpfs.unwrap()["/tmp"].contains("noexec"));
 }

@@ -96,7 +96,7 @@ impl FakeEngine {
 #[async_trait]
 impl Engine for FakeEngine {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
-        self.pass(Verb::Info, DEADLINE, |_, _| {
+        self.pass(Verb::Info, DEADLINE, |machine, _| {
             Ok(quiet(EngineInfo {
                 version: "0.0.0-fake".to_owned(),
                 api_version: "1.41".to_owned(),
@@ -107,7 +107,9 @@ impl Engine for FakeEngine {
                 cgroup_version: "2".to_owned(),
                 kernel: "0.0.0".to_owned(),
                 has_live_restore: false,
-                runtimes: ["runc".to_owned()].into(),
+                runtimes: std::iter::once("runc".to_owned())
+                    .chain(machine.runtimes.iter().cloned())
+                    .collect(),
             }))
         })
         .await

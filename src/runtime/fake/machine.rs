@@ -51,6 +51,7 @@ pub(super) struct Machine {
     pub(super) disk_of_others: Option<Disk>,
     pub(super) disk_use: BTreeMap<InstanceId, u64>,
     pub(super) cache_bytes: u64,
+    pub(super) runtimes: BTreeSet<String>,
     pub(super) image_bytes: Option<u64>,
 }
 

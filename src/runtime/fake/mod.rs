@@ -236,6 +236,11 @@ impl FakeEngine {
         self.machine().disk_use.insert(instance, bytes);
     }
 
+    /// It can run containers with this, too.
+    pub fn add_runtime(&self, name: &str) {
+        self.machine().runtimes.insert(name.to_owned());
+    }
+
     /// How large the build cache is.
     pub fn set_build_cache(&self, bytes: u64) {
         self.machine().cache_bytes = bytes;

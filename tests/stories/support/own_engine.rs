@@ -35,6 +35,8 @@ pub(crate) struct OwnEngine {
     namespace: String,
     subnet: String,
     disk: Disk,
+    /// gVisor, where it has it.
+    sandbox: Option<PathBuf>,
     process: Option<Child>,
 }
 
@@ -44,6 +46,27 @@ impl OwnEngine {
     /// # Panics
     /// With the way out, when this is not root.
     pub(crate) async fn start(folder: &Path, disk: Disk) -> Self {
+        Self::start_with(folder, disk, None).await
+    }
+
+    /// The same, with gVisor as the container runtime `runsc`.
+    ///
+    /// # Panics
+    /// With the way out, when there is none.
+    pub(crate) async fn with_gvisor(folder: &Path) -> Self {
+        let program = std::env::var_os("FLAGOPS_TEST_GVISOR").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".run/gvisor/runsc"),
+            PathBuf::from,
+        );
+        assert!(
+            program.is_file(),
+            "{} is missing: `scripts/test` fetches it, or name one in FLAGOPS_TEST_GVISOR",
+            program.display()
+        );
+        Self::start_with(folder, Disk::Ample, Some(program)).await
+    }
+
+    async fn start_with(folder: &Path, disk: Disk, sandbox: Option<PathBuf>) -> Self {
         assert!(
             rustix::process::getuid().is_root(),
             "this story starts an engine of its own, which needs root: run it with sudo"
@@ -57,12 +80,13 @@ impl OwnEngine {
             namespace: format!("fost{n}"),
             subnet: format!("10.{}.{}", 100 + n / 256 % 16, n % 256),
             disk,
+            sandbox,
             process: None,
         };
         fs::create_dir_all(&engine.folder).expect("a folder can be made");
         engine.make_network();
         engine.boot().await;
-        engine.load_busybox();
+        engine.load("busybox:latest");
         engine
     }
 
@@ -121,6 +145,9 @@ impl OwnEngine {
         }
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         command.args(["--insecure-registry", OwnRegistry::SUBNET]);
+        if let Some(program) = &self.sandbox {
+            command.arg("--add-runtime").arg(format!("runsc={}", program.display()));
+        }
         let log_too = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log_too).stderr(log).spawn();
         child.expect("dockerd is installed")
@@ -187,9 +214,14 @@ impl OwnEngine {
         child.wait().expect("a child can be waited for");
     }
 
-    fn load_busybox(&self) {
-        let archive = self.folder.join("busybox.tar").display().to_string();
-        let saved = Engine::shared().docker(&["save", "--output", &archive, "busybox:latest"]);
+    /// Loads what images that we bring are built from.
+    pub(crate) fn has_debian(&self) {
+        self.load("debian:bookworm-slim");
+    }
+
+    fn load(&self, image: &str) {
+        let archive = self.folder.join("image.tar").display().to_string();
+        let saved = Engine::shared().docker(&["save", "--output", &archive, image]);
         saved.expect("the shared engine has the image");
         self.engine().docker(&["load", "--input", &archive]).expect("the image can be loaded");
     }

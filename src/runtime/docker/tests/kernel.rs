@@ -35,6 +35,7 @@ fn nowhere() -> Ground {
         published: 9,
         router: None,
         internet: itself,
+        kernel: None,
     }
 }
 
