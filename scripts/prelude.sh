@@ -36,24 +36,51 @@ as_root() {
 # Whether an engine answers a real question. A socket alone proves nothing.
 engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# A registry that images of stories travel through: Debian's, unpacked and not installed, because its
-# package starts it for the whole machine.
-REGISTRY=$RUN_DIR/registry/usr/bin/docker-registry
-
-# Fetches it, once.
-ensure_registry() {
-    if [ -x "$REGISTRY" ]; then return; fi
-    has apt-get || die "a registry is missing and there is no apt-get here" \
-        "Put a \`docker-registry\` of your own (distribution 2.8) at $REGISTRY."
-    say "Fetching docker-registry."
+# Fetches a program of Debian's into a folder, once: unpacked and not installed, because what tests use
+# is neither to be started for the whole machine nor to change how it works.
+#   ensure_unpacked PACKAGE FOLDER PROGRAM WAY_OUT
+ensure_unpacked() {
+    local package=$1 into=$2 program=$3 way_out=$4
+    if [ -x "$into/$program" ]; then return; fi
+    has apt-get || die "$package is missing and there is no apt-get here" "$way_out"
+    say "Fetching $package."
     local folder
     folder=$(mktemp -d)
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
     # As root apt fetches as `_apt`, which may not write into a folder of ours.
-    (cd "$folder" && chmod 755 . && apt-get download -q docker-registry >/dev/null 2>&1) ||
-        die "docker-registry could not be fetched" "Check that apt can reach a mirror, then run it again."
-    dpkg -x "$folder"/docker-registry_*.deb "$RUN_DIR/registry"
+    (cd "$folder" && chmod 755 . && apt-get download -q "$package" >/dev/null 2>&1) ||
+        die "$package could not be fetched" "Check that apt can reach a mirror, then run it again."
+    dpkg -x "$folder/$package"_*.deb "$into"
     rm -rf -- "$folder"
+}
+
+# A registry that images of stories travel through.
+REGISTRY=$RUN_DIR/registry/usr/bin/docker-registry
+
+ensure_registry() {
+    ensure_unpacked docker-registry "$RUN_DIR/registry" usr/bin/docker-registry \
+        "Put a \`docker-registry\` of your own (distribution 2.8) at $REGISTRY."
+}
+
+# gVisor, for the machine of a story whose containers have a kernel of their own.
+GVISOR=$RUN_DIR/gvisor/runsc
+
+ensure_gvisor() {
+    if [ -x "$GVISOR" ]; then return; fi
+    ensure_unpacked runsc "$RUN_DIR/gvisor" usr/bin/runsc "Put a \`runsc\` of your own at $GVISOR."
+    # One of before August 2024 takes a network namespace with the file `rmem_default` for the machine's own and
+    # refuses to work there. Since Linux 6.11 they all have it (google/gvisor#10704): the copy looks for another.
+    sed 's#/proc/sys/net/core/rmem_default#/proc/sys/net/core/rmem_nowhere#g' \
+        "$RUN_DIR/gvisor/usr/bin/runsc" >"$GVISOR"
+    chmod 755 "$GVISOR"
+}
+
+# An authority for certificates, and the name server that it asks.
+PEBBLE=$RUN_DIR/pebble/usr/bin/pebble
+
+ensure_pebble() {
+    ensure_unpacked pebble "$RUN_DIR/pebble" usr/bin/pebble \
+        "Put a \`pebble\` of your own (2.4), and \`pebble-challtestsrv\` beside it, at $PEBBLE."
 }
 
 # The Python of tests and benchmarks: the unmodified SDK and audit of the reference, the client that

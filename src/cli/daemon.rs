@@ -119,7 +119,7 @@ pub(super) async fn run(config: Config, stop: CancellationToken) -> Result<(), R
             "made the data directory; the administrator's token is in this file"
         );
     }
-    let ingress = Ingress::open(&config.ingress).await?;
+    let ingress = Ingress::open(&config.ingress, data.path()).await?;
     let (daemon, metrics) = open(config, remote, data, None).await?;
     open_door(&daemon, ingress);
     info!(%address, "listening on http://{address}");
@@ -144,7 +144,11 @@ fn open_door(daemon: &Daemon, ingress: Option<Ingress>) {
     }
     let tasks = daemon.tasks();
     daemon.keep_routes(ingress.table());
-    tasks.spawn("certificate", ingress.keep_certificate(tasks.stopping().clone()));
+    if let Some(certificate) = ingress.certificate() {
+        daemon.tell_certificate(certificate);
+    }
+    let clock = clock::of_this_process();
+    tasks.spawn("certificate", ingress.keep_certificate(clock, tasks.stopping().clone()));
     tasks.spawn("ingress", ingress.serve(tasks.stopping().clone()));
 }
 
@@ -199,7 +203,7 @@ pub(super) async fn run_node(
     let token = identity.token.clone();
     info!(node.id = %identity.node, "node {} of {}", identity.node, identity.platform);
     let bond = Some(Bond { platform, identity });
-    let ingress = Ingress::open(&config.ingress).await?;
+    let ingress = Ingress::open(&config.ingress, data.path()).await?;
     let (daemon, metrics) = open(config, remote, data, bond).await?;
     open_door(&daemon, ingress);
     info!(%address, "listening on http://{address}");

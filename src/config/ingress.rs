@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
+use super::acme::{self, AcmeConfig};
 use super::layers::Layers;
 use super::sections::Config;
 use crate::model::compose::Transport;
@@ -39,6 +40,8 @@ pub struct IngressConfig {
     /// Its private key; a PEM file, read again when it changes.
     #[schemars(length(min = 1))]
     pub key: Option<PathBuf>,
+    /// The authority that the certificate is got from instead.
+    pub acme: AcmeConfig,
     /// Most connections at a time (default 4096).
     #[schemars(range(min = 16, max = 65_535))]
     pub connections: u32,
@@ -69,6 +72,7 @@ impl Default for IngressConfig {
             public_port: None,
             certificate: None,
             key: None,
+            acme: AcmeConfig::default(),
             connections: 4096,
             source_connections: 256,
             instance_connections: 512,
@@ -80,6 +84,11 @@ impl Default for IngressConfig {
 }
 
 impl IngressConfig {
+    /// Whether players speak TLS to it: it has a certificate, or gets one.
+    pub fn has_tls(&self) -> bool {
+        self.certificate.is_some() || self.acme.hook.is_some()
+    }
+
     /// The door of an endpoint, and the domain that its host is in; `None` where players use a host port.
     ///
     /// A shell stays on its own port, because a client of SSH speaks no TLS; so does what is not TCP.
@@ -88,7 +97,7 @@ impl IngressConfig {
         if transport != Transport::Tcp {
             return None;
         }
-        let has_tls = self.certificate.is_some();
+        let has_tls = self.has_tls();
         let kind = match kind {
             EndpointKind::Http if !has_tls => EndpointKind::Http,
             EndpointKind::Http | EndpointKind::Https if has_tls => EndpointKind::Https,
@@ -113,6 +122,7 @@ pub(super) fn take(layers: &mut Layers, default: &IngressConfig) -> IngressConfi
         public_port: layers.take_optional("ingress.public_port"),
         certificate: layers.take_optional("ingress.certificate"),
         key: layers.take_optional("ingress.key"),
+        acme: acme::take(layers, &default.acme),
         connections: layers.take_in("ingress.connections", default.connections, 16..=65_535),
         source_connections: layers.take_in(
             "ingress.source_connections",
@@ -149,6 +159,14 @@ pub(super) fn check(layers: &mut Layers, config: &Config) {
         ),
         (Some(_), Some(_)) | (None, None) => {}
     }
+    acme::check(layers, &ingress.acme);
+    if ingress.acme.hook.is_some() && ingress.certificate.is_some() {
+        layers.refuse(
+            "ingress.acme.hook",
+            "is set, and `ingress.certificate` too",
+            "keep one of them: flagops gets the certificate, or you bring it",
+        );
+    }
     let Some(domain) = &ingress.domain else { return };
     if !is_domain(domain) {
         layers.refuse(
@@ -157,11 +175,12 @@ pub(super) fn check(layers: &mut Layers, config: &Config) {
             "give what comes after the label, e.g. `ctf.example.org`, without `*.`",
         );
     }
-    if ingress.certificate.is_none() && ingress.plain_listen.is_none() {
+    if !ingress.has_tls() && ingress.plain_listen.is_none() {
         layers.refuse(
             "ingress.certificate",
             "is missing: there is no way to listen",
-            "give a wildcard certificate and its key, or `ingress.plain_listen` for HTTP without TLS",
+            "give a wildcard certificate and its key, `ingress.acme.hook` to get one, or `ingress.plain_listen` \
+             for HTTP without TLS",
         );
     }
     check_ports(layers, config);
@@ -170,7 +189,7 @@ pub(super) fn check(layers: &mut Layers, config: &Config) {
 fn check_ports(layers: &mut Layers, config: &Config) {
     let (network, ingress) = (&config.network, &config.ingress);
     let published = network.first_port..=network.last_port;
-    let tls = ingress.certificate.as_ref().map(|_| ("ingress.listen", ingress.listen));
+    let tls = ingress.has_tls().then_some(("ingress.listen", ingress.listen));
     let plain = ingress.plain_listen.map(|address| ("ingress.plain_listen", address));
     for (key, address) in [tls, plain].into_iter().flatten() {
         if published.contains(&address.port()) {
@@ -210,6 +229,7 @@ pub(super) fn defaults(ingress: &IngressConfig) -> Value {
         public_port,
         certificate,
         key,
+        acme,
         connections,
         source_connections,
         instance_connections,
@@ -224,6 +244,7 @@ pub(super) fn defaults(ingress: &IngressConfig) -> Value {
         "public_port": public_port,
         "certificate": certificate,
         "key": key,
+        "acme": acme::defaults(acme),
         "connections": connections,
         "source_connections": source_connections,
         "instance_connections": instance_connections,

@@ -10,6 +10,7 @@
 //! # Not here
 //! When secrets are read (callers of [`Secret::read`] and [`identities::load`]), finding the file (`cli`).
 
+mod acme;
 mod capture;
 mod check;
 mod env;
@@ -34,6 +35,7 @@ mod vpn;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use acme::AcmeConfig;
 pub use capture::{CaptureConfig, CaptureMode};
 pub use env::variable;
 pub use fault::{ConfigErrors, Fault, Origin};

@@ -22,7 +22,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 }
 
 async fn read(shared: &Shared) -> Result<(), StoreError> {
-    let filter = InstanceFilter { team: None, challenge: None, which: Which::LiveOrFailed };
+    let filter = InstanceFilter { which: Which::LiveOrFailed, ..InstanceFilter::default() };
     let mut by_status: BTreeMap<InstanceStatus, usize> = BTreeMap::new();
     for instance in shared.store.instances(filter).await? {
         *by_status.entry(instance.status()).or_default() += 1;

@@ -17,6 +17,7 @@ mod books;
 mod budgets;
 mod builds;
 mod capture;
+mod certificate;
 mod competitions;
 mod doubts;
 mod executor;
@@ -76,7 +77,7 @@ use crate::catalog;
 use crate::config::identities::{self, IdentityError};
 use crate::config::{BuildNetworkChoice, BuildPlace, Config};
 use crate::git::{Mirror, MirrorError};
-use crate::ingress::Table;
+use crate::ingress::{CertificateState, Table};
 use crate::model::Clock;
 use crate::notify::{Pump, SolvePump};
 use crate::runtime::wall::Wall;
@@ -225,6 +226,7 @@ impl Daemon {
         }
         tell_solves(&shared);
         statuses::begin(&shared).await?;
+        certificate::settle(&shared).await?;
         Ok(Self { shared })
     }
 
@@ -241,6 +243,13 @@ impl Daemon {
     /// Keeps the names of the ingress of this node, which lead to its instances.
     pub fn keep_routes(&self, table: Arc<Table>) {
         self.shared.tasks.spawn("routes", ingress::keep(Arc::clone(&self.shared), table));
+    }
+
+    /// Tells people how the certificate of the ingress of this node stands.
+    pub fn tell_certificate(&self, state: tokio::sync::watch::Receiver<CertificateState>) {
+        self.shared
+            .tasks
+            .spawn("certificate-told", certificate::tell(Arc::clone(&self.shared), state));
     }
 
     /// The table of tasks, for what the wiring adds.

@@ -205,7 +205,7 @@ async fn pass(shared: &Arc<Shared>) -> Result<(), Fault> {
     )?;
     let idle_networks = stock::sweep(shared, &networks, looked_at).await?;
     let rows = shared.store.networks().await?;
-    let live = InstanceFilter { team: None, challenge: None, which: Which::Live };
+    let live = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
     let mut live = shared.store.instances(live).await?;
     // What is elsewhere is compared with what its node says.
     live.retain(|instance| instance.node == NodeId::local());

@@ -11,9 +11,10 @@
 //! * Everything has a bound: connections, headers, silence. Bodies are never kept.
 //!
 //! # Not here
-//! Which name an endpoint gets (`render::label`), when an instance is ready (`daemon`), getting a
-//! certificate: a wildcard needs a record in the DNS, so whoever can write there brings the files.
+//! Which name an endpoint gets (`render::label`), when an instance is ready (`daemon`), when a certificate
+//! is due (`planner::certificate`).
 
+mod acme;
 mod backend;
 mod certificate;
 mod framing;
@@ -33,19 +34,21 @@ mod writes;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::IngressConfig;
-use crate::model::InstanceId;
+use crate::model::{Clock, InstanceId};
 
+use acme::Acme;
 use certificate::Certificate;
-pub use certificate::CertificateError;
+pub use certificate::{CertificateError, CertificateState};
 pub use routes::{Protocol, Reach, Route, Routes, Table, routes};
 use slots::{Slot, Slots};
 
@@ -108,15 +111,20 @@ struct InstanceSlot {
 }
 
 impl Ingress {
-    /// Listens as `config` says; `None` without a domain.
+    /// Listens as `config` says; `None` without a domain. What is got from an authority is kept below
+    /// `data_dir`.
     ///
     /// # Errors
     /// When an address is taken, or the certificate cannot be used.
-    pub async fn open(config: &IngressConfig) -> Result<Option<Self>, IngressError> {
+    pub async fn open(
+        config: &IngressConfig,
+        data_dir: &Path,
+    ) -> Result<Option<Self>, IngressError> {
         let Some(domain) = &config.domain else { return Ok(None) };
         let certificate = match (&config.certificate, &config.key) {
             (Some(certificate), Some(key)) => Some(Certificate::open(certificate, key, domain)?),
-            (None, _) | (_, None) => None,
+            (None, _) | (_, None) => Acme::new(&config.acme, domain, data_dir)
+                .map(|acme| Certificate::ordered(acme, domain)),
         };
         let tls = match &certificate {
             Some(_) => Some(listen(config.listen).await?),
@@ -157,15 +165,21 @@ impl Ingress {
         (of(&self.tls), of(&self.plain))
     }
 
+    /// How the certificate stands, now and later; `None` where there is to be none.
+    pub fn certificate(&self) -> Option<watch::Receiver<CertificateState>> {
+        Some(self.inner.certificate.as_ref()?.state())
+    }
+
     /// What keeps the certificate fresh until `stop`.
     pub fn keep_certificate(
         &self,
+        clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         async move {
             if let Some(certificate) = &inner.certificate {
-                certificate.keep(stop).await;
+                certificate.keep(&*clock, stop).await;
             }
         }
     }

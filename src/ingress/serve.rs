@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::backend::{self, Backends};
+use super::certificate::Certificate;
 use super::headers::Scheme;
 use super::hello;
 use super::idle::Idle;
@@ -145,14 +146,16 @@ async fn converse_tls(
     peer: SocketAddr,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let Some(certificate) = &inner.certificate else { return Ok(()) };
+    // While the first certificate is on its way there is nothing that could be said.
+    let Some(configs) = inner.certificate.as_ref().and_then(Certificate::configs) else {
+        return Ok(());
+    };
     let stream = tune(inner, stream);
     let Some(hello) = promptly(inner, hello::read(stream)).await? else { return Ok(()) };
     let route = match &hello.host {
         Some(host) => inner.table.settled(host).await,
         None => None,
     };
-    let configs = certificate.configs();
     if let Some(route) = route.filter(|route| route.protocol != Protocol::Http) {
         let stream = hello.io;
         return match route.protocol {

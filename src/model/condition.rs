@@ -117,6 +117,8 @@ word_enum!(
         Suspended = "Suspended",
         /// The forge takes our commit statuses.
         StatusesPosted = "StatusesPosted",
+        /// The ingress has a certificate that players are not warned of.
+        CertificateValid = "CertificateValid",
     }
 );
 
@@ -144,7 +146,8 @@ impl ConditionType {
             | Self::DockerAvailable
             | Self::NodeConnected
             | Self::Isolated
-            | Self::StatusesPosted => Polarity::Positive,
+            | Self::StatusesPosted
+            | Self::CertificateValid => Polarity::Positive,
             Self::Reconciling
             | Self::Stalled
             | Self::SourceStale
@@ -210,7 +213,7 @@ mod tests {
         assert_eq!(
             bad_when(ConditionStatus::False),
             "Ready SourceReachable SourceVerified Validated Built Proven Released Healthy \
-             DockerAvailable NodeConnected Isolated StatusesPosted"
+             DockerAvailable NodeConnected Isolated StatusesPosted CertificateValid"
         );
         assert_eq!(bad_when(ConditionStatus::Unknown), "");
     }

@@ -70,6 +70,7 @@ pub fn concern(condition: &Condition) -> Concern {
             | ConditionType::DockerAvailable
             | ConditionType::NodeConnected
             | ConditionType::Isolated
+            | ConditionType::CertificateValid
             | ConditionType::DiskPressure
             | ConditionType::Recovering,
             _,
@@ -119,6 +120,8 @@ mod tests {
             ("SourceVerified", no, "SignerRevoked", Concern::Lasting),
             ("Held", yes, "AwaitingApproval", Concern::Lasting),
             ("StatusesPosted", no, "AuthFailed", Concern::Once),
+            ("CertificateValid", no, "Expiring", Concern::Lasting),
+            ("CertificateValid", yes, "RenewalFailed", Concern::Silent),
             ("Suspended", yes, "ByOperator", Concern::Silent),
             ("Recovering", yes, "DatabaseLost", Concern::Lasting),
         ] {

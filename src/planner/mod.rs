@@ -21,6 +21,7 @@
 pub mod budget;
 pub mod capacity;
 pub mod capture;
+pub mod certificate;
 pub mod container;
 pub mod drift;
 pub mod fuse;

@@ -77,6 +77,8 @@ pub struct InstanceFilter {
     pub team: Option<TeamId>,
     /// Only of this challenge.
     pub challenge: Option<ChallengeId>,
+    /// Only on this node.
+    pub node: Option<NodeId>,
     /// Only this far.
     pub which: Which,
 }
@@ -217,12 +219,14 @@ impl Store {
             };
             db.prepare_cached(&format!(
                 "SELECT * FROM {rows}
-                 AND (?1 IS NULL OR team = ?1) AND (?2 IS NULL OR challenge = ?2) ORDER BY seq"
+                 AND (?1 IS NULL OR team = ?1) AND (?2 IS NULL OR challenge = ?2)
+                 AND (?3 IS NULL OR node = ?3) ORDER BY seq"
             ))?
             .query_map(
                 params![
                     filter.team.map(|team| team.to_string()),
-                    filter.challenge.as_ref().map(ChallengeId::as_str)
+                    filter.challenge.as_ref().map(ChallengeId::as_str),
+                    filter.node.as_ref().map(NodeId::as_str)
                 ],
                 instance_row,
             )?

@@ -14,12 +14,14 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::model::{InstancePhase, InstanceStatus, StopReason};
+use crate::model::{InstancePhase, InstanceStatus, StopReason, Timestamp};
 
 /// Gauge by `status`: instances.
 pub const INSTANCES: &str = "flagops_instances";
 /// Starts that wait for room.
 pub const WAITING_STARTS: &str = "flagops_waiting_starts";
+/// Gauge: when the certificate of the ingress ends, in seconds since the Unix epoch; 0 while there is none.
+pub const CERTIFICATE_END: &str = "flagops_certificate_end_timestamp_seconds";
 /// Histogram by `phase`: how long one phase of a start took.
 pub const START_PHASE_SECONDS: &str = "flagops_start_phase_duration_seconds";
 /// Histogram by `outcome`: from the request to ready.
@@ -198,6 +200,7 @@ impl Metrics {
 fn describe() {
     describe_gauge!(INSTANCES, "Instances by status.");
     describe_gauge!(WAITING_STARTS, "Starts that wait until a node has room.");
+    describe_gauge!(CERTIFICATE_END, "When the certificate of the ingress ends; 0 without one.");
     describe_histogram!(START_PHASE_SECONDS, "How long one phase of a start took.");
     describe_histogram!(START_SECONDS, "From the request for an instance until it was ready.");
     describe_counter!(INSTANCES_ENDED, "Instances that ended, by reason.");
@@ -223,6 +226,11 @@ fn describe() {
 /// How many starts wait for room.
 pub fn waiting_starts(n: usize) {
     gauge!(WAITING_STARTS).set(n as f64);
+}
+
+/// The certificate of the ingress ends then.
+pub fn certificate_end(until: Option<Timestamp>) {
+    gauge!(CERTIFICATE_END).set(until.map_or(0.0, Timestamp::as_secs_f64));
 }
 
 /// How many instances have which status; a status that is absent is 0.

@@ -284,10 +284,9 @@ pub(crate) async fn compare(
 ) -> Result<(), StoreError> {
     let said: BTreeMap<InstanceId, Beating> =
         said.iter().filter_map(|it| Some((it.id.parse().ok()?, it.clone()))).collect();
-    let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+    let filter = InstanceFilter { node: Some(id.clone()), ..InstanceFilter::default() };
     let rows = shared.store.instances(filter).await?;
-    let rows: BTreeMap<InstanceId, Instance> =
-        rows.into_iter().filter(|row| row.node == *id).map(|row| (row.id, row)).collect();
+    let rows: BTreeMap<InstanceId, Instance> = rows.into_iter().map(|row| (row.id, row)).collect();
     for (instance, row) in &rows {
         let agrees = said.get(instance).is_some_and(|it| {
             row.phase == InstancePhase::Ready

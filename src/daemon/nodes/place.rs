@@ -162,7 +162,8 @@ pub(crate) fn closed(shared: &Shared) -> Option<String> {
 
 /// The runtimes of this machine's engine; one that does not answer has none, for now.
 async fn runtimes(shared: &Shared) -> BTreeSet<String> {
-    shared.engine.info().await.map(|info| info.runtimes.into_iter().collect()).unwrap_or_default()
+    let of_engine = shared.engine.info().await.map(|info| info.runtimes).unwrap_or_default();
+    isolation::runtimes(shared, of_engine)
 }
 
 /// Makes an instance anew on another node, where its challenge allows that and a node takes it; `why`

@@ -288,8 +288,12 @@ impl Platform {
         let (Some(team), Ok(challenge)) = (caller.team(), challenge.parse()) else {
             return Ok(None);
         };
-        let filter =
-            InstanceFilter { team: Some(team), challenge: Some(challenge), which: Which::All };
+        let filter = InstanceFilter {
+            team: Some(team),
+            challenge: Some(challenge),
+            which: Which::All,
+            ..InstanceFilter::default()
+        };
         let instances = self.shared.store.instances(filter).await?;
         Ok(instances.last().map(|instance| instance.id.to_string()))
     }

@@ -11,7 +11,9 @@ use crate::builder::JobState;
 use crate::contest::{Contest, LeaseBounds, lease};
 use crate::daemon::doubts::Doubt;
 use crate::daemon::shared::Statement;
-use crate::daemon::{activities, books, builds, leases, nodes, queue, records, repairs, versions};
+use crate::daemon::{
+    activities, books, builds, isolation, leases, nodes, queue, records, repairs, versions,
+};
 use crate::model::{
     Actor, AskedFor, Build, BuildState, Caller, Challenge, ChallengeId, ConditionStatus,
     ConditionType, ContainerRuntime, Death, Endpoint, Happening, Instance, InstanceId,
@@ -203,12 +205,16 @@ impl Platform {
         }
         let info = self.shared.engine.info().await;
         let info = info.map_err(|_| PlatformError::EngineUnavailable)?;
-        if info.runtimes.contains(runtime.as_str()) {
-            return Ok(());
-        }
-        let reason = format!(
-            "it wants the container runtime `{runtime}`, which the engine of this node does not have"
-        );
+        let has_it = info.runtimes.contains(runtime.as_str());
+        let reason = match isolation::sandbox_fault(&self.shared) {
+            None if has_it => return Ok(()),
+            Some(fault) if has_it => format!(
+                "it wants the container runtime `{runtime}`, which does not do on this node what it is for: {fault}"
+            ),
+            None | Some(_) => format!(
+                "it wants the container runtime `{runtime}`, which the engine of this node does not have"
+            ),
+        };
         Err(PlatformError::NotStartable { id: spec.challenge.clone(), reason })
     }
 

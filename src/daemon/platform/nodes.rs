@@ -21,7 +21,7 @@ use crate::node::Node as Link;
 use crate::node::client::ImageReply;
 use crate::node::tls::Pin;
 use crate::node::wire::{Heartbeat, HeartbeatReply, LiveReply, RegisterOrder, SourceOffer};
-use crate::store::{Beat, Beaten, InstanceFilter, JoinError, NodeChange, Voucher, Which};
+use crate::store::{Beat, Beaten, InstanceFilter, JoinError, NodeChange, Voucher};
 
 /// The prefix of an invitation (`contract/http-api.md` §2).
 const INVITE_PREFIX: &str = "reg_";
@@ -330,11 +330,9 @@ impl Platform {
     }
 
     async fn wake_rows_of(&self, id: &NodeId) -> Outcome<()> {
-        let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+        let filter = InstanceFilter { node: Some(id.clone()), ..InstanceFilter::default() };
         for row in self.shared.store.instances(filter).await? {
-            if row.node == *id {
-                crate::daemon::queue::trigger(&self.shared, row.id);
-            }
+            crate::daemon::queue::trigger(&self.shared, row.id);
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ impl Platform {
             .map_err(|error| PlatformError::Internal(Box::new(error)))?
             .map_err(|error| PlatformError::Internal(Box::new(error)))?;
         let states = nodes::images::states(&self.shared).await?;
-        let filter = InstanceFilter { team: None, challenge: None, which: Which::Live };
+        let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
         let instances = self.shared.store.instances(filter).await?;
         let told = found.into_iter().map(|change| {
             let state = |key: &BuildKey| states.get(key).copied().unwrap_or(BuildState::Unbuilt);

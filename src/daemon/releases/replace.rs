@@ -10,7 +10,7 @@ use crate::daemon::shared::Shared;
 use crate::model::{ChallengeId, Instance, UpdatePolicy};
 use crate::planner::lifecycle;
 use crate::release::manifest::Difference;
-use crate::store::{InstanceFilter, StoreError, Which};
+use crate::store::{InstanceFilter, StoreError};
 
 /// After a flip: ends stale instances of the challenges whose new version says `force`.
 pub(super) async fn by_policy(shared: &Arc<Shared>, difference: &Difference) {
@@ -41,8 +41,7 @@ pub(crate) async fn force(
     why: &str,
 ) -> Result<usize, StoreError> {
     let tree = shared.live.load().get(challenge).map(|live| live.challenge.tree);
-    let filter =
-        InstanceFilter { team: None, challenge: Some(challenge.clone()), which: Which::Live };
+    let filter = InstanceFilter { challenge: Some(challenge.clone()), ..InstanceFilter::default() };
     let mut n_ended = 0;
     for instance in shared.store.instances(filter).await? {
         if Some(instance.tree) == tree {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::shared::{Shared, Statement};
-use super::super::{builds, queue, releases, source};
+use super::super::{builds, isolation, queue, releases, source};
 use super::{FENCED, lock, rows};
 use crate::catalog::Catalog;
 use crate::model::{
@@ -120,7 +120,7 @@ pub(crate) async fn heartbeat(
     }
     let network = &shared.config.network;
     let running = beating.iter().filter(|it| it.status != "error").count();
-    let closed = match (&info, super::super::isolation::refusal(shared)) {
+    let closed = match (&info, isolation::refusal(shared)) {
         (None, _) => "its container engine does not answer".to_owned(),
         (Some(_), Some(why)) => format!("its walls are being repaired ({why})"),
         (Some(_), None) => String::new(),
@@ -137,7 +137,10 @@ pub(crate) async fn heartbeat(
         sampled_at: shared.now().as_secs_f64(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         architecture: architecture().to_owned(),
-        runtimes: info.as_ref().map(|info| info.runtimes.clone()).unwrap_or_default(),
+        runtimes: info
+            .as_ref()
+            .map(|info| isolation::runtimes(shared, info.runtimes.clone()))
+            .unwrap_or_default(),
         memory_bytes: info.as_ref().map_or(0, |info| info.memory_bytes),
         cpu_millis: info.as_ref().map_or(0, |info| u64::from(info.n_cpus) * 1000),
         n_ports: u32::from(network.last_port.saturating_sub(network.first_port)) + 1,

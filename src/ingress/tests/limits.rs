@@ -1,5 +1,6 @@
 //! What is bounded: connections, headers, silence, and what a service may say.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
@@ -101,8 +102,9 @@ fn a_new_certificate_is_taken_when_it_can_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let (path, key, _) = certificate(folder.path(), DOMAIN);
     let kept = Certificate::open(&path, &key, DOMAIN).unwrap();
-    let before = kept.configs();
-    let is_same = |kept: &Certificate| std::sync::Arc::ptr_eq(&kept.configs().http, &before.http);
+    let before = kept.configs().unwrap();
+    let is_same =
+        |kept: &Certificate| std::sync::Arc::ptr_eq(&kept.configs().unwrap().http, &before.http);
     std::fs::write(&path, "half a file").unwrap();
     kept.reload();
     assert!(is_same(&kept));
@@ -136,6 +138,6 @@ async fn a_taken_address_is_named() {
         plain_listen: taken.local_addr().ok(),
         ..crate::config::IngressConfig::default()
     };
-    let error = Ingress::open(&config).await.unwrap_err().to_string();
+    let error = Ingress::open(&config, Path::new("/nowhere")).await.unwrap_err().to_string();
     assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
 }

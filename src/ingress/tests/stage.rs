@@ -120,7 +120,7 @@ impl Stage {
             ..IngressConfig::default()
         };
         change(&mut config);
-        let ingress = Ingress::open(&config).await.unwrap().unwrap();
+        let ingress = Ingress::open(&config, files.path()).await.unwrap().unwrap();
         let (tls, plain) = ingress.addresses();
         let table = ingress.table();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

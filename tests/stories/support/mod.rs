@@ -28,7 +28,7 @@ pub(crate) use own_engine::{Disk, OwnEngine};
 pub(crate) use own_registry::OwnRegistry;
 pub(crate) use remote::Remote;
 pub(crate) use rows::Rows;
-pub(crate) use served::{Fault, Served, Transport, lock, make_key, unlock};
+pub(crate) use served::{Fault, Served, Transport, free_port, lock, make_key, unlock};
 pub(crate) use until::{PATIENCE, until};
 pub(crate) use vpn::Laptop;
 

@@ -319,7 +319,8 @@ fn largest_object(bare: &Path) -> PathBuf {
     files.filter(|path| path.is_file()).max_by_key(size).expect("it holds an object")
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     taken.local_addr().expect("it is bound").port()
 }
