@@ -59,7 +59,7 @@ pub(crate) async fn exported(
     Ok(files.map(|file| AttachmentInfo { name: file.name, size: file.size_bytes }).collect())
 }
 
-/// The files out of the images that an instance runs.
+/// The files out of the images and containers that an instance runs.
 pub(crate) async fn exports_of(
     platform: &Platform,
     instance: &Instance,

@@ -210,6 +210,14 @@ impl Engine for Workshop {
     async fn upload(&self, _: &str, _: &str, _: Bytes) -> Result<(), EngineError> {
         refused()
     }
+    async fn container_file(
+        &self,
+        _: &str,
+        _: &str,
+        _: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        refused()
+    }
     async fn start(&self, _: &str) -> Result<(), EngineError> {
         refused()
     }

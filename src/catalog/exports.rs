@@ -1,4 +1,5 @@
-//! Reads `exports` of `metadata.yaml`: files of built images that players may download.
+//! Reads `exports` of `metadata.yaml`: files of built images, or of running services, that players
+//! may download.
 //!
 //! In:  the file as written, what runs, the attachments. Out: what can be exported, and findings.
 //!
@@ -11,10 +12,10 @@ use super::names;
 use super::rules;
 use super::spanned::{Map, Node};
 use crate::model::compose::{ROTATOR, Service};
-use crate::model::{Attachment, Export};
+use crate::model::{Attachment, ContainerRuntime, Export};
 
 /// Every key of an entry.
-pub(super) const KEYS: &[&str] = &["service", "path", "as"];
+pub(super) const KEYS: &[&str] = &["service", "path", "as", "per_team"];
 /// Most files of one challenge.
 const MAX_EXPORTS: usize = 16;
 const MAX_PATH_BYTES: usize = 1024;
@@ -36,6 +37,7 @@ pub(super) enum Runs<'a> {
 pub(super) fn read(
     metadata: &Map,
     runs: &Runs<'_>,
+    runtime: ContainerRuntime,
     attachments: &[Attachment],
     report: &mut Report,
 ) -> Vec<Export> {
@@ -55,6 +57,7 @@ pub(super) fn read(
     let mut exports = Vec::new();
     for (nth, item) in items.iter().enumerate().take(MAX_EXPORTS) {
         if let Some(export) = one(nth, item, runs, report)
+            && is_within_reach(nth, item, &export, runtime, report)
             && is_free(nth, item, &export, &taken, report)
         {
             taken.push(names::folded(&export.name));
@@ -79,6 +82,10 @@ fn one(nth: usize, item: &Node, runs: &Runs<'_>, report: &mut Report) -> Option<
         Some((text, entry.value.span))
     };
     let (service, path, name) = (field("service"), field("path"), field("as"));
+    let per_team = map.get("per_team").filter(|entry| !entry.value.is_null());
+    let is_per_team = per_team
+        .and_then(|entry| report.boolean(rules::META026, &what("per_team"), &entry.value))
+        .unwrap_or_default();
     let ((service, service_at), (path, path_at), (name, name_at)) = (service?, path?, name?);
     let mut is_fine = true;
     let mut refuse = |at, key: &str, text: &str, fault: &str, hint: &str| {
@@ -95,8 +102,11 @@ fn one(nth: usize, item: &Node, runs: &Runs<'_>, report: &mut Report) -> Option<
     if let Some(fault) = name_fault(&name) {
         refuse(name_at, "as", &name, fault, "write a plain name such as `chal`");
     }
+    if is_per_team && let Some((fault, hint)) = unwritten(&service, &path, runs) {
+        refuse(path_at, "path", &path, fault, hint);
+    }
     let service = service.parse().ok()?;
-    is_fine.then_some(Export { service, path, name })
+    is_fine.then_some(Export { service, path, name, is_per_team })
 }
 
 /// Why the image of this service cannot be exported from, and what to do.
@@ -113,6 +123,21 @@ fn service_fault(name: &str, runs: &Runs<'_>) -> Option<(&'static str, String)> 
         Runs::Nothing => Some(("is no service", "add a `docker-compose.yml` with it".into())),
         Runs::Unknown => None,
     }
+}
+
+/// Why no file that this service writes can be taken from there, and what to do.
+fn unwritten(name: &str, path: &str, runs: &Runs<'_>) -> Option<(&'static str, &'static str)> {
+    let Runs::These(services) = runs else { return None };
+    let service = services.iter().find(|it| it.name.as_str() == name)?;
+    let is_below = |target: &str| {
+        path.strip_prefix(target.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    };
+    if service.tmpfs.iter().any(|it| is_below(&it.target)) {
+        return Some(("is on a tmpfs, which cannot be read from outside", "write it elsewhere"));
+    }
+    let is_kept = service.volumes.iter().any(|it| is_below(&it.target) && !it.is_read_only);
+    (service.is_read_only && !is_kept)
+        .then_some(("cannot be written by a `read_only` service", "write it to a named volume"))
 }
 
 fn path_fault(path: &str) -> Option<&'static str> {
@@ -137,6 +162,27 @@ fn name_fault(name: &str) -> Option<&'static str> {
         Some("ends as a template or an encrypted file does")
     } else {
         name.split('/').find_map(names::fault)
+    }
+}
+
+/// Whether the engine can read what a service writes there.
+fn is_within_reach(
+    nth: usize,
+    item: &Node,
+    export: &Export,
+    runtime: ContainerRuntime,
+    report: &mut Report,
+) -> bool {
+    match runtime {
+        ContainerRuntime::Runsc if export.is_per_team => {
+            let message = format!(
+                "`exports[{nth}]` is `per_team`, and what a service writes under `runtime: runsc` stays inside of gVisor"
+            );
+            let hint = "leave `instance.runtime` out, or serve the file yourself";
+            report.refuse(rules::META026, item.span, message, hint);
+            false
+        }
+        ContainerRuntime::Runsc | ContainerRuntime::Default => true,
     }
 }
 

@@ -112,7 +112,7 @@ impl Reader<'_> {
         }))
     }
 
-    /// The files of images that are handed out.
+    /// The files of services that are handed out.
     fn exports(
         &mut self,
         metadata: &metadata::Draft,
@@ -126,7 +126,9 @@ impl Reader<'_> {
             (None, Some(_)) => exports::Runs::Unknown,
         };
         let mut report = self.report(METADATA);
-        let exports = exports::read(map, &runs, attachments, &mut report);
+        let read = metadata.metadata.as_ref();
+        let runtime = read.map_or_else(Default::default, |it| it.instance.demands.runtime);
+        let exports = exports::read(map, &runs, runtime, attachments, &mut report);
         self.findings.extend(report.into_findings());
         exports
     }

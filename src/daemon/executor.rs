@@ -12,11 +12,14 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attachments::collected::{self, CollectError};
 use super::attachments::{self, AttachmentError};
 use super::shared::Shared;
 use super::specs::Stored;
 use super::{stock, vpn};
-use crate::model::{ContainerRuntime, Instance, Provenance, QuestionId, ServiceName, SpecHash};
+use crate::model::{
+    ContainerRuntime, Instance, InstancePhase, Provenance, QuestionId, ServiceName, SpecHash,
+};
 use crate::planner::budget::budget_bytes;
 use crate::planner::container::{Ground, container_spec, volume_name, with_addresses};
 use crate::planner::{Action, Observed, ServiceSeen, ServiceState, Want, lifecycle, shortfall};
@@ -139,6 +142,8 @@ pub(crate) fn answers_of(
 pub(crate) enum Effect {
     /// Its files are rendered.
     Rendered,
+    /// What its services wrote is taken out.
+    Collected,
     /// A network is claimed.
     Network { wish: String, id: String },
     /// A volume exists.
@@ -206,6 +211,7 @@ pub(crate) enum Fault {
 pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
     match effect {
         Effect::Rendered => observed.is_rendered = true,
+        Effect::Collected => observed.is_collected = true,
         Effect::Network { wish, id } => {
             observed.networks.insert(wish, id);
         }
@@ -213,9 +219,13 @@ pub(crate) fn apply(observed: &mut Observed, effect: Effect) {
             observed.volumes.insert(name);
         }
         Effect::Service { name, container, state } => {
+            let before = observed.services.get(&name).map(|seen| seen.container.as_str());
+            // What another container wrote is not what this one has.
+            observed.is_collected &= before == Some(container.as_str());
             observed.services.insert(name, ServiceSeen { container, state });
         }
         Effect::Removed(name) => {
+            observed.is_collected = false;
             observed.services.remove(&name);
         }
         Effect::VolumeGone(name) => {
@@ -247,6 +257,7 @@ pub(crate) fn execute(
     let id = job.instance.id;
     let work: BoxFuture<'static, Result<Effect, Fault>> = match &action {
         Action::Render => render(job),
+        Action::Collect => collect(job, observed),
         Action::ClaimNetwork(name) => claim_network(job, name),
         Action::CreateVolume(name) => {
             let (name, full) = (name.clone(), job.volume_name(name));
@@ -310,6 +321,24 @@ fn render(job: &Job) -> Work {
             Err(error @ AttachmentError::Template(_)) => Err(Fault::Unrendered(error.to_string())),
             Err(AttachmentError::Store(error)) => Err(error.into()),
             Err(error @ AttachmentError::Io { .. }) => Err(Fault::Attachments(error)),
+        }
+    })
+}
+
+fn collect(job: &Job, observed: &Observed) -> Work {
+    let (shared, spec) = (Arc::clone(&job.shared), Arc::clone(&job.spec));
+    let row = Instance { n_resets: job.n_resets, ..job.instance.clone() };
+    let observed = observed.clone();
+    let is_repair = job.instance.phase == InstancePhase::Ready;
+    Box::pin(async move {
+        let _slot = shared.start_slots.acquire().await;
+        match collected::take(&shared, &row, &spec, &observed).await {
+            Ok(()) => Ok(Effect::Collected),
+            Err(CollectError::Missing(reason)) if is_repair => Err(Fault::Unrendered(reason)),
+            Err(CollectError::Missing(reason)) => Err(Fault::Hopeless(reason)),
+            Err(CollectError::Io(error)) => Err(Fault::Attachments(error)),
+            Err(CollectError::Engine(EngineError::NotFound { .. })) => Err(Fault::Again),
+            Err(CollectError::Engine(error)) => Err(error.into()),
         }
     })
 }

@@ -1,5 +1,6 @@
 //! Files of built images that players may download (`exports` of `metadata.yaml`): taken out of the
-//! image once it is built, kept by their digest, the same for everybody.
+//! image once it is built, kept by their digest, the same for everybody. Those that each instance has
+//! of its own are taken out of its containers (`attachments::collected`).
 //!
 //! In:  a version with its images. Out: a file below `exports/` in the data directory and a row that
 //! says which image has it; or why there is none.
@@ -97,7 +98,7 @@ pub(crate) async fn sealed(
 /// The first file of `challenge` that is not there, and why. One that was never looked for is taken
 /// out of its image now. `None` also while an image is not built: then that is what is missing.
 async fn missing(shared: &Arc<Shared>, challenge: Option<&Challenge>) -> Option<String> {
-    let challenge = challenge.filter(|it| !it.metadata.exports.is_empty())?;
+    let challenge = challenge.filter(|it| common(it).next().is_some())?;
     let failed = |error: StoreError| Some(crate::telemetry::chain::Chain(&error).to_string());
     let images = match builds::images_of(shared, challenge).await {
         Ok(images) => images,
@@ -110,7 +111,7 @@ async fn missing(shared: &Arc<Shared>, challenge: Option<&Challenge>) -> Option<
     if let Some(why) = diverging(shared, challenge).await {
         return Some(why);
     }
-    for (nth, export) in challenge.metadata.exports.iter().enumerate() {
+    for (nth, export) in common(challenge) {
         let image = images.get(&export.service)?;
         if let Err(why) = ensure(shared, challenge, export, image, &known).await {
             if why == UNREAD {
@@ -131,7 +132,7 @@ async fn diverging(shared: &Shared, challenge: &Challenge) -> Option<String> {
         return None;
     }
     let own = shared.store.exports_by_key(&NodeId::local()).await.unwrap_or_default();
-    for (nth, export) in challenge.metadata.exports.iter().enumerate() {
+    for (nth, export) in common(challenge) {
         let place = format!("{} {}", key_of(challenge, &export.service)?, export.path);
         let theirs = roster.iter().filter_map(|(id, known)| {
             Some((id.to_string(), known.node.report.exports.get(&place)?.clone()))
@@ -204,6 +205,11 @@ async fn ensure(
     }
 }
 
+/// The files that are the same for everybody, with their places in the list.
+fn common(challenge: &Challenge) -> impl Iterator<Item = (usize, &Export)> {
+    challenge.metadata.exports.iter().enumerate().filter(|(_, export)| !export.is_per_team)
+}
+
 fn key_of(challenge: &Challenge, service: &ServiceName) -> Option<BuildKey> {
     build_units(challenge).into_iter().find(|unit| unit.service == *service).map(|unit| unit.key)
 }
@@ -217,11 +223,11 @@ pub(crate) async fn files_of(
     challenge: &Challenge,
     images: &BTreeMap<ServiceName, String>,
 ) -> Result<Vec<ExportedFile>, StoreError> {
-    if challenge.metadata.exports.is_empty() {
+    if common(challenge).next().is_none() {
         return Ok(Vec::new());
     }
     let known = shared.store.exports(&NodeId::local()).await?;
-    let file = |export: &Export| {
+    let file = |(_, export): (usize, &Export)| {
         let image = images.get(&export.service)?.clone();
         match known.get(&(image, export.path.clone()))? {
             Exported::File { sha256, size_bytes } => Some(ExportedFile {
@@ -232,7 +238,7 @@ pub(crate) async fn files_of(
             Exported::Fault(_) => None,
         }
     };
-    Ok(challenge.metadata.exports.iter().filter_map(file).collect())
+    Ok(common(challenge).filter_map(file).collect())
 }
 
 /// Opens a file that is there.

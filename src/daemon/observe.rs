@@ -127,6 +127,7 @@ impl<'a> View<'a> {
         let lost_volumes = drift::lost_volumes(instance.phase, spec, &volumes, |name| {
             has_container.contains(name)
         });
+        let is_collected = attachments::collected::is_there(shared, instance, spec, &services);
         Observed {
             networks,
             volumes,
@@ -137,6 +138,7 @@ impl<'a> View<'a> {
             crashes: BTreeMap::new(),
             was_ready: !lifecycle::is_first_start(instance),
             is_rendered: attachments::is_rendered(shared, instance, spec),
+            is_collected,
         }
     }
 

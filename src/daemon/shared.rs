@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) renderer: Renderer,
     /// Where they are.
     pub(crate) attachments: Folder,
+    /// Where those are that services of instances wrote.
+    pub(crate) collected: Folder,
     /// Packets of instances.
     pub(crate) captures: Captures,
     /// Who downloads how much at the moment.
@@ -327,6 +329,7 @@ impl Shared {
             config,
             clock,
             attachments: Folder::at(data.instances_path()),
+            collected: Folder::at(data.collected_path()),
             captures: Captures::at(data.captures_path()),
             renderer,
             downloads: Downloads::default(),

@@ -67,11 +67,11 @@ pub struct Metadata {
     pub author: Option<String>,
     /// Not visible and not startable before.
     pub release_at: Option<Timestamp>,
-    /// Files of its images that players may download.
+    /// Files of its services that players may download.
     pub exports: Vec<Export>,
 }
 
-/// A file of a built image that players may download, the same for everybody.
+/// A file of a service that players may download: out of its built image, or out of its container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
     /// Whose image.
@@ -80,6 +80,9 @@ pub struct Export {
     pub path: String,
     /// The name it is downloaded by; no attachment has it.
     pub name: String,
+    /// Whether each instance has its own, which its service writes when it starts; else it is in the
+    /// image, and the same for everybody.
+    pub is_per_team: bool,
 }
 
 /// One question.

@@ -21,7 +21,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Observed, ServiceSeen, ServiceState, ends_by_itself, is_rendered, may_end};
+use super::{
+    Observed, ServiceSeen, ServiceState, ends_by_itself, is_collected, is_rendered, may_end,
+};
 use crate::model::challenge::word_enum;
 use crate::model::compose::Limits;
 use crate::model::{Instance, InstancePhase, ServiceName};
@@ -98,7 +100,7 @@ impl DriftClass {
             Self::NameConflict => "what has our name and is not ours is never touched",
             Self::ImageMissing => "a lost image is built again; instances run by image id",
             Self::GroundMissing => {
-                "a lost network is replaced, lost files are rendered again; a lost volume ends the instance, since what it held is gone"
+                "a lost network is replaced, lost files are made or taken again; a lost volume ends the instance, since what it held is gone"
             }
             Self::PortNotServed => "a container whose port is not served is made anew",
             Self::EngineRestarted => "everything is listed before anything is done",
@@ -172,6 +174,8 @@ pub enum Repair {
     ReplaceNetwork,
     /// The files of its players are rendered again.
     Render,
+    /// They are taken out of the containers again.
+    Collect,
     /// It is removed.
     Remove,
     /// The instance ends, since what it held is lost.
@@ -186,6 +190,7 @@ impl Repair {
             Self::MakeAnew => "it is made anew",
             Self::ReplaceNetwork => "it is replaced, with the containers on it",
             Self::Render => "they are rendered again",
+            Self::Collect => "they are taken out again",
             Self::Remove => "it is removed",
             Self::End => "the instance ends",
         }
@@ -239,6 +244,11 @@ pub fn classify(row: &Instance, spec: &InstanceSpec, observed: &Observed) -> Vec
     if !is_rendered(spec, observed) {
         let (object, what) = ("files of its players".to_owned(), "are gone".to_owned());
         add(DriftClass::GroundMissing, object, what, Repair::Render);
+    }
+    if !is_collected(spec, observed) {
+        let object = "files that its services wrote".to_owned();
+        let what = "are not those of the containers that run".to_owned();
+        add(DriftClass::GroundMissing, object, what, Repair::Collect);
     }
     for service in &spec.services {
         let seen = observed.services.get(&service.name);

@@ -38,6 +38,7 @@ fn is_destructive(action: &Action) -> bool {
         | Action::RemoveStray(_)
         | Action::ReleaseNetwork(_) => true,
         Action::Render
+        | Action::Collect
         | Action::ClaimNetwork(_)
         | Action::CreateVolume(_)
         | Action::Create(_)
@@ -171,6 +172,7 @@ proptest! {
         for action in plan(&spec, want, &observed, now()).actions {
             let key = match &action {
                 Action::Render => "files".to_owned(),
+                Action::Collect => "exports".to_owned(),
                 Action::Create(name)
                 | Action::Fill(name)
                 | Action::Start(name)

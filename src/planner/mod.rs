@@ -89,6 +89,8 @@ pub struct Observed {
     pub was_ready: bool,
     /// Whether the files of this incarnation are rendered from its templates.
     pub is_rendered: bool,
+    /// Whether the files that its services wrote are taken out of the containers that run.
+    pub is_collected: bool,
 }
 
 /// One container of an instance.
@@ -150,6 +152,8 @@ pub enum Action {
     Probe(ServiceName),
     /// Wait until it exits by itself.
     AwaitExit(ServiceName),
+    /// Take the files that its services wrote for its players out of their containers.
+    Collect,
     /// Remove its container.
     Remove(ServiceName),
     /// Remove a further container of a service, by the engine's id.
@@ -224,6 +228,13 @@ fn plan_run(spec: &InstanceSpec, observed: &Observed, now: Timestamp) -> Plan {
         plan_service(&mut plan, spec, service, observed, now);
     }
     plan_strays(&mut plan, spec, observed);
+    let is_whole = plan.verdict == Verdict::Usable && plan.actions.is_empty();
+    if is_whole && !is_collected(spec, observed) && !observed.was_ready {
+        // Nobody is told that it is ready before its files are there.
+        plan.act(Action::Collect, InstancePhase::Probing);
+    } else if is_whole && !is_collected(spec, observed) {
+        plan.actions.push(Action::Collect);
+    }
     if matches!(plan.verdict, Verdict::Failed(_)) {
         plan.actions.clear();
         plan.wake_at = None;
@@ -411,6 +422,11 @@ fn plan_gone(observed: &Observed) -> Plan {
 /// Whether its players' files are there, as far as it has templates.
 fn is_rendered(spec: &InstanceSpec, observed: &Observed) -> bool {
     spec.templates.is_empty() || observed.is_rendered
+}
+
+/// Whether its players have the files that its services wrote, as far as there are any.
+fn is_collected(spec: &InstanceSpec, observed: &Observed) -> bool {
+    spec.exports.is_empty() || observed.is_collected
 }
 
 /// Whether the networks and volumes that its container needs are there.

@@ -98,6 +98,10 @@ fn seen(spec: &InstanceSpec, observed: &Observed) -> Vec<String> {
         let state = if observed.is_rendered { "rendered" } else { "not rendered" };
         lines.push(format!("files of its players: {state}"));
     }
+    if !spec.exports.is_empty() {
+        let state = if observed.is_collected { "taken out" } else { "not taken out" };
+        lines.push(format!("files that its services write: {state}"));
+    }
     for volume in &spec.volumes {
         let state = if observed.volumes.contains(volume) { "there" } else { "missing" };
         lines.push(format!("volume `{volume}`: {state}"));
@@ -138,6 +142,7 @@ fn describe(state: Option<&ServiceState>) -> String {
 pub fn say(action: &Action) -> String {
     match action {
         Action::Render => "render the files of its players".to_owned(),
+        Action::Collect => "take out what its services wrote for its players".to_owned(),
         Action::ClaimNetwork(name) => format!("take or make the network `{name}`"),
         Action::CreateVolume(name) => format!("make the volume `{name}`"),
         Action::Create(name) => format!("make the container of `{name}`"),

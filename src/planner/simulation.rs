@@ -21,6 +21,7 @@ use super::tests::{service, spec};
 use super::*;
 use crate::model::compose::VolumeMount;
 use crate::model::{Instance, InstanceId, StopReason};
+use crate::release::spec::ExportWish;
 
 /// Schedules of one test: a hundred thousand in all.
 const N_SCHEDULES: u64 = 25_000;
@@ -64,6 +65,8 @@ struct Machine {
     networks: BTreeMap<InstanceId, u64>,
     /// The incarnations whose files are rendered.
     rendered: BTreeSet<(InstanceId, u32)>,
+    /// The containers whose files are taken out.
+    collected: BTreeMap<InstanceId, u64>,
 }
 
 /// How a call ends.
@@ -112,7 +115,14 @@ fn shape(nth: u64) -> InstanceSpec {
         is_read_only: false,
     });
     match nth {
-        0 => InstanceSpec { templates: vec!["notes.txt.tpl".to_owned()], ..spec(vec![web]) },
+        0 => {
+            let (service, path) = (web.name.clone(), "/srv/chal".to_owned());
+            InstanceSpec {
+                templates: vec!["notes.txt.tpl".to_owned()],
+                exports: vec![ExportWish { service, path, name: "chal".to_owned() }],
+                ..spec(vec![web])
+            }
+        }
         1 => {
             web.depends_on.insert("db".parse().unwrap(), DependsCondition::Healthy);
             spec(vec![service("db", &[]), web])
@@ -245,7 +255,10 @@ impl World {
                     self.machine.volumes.retain(|(owner, _)| *owner != key.0);
                 }
             }
-            6 => self.machine.rendered.retain(|(owner, _)| *owner != key.0),
+            6 => {
+                self.machine.rendered.retain(|(owner, _)| *owner != key.0);
+                self.machine.collected.remove(&key.0);
+            }
             _ => {
                 for object in self.machine.containers.values_mut() {
                     if object.state == ServiceState::Running {
@@ -267,6 +280,13 @@ impl World {
             }
         }
         self.crashes.clear();
+    }
+
+    /// Whether the files of the container that is there are taken out.
+    fn is_collected(&self, id: InstanceId) -> bool {
+        let Some(wish) = self.spec.exports.first() else { return false };
+        let found = self.machine.containers.get(&(id, wish.service.clone()));
+        found.is_some_and(|found| self.machine.collected.get(&id) == Some(&found.id))
     }
 
     /// What is seen of an instance now; `None` when the listing failed.
@@ -312,6 +332,7 @@ impl World {
             crashes: self.crashes.get(&id).cloned().unwrap_or_default(),
             was_ready: !lifecycle::is_first_start(row),
             is_rendered: self.machine.rendered.contains(&(id, row.n_resets)),
+            is_collected: self.is_collected(id),
         })
     }
 
@@ -367,6 +388,7 @@ impl World {
             }
             Verdict::Gone => {
                 self.machine.rendered.retain(|(owner, _)| *owner != id);
+                self.machine.collected.remove(&id);
                 lifecycle::gone(row, now);
                 self.crashes.remove(&id);
                 return;
@@ -421,6 +443,20 @@ impl World {
                 machine.rendered.retain(|(owner, _)| *owner != id);
                 machine.rendered.insert((id, n_resets));
                 true
+            }
+            Action::Collect => {
+                let name = &self.spec.exports[0].service;
+                match machine.containers.get(&object(name)) {
+                    Some(found) if is_that(name, found) => {
+                        assert!(
+                            found.state != ServiceState::Empty,
+                            "nothing is written before it ran"
+                        );
+                        machine.collected.insert(id, found.id);
+                        true
+                    }
+                    _ => false,
+                }
             }
             Action::ClaimNetwork(_) => {
                 machine.n_made += 1;
@@ -528,8 +564,12 @@ impl World {
             let Some(container) = container(name) else { return };
             observed.services.insert(name.clone(), ServiceSeen { container, state });
         };
+        if matches!(action, Action::Create(_) | Action::Remove(_)) {
+            observed.is_collected = false;
+        }
         match action {
             Action::Render => observed.is_rendered = true,
+            Action::Collect => observed.is_collected = true,
             Action::Create(name) => now_is(name, ServiceState::Empty),
             Action::Fill(name) => now_is(name, ServiceState::Filled),
             Action::Start(name) => now_is(name, ServiceState::Running),
@@ -631,12 +671,17 @@ impl World {
                 assert!(row.stop_reason.is_some() || row.error.is_some(), "an end without reason");
                 let mut files = self.machine.rendered.iter();
                 assert!(files.all(|(owner, _)| *owner != row.id), "rendered files are left");
+                assert!(!self.machine.collected.contains_key(&row.id), "taken files are left");
                 continue;
             }
             assert_eq!(row.phase, InstancePhase::Ready, "wedged: {row:?}");
             assert_eq!(of_us().count(), self.spec.services.len(), "not whole");
             let is_rendered = self.machine.rendered.contains(&(row.id, row.n_resets));
             assert!(self.spec.templates.is_empty() || is_rendered, "files are missing");
+            assert!(
+                self.spec.exports.is_empty() || self.is_collected(row.id),
+                "files of another container"
+            );
             let is_current = |object: &Object| object.n_resets == row.n_resets;
             assert!(of_us().all(|(_, object)| is_current(object)), "two incarnations at once");
             let mut volumes = self.machine.volumes.iter().filter(|(owner, _)| *owner == row.id);

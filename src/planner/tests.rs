@@ -8,7 +8,7 @@ use super::*;
 use crate::model::AnswerFormat;
 use crate::model::EndpointKind;
 use crate::model::compose::{AnswerFiles, Limits, Transport, VolumeMount};
-use crate::release::spec::{NetworkWish, PortSpec, Profile};
+use crate::release::spec::{ExportWish, NetworkWish, PortSpec, Profile};
 
 /// A service that depends on the given ones.
 pub(super) fn service(name: &str, depends_on: &[(&str, DependsCondition)]) -> ServiceSpec {
@@ -54,6 +54,7 @@ pub(super) fn spec(services: Vec<ServiceSpec>) -> InstanceSpec {
         answers: BTreeMap::from([("flag".to_owned(), AnswerFormat::Flag)]),
         demands: crate::model::Demands::default(),
         templates: vec![],
+        exports: vec![],
         vpn: crate::model::VpnProtocol::default(),
     }
 }
@@ -63,6 +64,7 @@ pub(super) fn apply(spec: &InstanceSpec, observed: &mut Observed, action: &Actio
     let seen = |state| ServiceSeen { container: "c".into(), state };
     match action {
         Action::Render => observed.is_rendered = true,
+        Action::Collect => observed.is_collected = true,
         Action::ClaimNetwork(name) => {
             observed.networks.insert(name.clone(), "n".into());
         }
@@ -227,7 +229,7 @@ pub(super) fn any_spec() -> impl Strategy<Value = InstanceSpec> {
         (proptest::collection::btree_map(0_usize..4, condition(), 0..3), any::<bool>()),
         0..4,
     );
-    (services, any::<bool>()).prop_map(|(services, has_template)| {
+    (services, any::<[bool; 2]>()).prop_map(|(services, [has_template, has_export])| {
         let services = services.into_iter().enumerate().map(|(nth, (deps, has_port))| {
             let deps: Vec<_> = deps
                 .into_iter()
@@ -242,7 +244,17 @@ pub(super) fn any_spec() -> impl Strategy<Value = InstanceSpec> {
             service
         });
         let templates = has_template.then(|| "notes.txt.tpl".to_owned());
-        InstanceSpec { templates: templates.into_iter().collect(), ..spec(services.collect()) }
+        let services: Vec<_> = services.collect();
+        let exported = services.first().filter(|_| has_export).map(|service| ExportWish {
+            service: service.name.clone(),
+            path: "/srv/chal".to_owned(),
+            name: "chal".to_owned(),
+        });
+        InstanceSpec {
+            templates: templates.into_iter().collect(),
+            exports: exported.into_iter().collect(),
+            ..spec(services)
+        }
     })
 }
 
@@ -262,9 +274,14 @@ pub(super) fn any_state() -> impl Strategy<Value = ServiceState> {
 pub(super) fn any_observed() -> impl Strategy<Value = Observed> {
     let services = proptest::collection::btree_map(0_usize..4, any_state(), 0..4);
     let duplicates = proptest::collection::btree_map("[xy]", 0_usize..4, 0..2);
-    (any::<[bool; 4]>(), services, duplicates).prop_map(
-        |([has_network, has_volume, has_stray, is_rendered], services, duplicates)| Observed {
+    (any::<[bool; 5]>(), services, duplicates).prop_map(
+        |(
+            [has_network, has_volume, has_stray, is_rendered, is_collected],
+            services,
+            duplicates,
+        )| Observed {
             is_rendered,
+            is_collected,
             networks: has_network
                 .then(|| ("default".to_owned(), "n".to_owned()))
                 .into_iter()
@@ -318,6 +335,22 @@ proptest! {
                 prop_assert_ne!(state, &ServiceState::Empty);
             }
         }
+    }
+
+    #[test]
+    fn what_services_write_is_taken_once_all_are_usable_and_before_it_is_ready(
+        spec in any_spec(), mut observed in any_observed(), was_ready in any::<bool>(),
+    ) {
+        (observed.is_collected, observed.was_ready) = (false, was_ready);
+        let plan = plan(&spec, Want::Run, &observed, Timestamp::default());
+        let is_due = plan.actions.contains(&Action::Collect);
+        if is_due {
+            prop_assert_eq!(&plan.actions, &vec![Action::Collect]);
+            prop_assert_eq!(plan.verdict == Verdict::Usable, was_ready);
+        }
+        let (_, log) = converge(&spec, Want::Run, &mut observed);
+        let n_taken = log.iter().filter(|it| **it == Action::Collect).count();
+        prop_assert_eq!(n_taken, spec.exports.len());
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub fn canary(mut spec: InstanceSpec, image: String) -> Canary {
     }
     // Nobody downloads files of a canary, and without ports they could not name any.
     spec.templates.clear();
+    spec.exports.clear();
     spec.services.push(attacker);
     Canary { spec, solver, target }
 }

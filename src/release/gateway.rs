@@ -53,6 +53,7 @@ pub fn hub_spec(image: &str, vpn: VpnProtocol) -> Result<InstanceSpec, IdError> 
         answers: BTreeMap::new(),
         demands: Demands::default(),
         templates: Vec::new(),
+        exports: Vec::new(),
         vpn,
     })
 }

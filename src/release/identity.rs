@@ -80,8 +80,8 @@ fn gateway_key(platform: &str) -> BuildKey {
 /// `n_resets` tells the incarnations of one instance apart: what an earlier one left is of another
 /// hash, so that it is made anew. That of the first is the hash of `spec` alone.
 pub fn spec_hash(spec: &InstanceSpec, n_resets: u32) -> SpecHash {
-    // Templates determine no container: those that run are not made anew for them.
-    let hashed = InstanceSpec { templates: Vec::new(), ..spec.clone() };
+    // What players download determines no container: those that run are not made anew for it.
+    let hashed = InstanceSpec { templates: Vec::new(), exports: Vec::new(), ..spec.clone() };
     let mut bytes = serde_json::to_vec(&hashed).expect("an InstanceSpec has string keys only");
     if n_resets > 0 {
         // JSON holds no NUL: no other spec gives these bytes.

@@ -119,6 +119,7 @@ pub fn instance_spec(
         answers,
         demands,
         templates: templates(challenge),
+        exports: exports(challenge),
         vpn: VpnProtocol::default(),
     })
 }
@@ -127,6 +128,17 @@ pub fn instance_spec(
 fn templates(challenge: &Challenge) -> Vec<String> {
     let templates = challenge.attachments.iter().filter(|file| file.is_template);
     templates.map(|file| file.name.clone()).collect()
+}
+
+/// The files that each instance makes for itself.
+fn exports(challenge: &Challenge) -> Vec<ExportWish> {
+    let own = challenge.metadata.exports.iter().filter(|export| export.is_per_team);
+    own.map(|it| ExportWish {
+        service: it.service.clone(),
+        path: it.path.clone(),
+        name: it.name.clone(),
+    })
+    .collect()
 }
 
 /// How players reach the ports of a service.
@@ -292,9 +304,24 @@ pub struct InstanceSpec {
     /// determine no container, so no hash covers them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<String>,
+    /// Files that its services write when they start, and that its players may download. They
+    /// determine no container either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportWish>,
     /// What its gateway speaks, where it has one; absent for OpenVPN, as before there was a choice.
     #[serde(default, skip_serializing_if = "VpnProtocol::is_openvpn")]
     pub vpn: VpnProtocol,
+}
+
+/// A file that is taken out of a container once the instance is usable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportWish {
+    /// Whose container.
+    pub service: ServiceName,
+    /// Where it is there: absolute, without `.` and `..`.
+    pub path: String,
+    /// The name it is downloaded by.
+    pub name: String,
 }
 
 /// A network that an instance needs.

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use bytes::Bytes;
 use thiserror::Error;
 
-/// A file of an image.
+/// A file of an image, or of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFile {
     /// Its content.
@@ -18,7 +18,7 @@ pub struct ImageFile {
     pub is_executable: bool,
 }
 
-/// Why an image gives no file. It never will: an image does not change.
+/// Why there is no file. Of an image there never will be: it does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NoFile {
     /// It has nothing there.

@@ -213,6 +213,16 @@ impl Engine for Metered {
         self.change("upload", self.inner.upload(container, dir, tar)).await
     }
 
+    async fn container_file(
+        &self,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        let read = self.inner.container_file(container, path, limit_bytes);
+        self.read("container_file", read).await
+    }
+
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         self.change("start", self.inner.start(container)).await
     }

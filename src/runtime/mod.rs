@@ -156,6 +156,14 @@ pub trait Engine: fmt::Debug + Send + Sync {
     async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError>;
     /// Unpacks a tar into folder `dir` of a container, created or running.
     async fn upload(&self, container: &str, dir: &str, tar: Bytes) -> Result<(), EngineError>;
+    /// The regular file at `path` of a container of ours, as it has it now, of at most `limit_bytes`;
+    /// links are not followed at its end. What is on a tmpfs, or inside of gVisor, is not there.
+    async fn container_file(
+        &self,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError>;
     /// Starts it; succeeds when it runs. [`EngineError::PortTaken`] when a host port is in use.
     async fn start(&self, container: &str) -> Result<(), EngineError>;
     /// Stops it with its stop signal, kills it after `grace`; succeeds when it does not run.

@@ -263,7 +263,8 @@ async fn a_name_of_something_else_is_a_conflict(bench: &Bench<'_>) {
 
 async fn a_container_lives_and_ends(bench: &Bench<'_>) {
     let (net, network) = bench.network().await;
-    let spec = bench.web(&network);
+    let mut spec = bench.web(&network);
+    spec.service.is_read_only = false;
     let id = bench.engine.create_container(&spec).await.unwrap();
     bench.engine.start(&id).await.unwrap();
     bench.engine.start(&id).await.expect("starting what runs succeeds");
@@ -283,11 +284,20 @@ async fn a_container_lives_and_ends(bench: &Bench<'_>) {
     assert_eq!(ran, ExecOutcome { code: 0, output: String::new() });
     bench.engine.logs(&id, 10).await.unwrap();
 
+    // What it has at the moment, while it runs and afterwards; never more than is asked for.
+    let tar = tar_of(&[("made", b"12".as_slice())]);
+    bench.engine.upload(&id, "/", tar).await.unwrap();
+    let file = |path: &'static str, limit| bench.engine.container_file(&id, path, limit);
+    assert_eq!(&file("/made", 2).await.unwrap().unwrap().bytes[..], b"12");
+    assert_eq!(file("/made", 1).await.unwrap(), Err(NoFile::TooLarge));
+    assert_eq!(file("/none", 9).await.unwrap(), Err(NoFile::Missing));
+
     bench.engine.stop(&id, Duration::from_secs(1)).await.unwrap();
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("stopping twice succeeds");
     let seen = bench.engine.container(&id).await.unwrap().unwrap();
     assert!(matches!(seen.state, ContainerState::Exited { is_oom: false, .. }), "{seen:?}");
     assert!(seen.addresses.is_empty(), "{seen:?}");
+    assert_eq!(&file("/made", 2).await.unwrap().unwrap().bytes[..], b"12");
     // What is said ends with who says it.
     let lines = bench.engine.follow_logs(&id, None).await.unwrap().count();
     tokio::time::timeout(Duration::from_secs(20), lines).await.expect("the stream ends");
@@ -357,6 +367,7 @@ async fn what_is_foreign_is_neither_seen_nor_touched(bench: &Bench<'_>) {
             other.start(name).await.unwrap_err(),
             other.stop(name, Duration::ZERO).await.unwrap_err(),
             other.upload(name, "/", tar_of(&[])).await.unwrap_err(),
+            other.container_file(name, "/etc/passwd", 9).await.unwrap_err(),
             other.logs(name, 1).await.unwrap_err(),
             other.follow_logs(name, None).await.map(drop).unwrap_err(),
         ];

@@ -165,6 +165,11 @@ impl DataDir {
         self.path.join("instances")
     }
 
+    /// Where files that services of instances wrote are.
+    pub fn collected_path(&self) -> PathBuf {
+        self.path.join("collected")
+    }
+
     /// Where captured packets of instances are.
     pub fn captures_path(&self) -> PathBuf {
         self.path.join("captures")

@@ -181,6 +181,49 @@ async fn parts_are_parts(daemon: &Daemon, red: &Client, ours: &Ready) {
     assert_eq!(ask(daemon, red, Method::GET, &path, &changed).await.body, whole.body);
 }
 
+/// Its service makes the binary that it serves from the answers of its team.
+fn making(id: &str) -> Challenge {
+    const MAKE: &str = "#!/bin/sh\nset -eu\nmkdir -p /srv/out\n{ printf '\\177ELF '; cat /answers/flag; } >/srv/out/chal\n\
+                        chmod 0755 /srv/out/chal\nexec httpd -f -p 8080 -h /answers\n";
+    let exports =
+        "exports:\n  - {service: web, path: /srv/out/chal, as: bin/chal, per_team: true}\n";
+    let rotated = challenge(id);
+    let metadata = format!("{}{exports}", rotated.files["metadata.yaml"]);
+    rotated.with("metadata.yaml", metadata).with("services/web/make.sh", MAKE).with(
+        "services/web/Dockerfile",
+        "FROM busybox:latest\nCOPY make.sh /make.sh\nCMD [\"/make.sh\"]\n",
+    )
+}
+
+#[tokio::test]
+async fn each_team_downloads_the_very_binary_that_its_service_made() {
+    let stage = Stage::with(&[making("WEB-732")]).await;
+    let daemon = stage.serve().await;
+    daemon.live("WEB-732").await;
+    let (red, blue) = (daemon.team("red").await, daemon.team("blue").await);
+    let early = ask(&daemon, &red, Method::GET, "/challenges/WEB-732/attachments/bin/chal", &[]);
+    assert_eq!(early.await.status, 404, "nobody has one before a start");
+    let (ours, theirs) = (red.play("WEB-732").await, blue.play("WEB-732").await);
+    let flags = [ours.flag("/flag").await, theirs.flag("/flag").await];
+    let path = |instance: &Ready| format!("/instances/{}/attachments/bin/chal", instance.id);
+    for (client, instance, flag) in [(&red, &ours, &flags[0]), (&blue, &theirs, &flags[1])] {
+        let raw = ask(&daemon, client, Method::GET, &path(instance), &[]).await;
+        assert_eq!(raw.status, 200);
+        assert_eq!(raw.body, format!("\u{7f}ELF {flag}").into_bytes());
+        let listed = client.get(&format!("/instances/{}", instance.id)).await.body;
+        let wanted = json!({"name": "bin/chal", "size": raw.body.len()});
+        assert!(listed["attachments"].as_array().expect("a list").contains(&wanted), "{listed}");
+    }
+    red.get(&path(&theirs)).await.expect_refusal(403, "forbidden");
+    grep_everything(&daemon, &[&ours, &theirs], &flags).await;
+    for (client, instance) in [(&red, &ours), (&blue, &theirs)] {
+        client.stop(&instance.id).await;
+    }
+    daemon.nothing_left().await;
+    let left = std::fs::read_dir(daemon.data_dir().join("collected")).expect("it was made");
+    assert_eq!(left.count(), 0, "files of instances that are over are gone");
+}
+
 #[tokio::test]
 async fn t14_answers_are_where_they_belong_only() {
     let stage = Stage::with(&[challenge("WEB-734")]).await;
@@ -210,7 +253,7 @@ async fn grep_everything(daemon: &Daemon, instances: &[&Ready], flags: &[String;
         "/gitops/builds",
         "/gitops/challenges",
         "/gitops/events",
-        "/challenges/WEB-731",
+        "/challenges",
         "/meta",
     ] {
         if let Ok(reply) = admin.try_get(path).await {
@@ -243,8 +286,10 @@ async fn grep_everything(daemon: &Daemon, instances: &[&Ready], flags: &[String;
     }
     grep_disk(daemon.data_dir(), &|path, bytes| {
         let text = String::from_utf8_lossy(bytes);
-        let is_rendered = path.components().any(|it| it.as_os_str() == "instances");
-        assert!(!holds(&text) || is_rendered, "{}", path.display());
+        let is_theirs = path
+            .components()
+            .any(|it| ["instances", "collected"].iter().any(|of| it.as_os_str() == *of));
+        assert!(!holds(&text) || is_theirs, "{}", path.display());
     });
 }
 
@@ -263,24 +308,34 @@ fn grep_disk(root: &Path, look: &dyn Fn(&Path, &[u8])) {
 }
 
 #[tokio::test]
-async fn a_kill_around_the_rendering_loses_and_doubles_nothing() {
-    let stage = Stage::with(&[challenge("WEB-732")]).await;
+async fn a_kill_around_the_files_of_players_loses_and_doubles_nothing() {
+    let stage = Stage::with(&[making("WEB-732")]).await;
     let mut daemon = stage.serve().await;
     daemon.live("WEB-732").await;
     let red = daemon.team("red").await;
-    for point in ["daemon.render_attachments.before", "daemon.render_attachments.after"] {
+    for point in [
+        "daemon.render_attachments.before",
+        "daemon.render_attachments.after",
+        "daemon.keep_collected.before",
+        "daemon.keep_collected.after",
+    ] {
         daemon.stop().await;
         daemon.relaunch_with("FLAGOPS_TEST_KILL", point);
         daemon.ready().await;
         let asked = red.try_post("/instances", json!({"challenge_id": "WEB-732"})).await;
-        let id = asked.expect("it is committed before anything is rendered").text("id");
+        let id = asked.expect("it is committed before any file is made").text("id");
         daemon.buried();
         daemon.restart().await;
         let instance = red.ready(&id).await;
         let flag = instance.flag("/flag").await;
         assert!(letter(&daemon, &red, &id).await.contains(&flag));
-        let home = daemon.data_dir().join("instances").join(&id);
-        assert_eq!(std::fs::read_dir(home).expect("it is rendered").count(), 1);
+        let made = format!("/instances/{id}/attachments/bin/chal");
+        let made = ask(&daemon, &red, Method::GET, &made, &[]).await;
+        assert_eq!(made.body, format!("\u{7f}ELF {flag}").into_bytes());
+        for folder in ["instances", "collected"] {
+            let home = daemon.data_dir().join(folder).join(&id);
+            assert_eq!(std::fs::read_dir(home).expect("it is made").count(), 1, "{folder}");
+        }
         red.stop(&id).await;
         daemon.nothing_left().await;
     }
@@ -294,7 +349,9 @@ async fn a_kill_around_the_rendering_loses_and_doubles_nothing() {
     daemon.restart().await;
     red.gone(&id).await;
     until("its files are gone", PATIENCE, || {
-        let left = daemon.data_dir().join("instances").join(&id).exists();
+        let left = ["instances", "collected"]
+            .iter()
+            .any(|folder| daemon.data_dir().join(folder).join(&id).exists());
         std::future::ready(if left { Err("they are there".to_owned()) } else { Ok(()) })
     })
     .await;

@@ -72,7 +72,7 @@ fn check_keys(map: &Map, report: &mut Report) {
             let message = format!("`build.{key}` is not allowed: {why}");
             let hint = match key {
                 "per_team" => {
-                    "remove it, and read the answers below `/answers/` when the service starts"
+                    "remove it, make the file from `/answers/` when the service starts, and hand it out by `exports: [{…, per_team: true}]`"
                 }
                 _ => "remove it",
             };

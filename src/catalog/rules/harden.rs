@@ -391,7 +391,7 @@ pub(super) const RULES: &[Rule] = &[
         id: super::HARDEN014,
         weight: Weight::Refusal,
         summary: "A build that reaches outside of its context",
-        why: "A build sees one folder of the challenge and nothing else. `build.network`, `privileged`, `ssh`, `secrets`, `cache_from`, `cache_to`, `extra_hosts`, `entitlements`, `isolation`, `ulimits`, `shm_size`, `additional_contexts`, `dockerfile_inline`, `platforms`, `no_cache_filter`, and a `context` or `dockerfile` with `..` or a URL would change that. `build.per_team` is refused, too: the cache of an engine does not tell builds apart by their secrets, so the second team would get what was built with the answers of the first, and it stays in the cache when the image is gone.",
+        why: "A build sees one folder of the challenge and nothing else. `build.network`, `privileged`, `ssh`, `secrets`, `cache_from`, `cache_to`, `extra_hosts`, `entitlements`, `isolation`, `ulimits`, `shm_size`, `additional_contexts`, `dockerfile_inline`, `platforms`, `no_cache_filter`, and a `context` or `dockerfile` with `..` or a URL would change that. `build.per_team` is refused, too: the cache of an engine does not tell builds apart by their secrets, so the second team would get what was built with the answers of the first, and it stays in the cache when the image is gone. What a service writes when it starts is its own: `exports: [{…, per_team: true}]` of `metadata.yaml` hands it out.",
         fix: "Name a folder of the challenge as `context` and a file of that folder as `dockerfile`; copy what the build needs into it.",
         bad: web(&[text(
             "docker-compose.yml",

@@ -309,8 +309,8 @@ pub(super) const RULES: &[Rule] = &[
         id: ids::META026,
         weight: Weight::Refusal,
         summary: "`exports` is malformed, or names what is not there",
-        why: "Each entry hands one file of a built image to players, so it has to say which service, where in its image, and under which name. Two files of one name cannot both be downloaded, and what `flag-rotator` or a VPN gateway holds is for no player.",
-        fix: "Write `{service: chal, path: /srv/guestbook, as: guestbook-bin}`: a service of `docker-compose.yml`, an absolute path without `..`, and a name that no file in `attachments/` has. At most 16 files.",
+        why: "Each entry hands one file of a service to players, so it has to say which service, where in there, and under which name. Two files of one name cannot both be downloaded, and what `flag-rotator` or a VPN gateway holds is for no player. With `per_team: true` the file is the one that the service wrote when it started; from inside of gVisor (`runtime: runsc`) that cannot be read.",
+        fix: "Write `{service: chal, path: /srv/guestbook, as: guestbook-bin}`: a service of `docker-compose.yml`, an absolute path without `..`, and a name that no file in `attachments/` has; `per_team: true` where each instance makes its own. At most 16 files.",
         bad: Example {
             base: Base::Pwn,
             files: &[text(

@@ -63,8 +63,8 @@ pub(super) struct Metadata {
     #[schemars(length(max = 200), regex(pattern = r"\S"), example = "Ada <ada@example.org>")]
     author: Option<String>,
 
-    /// Files of built images that players may download, the same for everybody; other readers of
-    /// this format ignore it.
+    /// Files of services that players may download, out of the built image or as a running service
+    /// wrote them; other readers of this format ignore it.
     #[schemars(length(max = 16))]
     exports: Option<Vec<Export>>,
 
@@ -179,21 +179,26 @@ struct Instance {
     node: Option<BTreeMap<String, String>>,
 }
 
-/// A file of a built image that players may download.
+/// A file of a service that players may download.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("required" = ["service", "path", "as"]))]
 struct Export {
-    /// The service whose image has it.
+    /// The service that has it.
     #[schemars(example = &"chal")]
     service: String,
 
-    /// Where it is in the image: absolute, a regular file of at most 64 MiB.
+    /// Where it is in there: absolute, a regular file of at most 64 MiB.
     #[schemars(length(max = 1024), regex(pattern = r"^/[^/]"), example = &"/srv/guestbook")]
     path: String,
 
     /// The name it is downloaded by; no file of `attachments/` has it.
     #[schemars(rename = "as", length(max = 255), regex(pattern = r"^[^/]"), example = &"guestbook")]
     name: String,
+
+    /// Each instance has its own, which the service writes when it starts, before it is healthy. Else
+    /// it is in the image, and the same for everybody.
+    #[schemars(extend("default" = false))]
+    per_team: Option<bool>,
 }
 
 /// What a solve is worth. All keys are optional.

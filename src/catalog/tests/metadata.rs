@@ -285,6 +285,48 @@ fn instance_settings_are_read_and_checked() {
 }
 
 #[test]
+fn a_file_of_each_team_is_taken_from_where_its_service_can_write_and_the_engine_can_read() {
+    let of_web =
+        |keys: &str| COMPOSE.replace("    x-answers", &format!("    {keys}\n    x-answers"));
+    let said = |export: &str, runtime: &str, compose: &str| {
+        let metadata =
+            format!("{METADATA}exports:\n  - {export}\ninstance: {{runtime: {runtime}}}\n");
+        let folder = about_metadata(read(&repository(&metadata, compose)));
+        (short(&folder), lines(&folder))
+    };
+    let own = "{service: web, path: /srv/out/chal, as: chal, per_team: true}";
+    let common = "{service: web, path: /srv/out/chal, as: chal}";
+    let wrong = "META026@6";
+    for (export, runtime, keys, want) in [
+        (own, "default", "user: '1000'", ""),
+        (common, "runsc", "user: '1000'", ""),
+        (own, "runsc", "user: '1000'", wrong),
+        (own, "default", "tmpfs: ['/srv/out:size=1m']", wrong),
+        (common, "default", "tmpfs: ['/srv/out:size=1m']", ""),
+        (own, "default", "tmpfs: ['/srv/ou:size=1m']", ""),
+        (own, "default", "read_only: true", wrong),
+        (common, "default", "read_only: true", ""),
+        (
+            "{service: web, path: /srv/chal, as: chal, per_team: 'yes'}",
+            "default",
+            "init: true",
+            wrong,
+        ),
+    ] {
+        let (short, lines) = said(export, runtime, &of_web(keys));
+        assert_eq!(short, want, "{export} {runtime} {keys}\n{lines}");
+    }
+    let kept = of_web("read_only: true\n    volumes: ['out:/srv/out']") + "volumes: {out: }\n";
+    assert_eq!(said(own, "default", &kept).0, "");
+    let challenge = valid(
+        &format!("{METADATA}exports:\n  - {own}\n  - {{service: web, path: /x, as: x}}\n"),
+        COMPOSE,
+    );
+    let each: Vec<bool> = challenge.metadata.exports.iter().map(|it| it.is_per_team).collect();
+    assert_eq!(each, [true, false]);
+}
+
+#[test]
 fn a_file_with_eleven_faults_reports_all_eleven() {
     let text = "\
 name: 5

@@ -1,4 +1,5 @@
-//! Where rendered files are: `instances/<id>/<incarnation>/` in the data directory.
+//! Where the files of instances are: `instances/<id>/<incarnation>/` in the data directory what is
+//! rendered, `collected/<id>/<incarnation>/` what services wrote.
 //!
 //! Each incarnation has a list (`rendered.json`) and its files as `attachments/0`, `attachments/1`, …
 //! in the list's order, so that no name of an author is a path.
@@ -38,7 +39,7 @@ pub(crate) struct Target {
     pub(crate) is_executable: bool,
 }
 
-/// One rendered file.
+/// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RenderedFile {
@@ -48,7 +49,7 @@ pub(crate) struct RenderedFile {
     pub(crate) size_bytes: u64,
     /// SHA-256 of its content, in hex.
     pub(crate) sha256: String,
-    /// Whether its entry in git has the executable bit.
+    /// Whether it has the executable bit where it comes from.
     pub(crate) is_executable: bool,
 }
 
@@ -77,12 +78,13 @@ impl Folder {
         self.root.join(id.to_string())
     }
 
-    /// The files of an incarnation, made from `key`; `None` when they are not there or not whole.
+    /// The files of an incarnation, made from `key`, or from whatever it was; `None` when they are not
+    /// there or not whole.
     pub(crate) fn files(
         &self,
         id: InstanceId,
         n_resets: u32,
-        key: &str,
+        key: Option<&str>,
     ) -> Option<Vec<RenderedFile>> {
         let place = self.of(id).join(n_resets.to_string());
         let mut text = Vec::new();
@@ -93,7 +95,8 @@ impl Folder {
             let found = fs::symlink_metadata(place.join(FILES).join(nth.to_string()));
             found.is_ok_and(|it| it.is_file() && it.len() == file.size_bytes)
         });
-        (list.key == key && is_whole).then_some(list.files)
+        let is_of_key = key.is_none_or(|key| list.key == key);
+        (is_of_key && is_whole).then_some(list.files)
     }
 
     /// Opens the file that players call `name`, if it is among those made from `key`.
@@ -101,7 +104,7 @@ impl Folder {
         &self,
         id: InstanceId,
         n_resets: u32,
-        key: &str,
+        key: Option<&str>,
         name: &str,
     ) -> Option<(RenderedFile, File)> {
         let mut files = self.files(id, n_resets, key)?.into_iter().enumerate();

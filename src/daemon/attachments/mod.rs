@@ -16,6 +16,7 @@
 //! When something is rendered (`planner`), what templates may do (`render::attachments`).
 
 mod child;
+pub(crate) mod collected;
 mod folder;
 mod sources;
 #[cfg(test)]
@@ -196,7 +197,7 @@ fn key(shared: &Shared, row: &Instance, spec: &InstanceSpec) -> String {
 /// them; nothing is looked at for an instance without templates.
 pub(crate) fn is_rendered(shared: &Shared, row: &Instance, spec: &InstanceSpec) -> bool {
     !spec.templates.is_empty()
-        && shared.attachments.files(row.id, row.n_resets, &key(shared, row, spec)).is_some()
+        && shared.attachments.files(row.id, row.n_resets, Some(&key(shared, row, spec))).is_some()
 }
 
 /// The files of `row`; empty while they are not rendered.
@@ -205,7 +206,7 @@ pub(crate) fn rendered(shared: &Shared, row: &Instance, spec: &InstanceSpec) -> 
         return Vec::new();
     }
     let key = key(shared, row, spec);
-    shared.attachments.files(row.id, row.n_resets, &key).unwrap_or_default()
+    shared.attachments.files(row.id, row.n_resets, Some(&key)).unwrap_or_default()
 }
 
 /// Opens the file that players of `row` call `name`, if it is rendered.
@@ -218,14 +219,14 @@ pub(crate) fn open(
     if spec.templates.is_empty() || !row.phase.is_live() {
         return None;
     }
-    shared.attachments.open(row.id, row.n_resets, &key(shared, row, spec), name)
+    shared.attachments.open(row.id, row.n_resets, Some(&key(shared, row, spec)), name)
 }
 
 /// Removes every file of an instance that is over. A failure costs room, and the next start sweeps.
 pub(crate) async fn discard(shared: &Shared, id: InstanceId) {
-    let folder = shared.attachments.clone();
+    let (rendered, collected) = (shared.attachments.clone(), shared.collected.clone());
     failpoint::before("daemon", "discard_attachments");
-    let removed = blocking(move || folder.discard(id)).await;
+    let removed = blocking(move || rendered.discard(id).and(collected.discard(id))).await;
     failpoint::after("daemon", "discard_attachments");
     if let Ok(Err(error)) = removed {
         tracing::warn!(
@@ -249,8 +250,9 @@ pub(crate) async fn sweep(shared: &Shared) -> Result<(), StoreError> {
         ..crate::store::InstanceFilter::default()
     };
     let live = shared.store.instances(live).await?.into_iter().map(|row| row.id).collect();
-    let folder = shared.attachments.clone();
-    if let Ok(Err(error)) = blocking(move || folder.keep_only(&live)).await {
+    let (rendered, collected) = (shared.attachments.clone(), shared.collected.clone());
+    let sweep = move || rendered.keep_only(&live).and(collected.keep_only(&live));
+    if let Ok(Err(error)) = blocking(sweep).await {
         tracing::warn!(error = %error, "could not sweep the attachments of earlier instances");
     }
     Ok(())

@@ -159,26 +159,29 @@ fn files_are_closed_to_others_and_named_by_number() {
         (format!("{home}/0/rendered.json"), 0o600),
     ];
     assert_eq!(paths(dir.path()), expected);
-    let (file, _) = folder.open(id(1), 0, "k", "../two").unwrap();
+    let (file, _) = folder.open(id(1), 0, Some("k"), "../two").unwrap();
     assert_eq!((file.size_bytes, file.is_executable), (3, false));
-    assert!(folder.open(id(1), 0, "k", "two").is_none());
+    assert!(folder.open(id(1), 0, Some("k"), "two").is_none());
 }
 
 #[test]
 fn only_the_incarnation_and_the_key_asked_for_are_there() {
     let (dir, folder) = folder();
     folder.replace(id(1), 0, "old", &files(&["one"])).unwrap();
-    assert!(folder.files(id(1), 0, "old").is_some());
-    assert!(folder.files(id(1), 0, "new").is_none() && folder.files(id(1), 1, "old").is_none());
+    assert!(folder.files(id(1), 0, Some("old")).is_some());
+    assert!(
+        folder.files(id(1), 0, Some("new")).is_none()
+            && folder.files(id(1), 1, Some("old")).is_none()
+    );
     folder.replace(id(1), 1, "new", &files(&["two"])).unwrap();
-    assert!(folder.files(id(1), 0, "old").is_none(), "an older incarnation goes");
-    assert_eq!(folder.files(id(1), 1, "new").unwrap()[0].name, "../two");
+    assert!(folder.files(id(1), 0, Some("old")).is_none(), "an older incarnation goes");
+    assert_eq!(folder.files(id(1), 1, Some("new")).unwrap()[0].name, "../two");
     folder.replace(id(1), 1, "newer", &files(&["three"])).unwrap();
-    assert!(folder.files(id(1), 1, "newer").is_some());
+    assert!(folder.files(id(1), 1, Some("newer")).is_some());
     folder.replace(id(2), 0, "k", &[]).unwrap();
     folder.keep_only(&[id(2)].into()).unwrap();
-    assert!(folder.files(id(1), 1, "newer").is_none());
-    assert_eq!(folder.files(id(2), 0, "k"), Some(Vec::new()));
+    assert!(folder.files(id(1), 1, Some("newer")).is_none());
+    assert_eq!(folder.files(id(2), 0, Some("k")), Some(Vec::new()));
     folder.discard(id(2)).unwrap();
     folder.discard(id(2)).unwrap();
     assert_eq!(paths(dir.path()), [("instances".to_owned(), 0o700)]);
@@ -196,7 +199,7 @@ proptest! {
         let (dir, folder) = folder();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         folder.replace(id(1), 0, "k", &files(&texts)).unwrap();
-        let whole = folder.files(id(1), 0, "k").unwrap();
+        let whole = folder.files(id(1), 0, Some("k")).unwrap();
         let home = dir.path().join("instances");
         let all: Vec<_> = paths(&home).into_iter().map(|(path, _)| home.join(path)).collect();
         let victim = &all[victim % all.len()];
@@ -208,9 +211,9 @@ proptest! {
             std::fs::OpenOptions::new().write(true).open(victim).unwrap().set_len(cut).unwrap();
             cut != length
         };
-        prop_assert_eq!(folder.files(id(1), 0, "k").is_none(), is_changed);
+        prop_assert_eq!(folder.files(id(1), 0, Some("k")).is_none(), is_changed);
         std::fs::create_dir_all(home.join(id(1).to_string()).join("partial/attachments/0")).unwrap();
         folder.replace(id(1), 0, "k", &files(&texts)).unwrap();
-        prop_assert_eq!(folder.files(id(1), 0, "k").unwrap(), whole);
+        prop_assert_eq!(folder.files(id(1), 0, Some("k")).unwrap(), whole);
     }
 }

@@ -96,6 +96,7 @@ fn spec(image: &str, services: &[&str], runtime: ContainerRuntime) -> Result<Ins
         answers: BTreeMap::new(),
         demands: Demands { runtime, ..Demands::default() },
         templates: Vec::new(),
+        exports: Vec::new(),
         vpn: VpnProtocol::default(),
     })
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, Platform, PlatformError};
+use crate::daemon::attachments::collected;
 use crate::daemon::exports::{self, ExportedFile};
 use crate::daemon::{attachments, builds, nodes, secrets, specs, versions};
 use crate::model::id::hex;
@@ -125,7 +126,7 @@ impl Platform {
         Ok(files.into_iter().map(ListedFile::from).collect())
     }
 
-    /// The files out of the very images that an instance of `challenge` runs.
+    /// The files out of the very images and containers that an instance of `challenge` runs.
     ///
     /// # Errors
     /// When the store fails.
@@ -137,9 +138,8 @@ impl Platform {
         if challenge.metadata.exports.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(stored) = specs::of(&self.shared, instance).await? else { return Ok(Vec::new()) };
-        let files = exports::files_of(&self.shared, challenge, &images_of(&stored.spec)).await?;
-        Ok(files.into_iter().map(ListedFile::from).collect())
+        let files = self.instance_attachments(instance).await?.into_iter();
+        Ok(files.filter(|file| is_exported(challenge, &file.name)).collect())
     }
 
     /// A file of a challenge by its public name; templates are never served.
@@ -158,7 +158,8 @@ impl Platform {
         Ok(Download { content: Content::Bytes(bytes), tag })
     }
 
-    /// The files of an instance: those of its version, and those that were rendered for it.
+    /// The files of an instance: those of its version, those that were rendered for it, and those that
+    /// its services wrote.
     ///
     /// # Errors
     /// When the store fails. A version that cannot be read any more has no files.
@@ -176,12 +177,13 @@ impl Platform {
             true => None,
             false => specs::of(&self.shared, instance).await?,
         };
-        let (rendered, exported) = match stored {
+        let (rendered, exported, collected) = match stored {
             Some(stored) => (
                 attachments::rendered(&self.shared, instance, &stored.spec),
                 exports::files_of(&self.shared, &challenge, &images_of(&stored.spec)).await?,
+                collected::files(&self.shared, instance, &stored.spec),
             ),
-            None => (Vec::new(), Vec::new()),
+            None => (Vec::new(), Vec::new(), Vec::new()),
         };
         let mut files = Vec::new();
         for attachment in &challenge.attachments {
@@ -194,6 +196,11 @@ impl Platform {
             files.extend(size_bytes.map(listed));
         }
         files.extend(exported.into_iter().map(ListedFile::from));
+        files.extend(
+            collected
+                .into_iter()
+                .map(|file| ListedFile { name: file.name, size_bytes: file.size_bytes }),
+        );
         Ok(files)
     }
 
@@ -217,6 +224,7 @@ impl Platform {
         if let Some(stored) = &stored
             && let Some((file, open)) =
                 attachments::open(&self.shared, instance, &stored.spec, name)
+                    .or_else(|| collected::open(&self.shared, instance, &stored.spec, name))
         {
             let tag = tag(&id, file.sha256.as_bytes());
             return Ok(Download { content: Content::File(open, file.size_bytes), tag });

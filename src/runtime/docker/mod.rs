@@ -17,8 +17,8 @@ mod disk;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod follow;
-mod image_file;
 mod images;
 mod names;
 mod networks;
@@ -263,6 +263,15 @@ impl Engine for Docker {
 
     async fn upload(&self, container: &str, dir: &str, tar: Bytes) -> Result<(), EngineError> {
         self.fill(container, dir, tar).await
+    }
+
+    async fn container_file(
+        &self,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        self.file_of_container(container, path, limit_bytes).await
     }
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {

@@ -308,6 +308,18 @@ impl Engine for FakeEngine {
         .await
     }
 
+    async fn container_file(
+        &self,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        self.pass(Verb::ContainerFile, DEADLINE, |machine, us| {
+            machine.container_file(us, container, path, limit_bytes).map(quiet)
+        })
+        .await
+    }
+
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         self.pass(Verb::Start, DEADLINE, |machine, us| machine.start(us, container)).await
     }

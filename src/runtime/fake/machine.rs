@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) pushed: Pushed,
     pub(super) build_failures: BTreeMap<String, String>,
     pub(super) exits: BTreeMap<String, i64>,
+    /// What containers write when they start: from where, by where to.
+    pub(super) copies: BTreeMap<String, String>,
     pub(super) execs: BTreeMap<String, VecDeque<ExecOutcome>>,
     /// Commands that ran in containers, by instance, in order.
     pub(super) commands: Vec<(InstanceId, Vec<String>)>,

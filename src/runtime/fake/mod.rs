@@ -62,6 +62,7 @@ pub enum Verb {
     Volumes,
     CreateContainer,
     Upload,
+    ContainerFile,
     Start,
     Stop,
     RemoveContainer,
@@ -394,6 +395,11 @@ impl FakeEngine {
     /// The files uploaded into a container (id or name), by absolute path.
     pub fn files(&self, container: &str) -> BTreeMap<String, Vec<u8>> {
         self.machine().files(container)
+    }
+
+    /// Each container that starts from now on writes to `path` what it finds at `source`, if anything.
+    pub fn copy_at_start(&self, source: &str, path: &str) {
+        self.machine().copies.insert(path.to_owned(), source.to_owned());
     }
 
     /// Names of all objects on the machine, whoever they belong to: containers, networks, volumes.

@@ -161,6 +161,7 @@ fn spec() -> InstanceSpec {
         answers: [("flag".to_owned(), crate::model::AnswerFormat::Flag)].into(),
         demands: crate::model::Demands::default(),
         templates: vec![],
+        exports: vec![],
         vpn: crate::model::VpnProtocol::default(),
     }
 }

@@ -12,7 +12,9 @@ use crate::planner::drift::LimitsSeen;
 use crate::release::spec::{ContainerSpec, Profile};
 use crate::render::vpn::GATEWAY_DIR;
 use crate::runtime::fake::IsOom;
-use crate::runtime::{ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome};
+use crate::runtime::{
+    ContainerSeen, ContainerState, EngineError, EngineEvent, ExecOutcome, ImageFile, NoFile,
+};
 
 /// Where minted answers are files, below any root.
 const ANSWERS: &str = "/answers";
@@ -193,7 +195,29 @@ impl Machine {
         };
         found.is_unhealthy = false;
         found.unserved.clear();
+        for (path, source) in &self.copies {
+            if let Some(content) = found.files.get(source).cloned() {
+                found.files.insert(path.clone(), content);
+            }
+        }
         Ok(((), found.event("start")))
+    }
+
+    /// What it has of its own, else of its image.
+    pub(in crate::runtime::fake) fn container_file(
+        &mut self,
+        us: &InstallationId,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        let found = self.own_mut(us, container)?;
+        let image = found.spec.service.image.clone();
+        match found.files.get(path) {
+            None => self.image_file(&image, path, limit_bytes),
+            Some(own) if own.len() as u64 > limit_bytes => Ok(Err(NoFile::TooLarge)),
+            Some(own) => Ok(Ok(ImageFile { bytes: own.clone().into(), is_executable: true })),
+        }
     }
 
     /// A network that container `id` was made with and that is gone.

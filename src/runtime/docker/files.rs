@@ -1,5 +1,5 @@
-//! A file out of an image: a container is made of it, never started, asked for an archive of the
-//! path, and removed.
+//! A file out of a container, or out of an image: then a container is made of it, never started, asked
+//! for an archive of the path, and removed.
 //!
 //! A container that a crash left bears the label of proofs, and the next proof removes it. So the two
 //! take turns.
@@ -25,6 +25,17 @@ impl Docker {
         let archive = self.archive(&container, path, limit_bytes).await;
         self.remove_probe(&container).await?;
         Ok(archive?.and_then(|archive| archive::one_file(&archive, limit_bytes)))
+    }
+
+    pub(super) async fn file_of_container(
+        &self,
+        container: &str,
+        path: &str,
+        limit_bytes: u64,
+    ) -> Result<Result<ImageFile, NoFile>, EngineError> {
+        self.own_container(container).await?;
+        let archive = self.archive(container, path, limit_bytes).await?;
+        Ok(archive.and_then(|archive| archive::one_file(&archive, limit_bytes)))
     }
 
     /// A container that only has the files of `image`.
@@ -60,7 +71,7 @@ impl Docker {
         path: &str,
         limit_bytes: u64,
     ) -> Result<Result<Vec<u8>, NoFile>, EngineError> {
-        let call = Call::within(120, format!("read `{path}` of an image"));
+        let call = Call::within(120, format!("read `{path}` of a container"));
         let most = limit_bytes + OVERHEAD_BYTES;
         let options = DownloadFromContainerOptions { path: path.to_owned() };
         let read = self
