@@ -60,5 +60,6 @@ fn observed(web: &ServiceState) -> Result<Observed> {
         crashes: BTreeMap::new(),
         was_ready: true,
         is_rendered: true,
+        is_collected: true,
     })
 }
