@@ -16,8 +16,6 @@ use crate::report::Report;
 const CHALLENGE: &str = "ONE-001";
 /// Between two questions of a waiting client.
 const POLL: Duration = Duration::from_millis(2);
-const WITHOUT_NODE: [(&str, &str); 2] =
-    [("FLAGOPS_NODES__LOCAL", "false"), ("FLAGOPS_NETWORK__POOL", "10.98.0.0/16")];
 const BEHIND: [(&str, &str); 3] = [
     ("FLAGOPS_NETWORK__POOL", "10.93.0.0/16"),
     ("FLAGOPS_NETWORK__FIRST_PORT", "30000"),
@@ -31,10 +29,8 @@ const ALONE: [(&str, &str); 3] = [
 
 /// Measures and reports.
 pub(crate) async fn run(report: &mut Report, runs: usize) -> Result<()> {
-    let platform = Platform::start_with(&[(CHALLENGE, 1)], &WITHOUT_NODE).await?;
-    let _behind = platform.add_node(&BEHIND).await?;
-    let mut other = Platform::start_with(&[(CHALLENGE, 1)], &WITHOUT_NODE).await?;
-    let (process, token) = other.add_node(&ALONE).await?;
+    let (platform, _behind, _) = Platform::start_apart(&[(CHALLENGE, 1)], &BEHIND).await?;
+    let (mut other, process, token) = Platform::start_apart(&[(CHALLENGE, 1)], &ALONE).await?;
     // It would take on what is started behind its back.
     other.stop_daemon().await?;
     let alone = NodeAlone { process, token, client: reqwest::Client::new() };

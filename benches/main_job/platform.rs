@@ -50,6 +50,30 @@ impl Platform {
         Self::serve(dir, &remote, challenges.len(), variables).await
     }
 
+    /// A platform that runs no instances, and its one node, which builds what goes live; and what the
+    /// two show each other.
+    pub(crate) async fn start_apart(
+        challenges: &[(&str, usize)],
+        of_node: &[(&str, &str)],
+    ) -> Result<(Self, Process, String)> {
+        let dir = tempfile::tempdir()?;
+        let remote = dir.path().join("remote.git");
+        commit(&remote, dir.path(), challenges)?;
+        let alone = [("FLAGOPS_NODES__LOCAL", "false"), ("FLAGOPS_NETWORK__POOL", "10.98.0.0/16")];
+        let mut platform = Self::begin(dir, &remote, &alone)?;
+        let begin = Instant::now();
+        while !platform.is_alive().await {
+            if begin.elapsed() > Duration::from_secs(60) {
+                bail!("the platform did not serve within 60 s");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (node, token) = platform.add_node(of_node).await?;
+        platform.wait_until_live(challenges.len()).await?;
+        platform.token = platform.team_token().await?;
+        Ok((platform, node, token))
+    }
+
     /// Serves one engagement: a gateway, and one service behind it.
     pub(crate) async fn start_engagement(id: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
@@ -69,18 +93,26 @@ impl Platform {
         n_challenges: usize,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let process = Process::serve(remote, &dir.path().join("data"), variables)?;
-        let base = process.url();
-        let mut platform =
-            Self { process, dir, base, client: reqwest::Client::new(), token: String::new() };
+        let mut platform = Self::begin(dir, remote, variables)?;
         platform.wait_until_live(n_challenges).await?;
         platform.token = platform.team_token().await?;
         Ok(platform)
     }
 
+    fn begin(dir: tempfile::TempDir, remote: &Path, variables: &[(&str, &str)]) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let process = Process::serve(remote, &dir.path().join("data"), variables)?;
+        let base = process.url();
+        Ok(Self { process, dir, base, client: reqwest::Client::new(), token: String::new() })
+    }
+
+    async fn is_alive(&self) -> bool {
+        let ready = self.client.get(format!("{}/healthz", self.base)).send().await;
+        ready.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// A node of it, once it follows what is live, and what it is shown by its platform.
-    pub(crate) async fn add_node(&self, variables: &[(&str, &str)]) -> Result<(Process, String)> {
+    async fn add_node(&self, variables: &[(&str, &str)]) -> Result<(Process, String)> {
         let admin = self.process.admin_token()?;
         let invited = self.client.post(format!("{}/api/v1/nodes/invites", self.base));
         let invited = invited.bearer_auth(&admin).json(&serde_json::json!({"ttl_seconds": 600}));

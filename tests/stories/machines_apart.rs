@@ -410,20 +410,20 @@ async fn players_enter_where_their_instance_is_and_its_packets_are_asked_for_at_
         let domain = if machine.id() == machines[0].id() { "one" } else { "two" };
         assert!(host.ends_with(&format!(".{domain}.ctf.test")), "{host}");
         assert_eq!(port.to_string(), DOOR);
-        let flag = through_door(machine, &host, "/answers/flag", &[]);
+        let flag = through_door(machine, host, "/answers/flag", &[]);
         assert!(flag.starts_with("FLAG{"), "{flag}");
         assert!(!names.iter().any(|(_, its): &(String, String)| *its == flag), "one flag for both");
 
         // Another machine's door does not know the name.
         let code = ["-o", "/dev/null", "-w", "%{http_code}"];
         let other = machines.iter().find(|it| it.id() != machine.id()).expect("there are two");
-        assert_eq!(through_door(other, &host, "/", &code), "404");
+        assert_eq!(through_door(other, host, "/", &code), "404");
 
         // The machine kept its packets and knows its requests; the platform is asked for both.
         let file = stage.path(&format!("{page}.pcap"));
         let out = file.display().to_string();
         until("the packets of a visit are kept", PATIENCE, || async {
-            through_door(machine, &host, &format!("/{page}"), &code);
+            through_door(machine, host, &format!("/{page}"), &code);
             let _ = std::fs::remove_file(&file);
             let saved = platform.cli(&["instances", "pcap", &ready.id, "--out", &out]);
             if saved.code != Some(0) {
