@@ -9,6 +9,7 @@
 mod apart;
 mod catalogue;
 mod check;
+mod cluster;
 mod converged;
 mod engagement;
 mod floor;
@@ -76,6 +77,7 @@ fn main() -> Result<()> {
     }
     if wants("nodes") {
         runtime.block_on(apart::run(&mut report, runs))?;
+        runtime.block_on(cluster::run(&mut report))?;
     }
     if wants("api") {
         runtime.block_on(load::run(&mut report))?;

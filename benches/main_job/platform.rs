@@ -50,6 +50,18 @@ impl Platform {
         Self::serve(dir, &remote, challenges.len(), variables).await
     }
 
+    /// Serves one challenge whose metadata say `more`.
+    pub(crate) async fn start_saying(id: &str, more: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let remote = dir.path().join("remote.git");
+        let folder = dir.path().join("work").join("BENCH").join(id);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("metadata.yaml"), format!("{METADATA}{more}"))?;
+        std::fs::write(folder.join("docker-compose.yml"), compose(1))?;
+        push(&dir.path().join("work"), &remote)?;
+        Self::serve(dir, &remote, 1, &[]).await
+    }
+
     /// A platform that runs no instances, and its one node, which builds what goes live; and what the
     /// two show each other.
     pub(crate) async fn start_apart(
@@ -61,16 +73,10 @@ impl Platform {
         commit(&remote, dir.path(), challenges)?;
         let alone = [("FLAGOPS_NODES__LOCAL", "false"), ("FLAGOPS_NETWORK__POOL", "10.98.0.0/16")];
         let mut platform = Self::begin(dir, &remote, &alone)?;
-        let begin = Instant::now();
-        while !platform.is_alive().await {
-            if begin.elapsed() > Duration::from_secs(60) {
-                bail!("the platform did not serve within 60 s");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        platform.until("it to serve", || async { Ok(platform.is_alive().await) }).await?;
         let (node, token) = platform.add_node(of_node).await?;
         platform.wait_until_live(challenges.len()).await?;
-        platform.token = platform.team_token().await?;
+        platform.token = platform.token_of("bench".to_owned()).await?;
         Ok((platform, node, token))
     }
 
@@ -95,7 +101,7 @@ impl Platform {
     ) -> Result<Self> {
         let mut platform = Self::begin(dir, remote, variables)?;
         platform.wait_until_live(n_challenges).await?;
-        platform.token = platform.team_token().await?;
+        platform.token = platform.token_of("bench".to_owned()).await?;
         Ok(platform)
     }
 
@@ -157,32 +163,84 @@ impl Platform {
         Ok(plan["items"].as_array().is_some_and(Vec::is_empty))
     }
 
-    async fn wait_until_live(&self, n: usize) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(120) {
-            if let Ok(page) = self.get("/api/v1/challenges?limit=10000").await
-                && page["total"].as_u64() == Some(n as u64)
-            {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("the challenges were not live within 120 s")
+    /// Where it answers.
+    pub(crate) fn url(&self) -> &str {
+        &self.base
     }
 
-    async fn team_token(&self) -> Result<String> {
-        let admin = self.process.admin_token()?;
-        let answer: Value = self
-            .client
-            .post(format!("{}/api/v1/admin/tokens", self.base))
-            .bearer_auth(&admin)
-            .json(&serde_json::json!({"team": "bench"}))
-            .send()
-            .await?
-            .error_for_status()?
-            .json()
-            .await?;
+    /// The administrator's token.
+    pub(crate) fn admin_token(&self) -> Result<String> {
+        self.process.admin_token()
+    }
+
+    /// What its own node has built: the state by key.
+    pub(crate) async fn builds(&self) -> Result<Value> {
+        let builds = self.client.get(format!("{}/api/v1/gitops/builds", self.base));
+        let builds = builds.bearer_auth(self.admin_token()?).send().await?.error_for_status()?;
+        let builds: Value = builds.json().await?;
+        let items = builds["items"].as_array().context("a list of builds")?;
+        let key = |it: &Value| Some((it["key"].as_str()?.to_owned(), Value::from("built")));
+        Ok(Value::Object(items.iter().filter_map(key).collect()))
+    }
+
+    /// A token of the team of this name.
+    pub(crate) async fn token_of(&self, team: String) -> Result<String> {
+        let order = serde_json::json!({"team": team});
+        let answer = self.ask_as(&self.admin_token()?, "/api/v1/admin/tokens", &order).await?;
         Ok(answer["token"].as_str().context("no token in the answer")?.to_owned())
+    }
+
+    /// Posts as whoever has `token`.
+    pub(crate) async fn ask_as(&self, token: &str, path: &str, body: &Value) -> Result<Value> {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(token);
+        let answer = request.json(body).send().await?;
+        if !answer.status().is_success() {
+            bail!("{path}: {} {}", answer.status(), answer.text().await?);
+        }
+        Ok(answer.json().await?)
+    }
+
+    /// Instances that are ready, whoever has them.
+    pub(crate) async fn n_ready(&self) -> Result<usize> {
+        let all =
+            self.client.get(format!("{}/api/v1/admin/instances?status=ready&limit=1", self.base));
+        let all = all.bearer_auth(self.admin_token()?).send().await?.error_for_status()?;
+        let all: Value = all.json().await?;
+        Ok(usize::try_from(all["total"].as_u64().context("a total")?)?)
+    }
+
+    /// The processor time that it took so far.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
+        let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
+        // utime and stime, in hundredths: fields 14 and 15 of proc(5).
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
+    }
+
+    /// Waits until `look` says so, two minutes at most.
+    pub(crate) async fn until<F: Future<Output = Result<bool>>>(
+        &self,
+        what: &str,
+        look: impl Fn() -> F,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        while !look().await? {
+            if begin.elapsed() > Duration::from_secs(120) {
+                bail!("waited 120 s for {what}");
+            }
+            // Not often: what is asked for takes time from what is measured.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_live(&self, n: usize) -> Result<()> {
+        let is_live = || async {
+            let page = self.get("/api/v1/challenges?limit=10000").await;
+            Ok(page.is_ok_and(|page| page["total"].as_u64() == Some(n as u64)))
+        };
+        self.until("the challenges to be live", is_live).await
     }
 
     async fn get(&self, path: &str) -> Result<Value> {

@@ -42,7 +42,7 @@ use crate::notify::Receiver;
 use crate::runtime::Engine;
 use crate::runtime::wall::Wall;
 use crate::secrets::Identities;
-use crate::store::{ActivityRow, DataDir, NewCondition, Store};
+use crate::store::{ActivityRow, DataDir, NewCondition, Store, StoreError};
 
 /// Most happenings that somebody who is slow is behind.
 const HAPPENINGS: usize = 256;
@@ -245,25 +245,31 @@ impl Shared {
     /// nobody upstream could do more.
     pub(crate) async fn state(&self, statement: Statement) {
         let Statement { scope, kind, status, reason, message, revision } = statement;
-        let condition = NewCondition {
-            scope: scope.clone(),
-            kind,
-            status,
-            reason: reason.to_owned(),
-            message: message.clone(),
-            revision,
-        };
-        match self.store.set_condition(condition, self.now()).await {
-            Ok(true) => tracing::info!(
-                condition.scope = %scope, condition.kind = %kind, condition.status = %status,
-                condition.reason = reason, "{scope} {kind}={status}: {message}"
-            ),
-            Ok(false) => {}
-            Err(error) => tracing::error!(
+        let reason = reason.to_owned();
+        let condition = NewCondition { scope, kind, status, reason, message, revision };
+        if let Err(error) = self.note(condition).await {
+            tracing::error!(
                 error = %crate::telemetry::chain::Chain(&error),
                 "could not record a condition"
-            ),
+            );
         }
+    }
+
+    /// Records a condition, and logs it when that is an event.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub(crate) async fn note(&self, condition: NewCondition) -> Result<(), StoreError> {
+        let NewCondition { scope, kind, status, reason, message, .. } = &condition;
+        let (scope, text) = (scope.clone(), format!("{scope} {kind}={status}: {message}"));
+        let (kind, status, reason) = (*kind, *status, reason.clone());
+        if self.store.set_condition(condition, self.now()).await? {
+            tracing::info!(
+                condition.scope = %scope, condition.kind = %kind, condition.status = %status,
+                condition.reason = reason, "{text}"
+            );
+        }
+        Ok(())
     }
 
     /// Says what an instance waits for, or that it goes on.

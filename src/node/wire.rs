@@ -468,6 +468,25 @@ pub struct Heartbeat {
     /// Its instances, short.
     #[serde(default)]
     pub instances: Vec<Beating>,
+    /// What it states of itself; a platform takes what it knows of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Stated>,
+}
+
+/// One condition of a node, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    /// E.g. `Isolated`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// PascalCase word.
+    #[serde(default)]
+    pub reason: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// One instance in a heartbeat.

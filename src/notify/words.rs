@@ -135,6 +135,7 @@ pub fn next_command(kind: NoticeKind, about: ConditionType, scope: &Scope) -> St
         return format!("flagops events --scope {scope}");
     }
     match (about, scope) {
+        (_, Scope::Node(id)) if *id != NodeId::local() => format!("flagops nodes show {id}"),
         (
             ConditionType::DockerAvailable
             | ConditionType::NodeConnected

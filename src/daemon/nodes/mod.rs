@@ -15,6 +15,7 @@ pub(crate) mod files;
 pub(crate) mod images;
 pub(crate) mod place;
 pub(crate) mod remote;
+pub(crate) mod told;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +64,8 @@ pub(crate) struct Nodes {
     turn: tokio::sync::Mutex<()>,
     /// What files instances elsewhere have.
     files: files::Files,
+    /// What each said of itself.
+    pub(crate) told: told::Told,
     /// Who builds what for the others.
     pub(super) errands: images::Errands,
     /// How each node is, as it is heard of or missed; who listens too slowly loses the oldest.
@@ -80,6 +83,7 @@ impl Nodes {
             roster: Swap::default(),
             turn: tokio::sync::Mutex::default(),
             files: files::Files::default(),
+            told: told::Told::default(),
             errands: images::Errands::new(),
             samples: broadcast::Sender::new(SAMPLES),
             beating: Mutex::default(),

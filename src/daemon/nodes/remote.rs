@@ -12,6 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
+
 use super::super::executor::answers_of;
 use super::super::queue::Signal;
 use super::super::shared::Shared;
@@ -165,13 +168,20 @@ async fn start(
 ) -> Result<Pass, RemoteError> {
     let failed = |source| RemoteError::Node { node: row.node.clone(), source };
     let order = order(shared, row).await?;
-    show(shared, row, InstancePhase::Preparing, None).await?;
     let mut started = known.link.start(order);
+    // The node is not kept waiting for our disk: asked twice, it starts once.
+    let mut shown = Box::pin(show(shared, row, InstancePhase::Preparing, None)).fuse();
     loop {
         // Cancel-safe: the node goes on with what it began, and a ring that nobody waited for is kept.
         tokio::select! {
+            is_shown = &mut shown => is_shown?,
             outcome = &mut started => return match outcome {
-                Ok(_) => Ok(Pass::Again),
+                Ok(state) => {
+                    if !shown.is_terminated() {
+                        (&mut shown).await?;
+                    }
+                    arrived(shared, known, row, &state).await
+                }
                 // It has said why, in a way that its owner can read.
                 Err(NodeError::Failed(why) | NodeError::Conflict(why) | NodeError::Invalid(why) | NodeError::NotFound(why)) => {
                     fail(shared, row, reason(&why)).await?;
@@ -200,6 +210,20 @@ async fn start(
             () = shared.tasks.stopping().cancelled() => return Ok(Pass::Done),
         }
     }
+}
+
+/// What the node answered to the order; whatever is still to be done the next pass finds.
+async fn arrived(
+    shared: &Shared,
+    known: &Known,
+    row: &Instance,
+    state: &InstanceState,
+) -> Result<Pass, RemoteError> {
+    let seen = seen_of(known, row, state);
+    if seen.state == RemoteState::Ready && seen.n_resets.is_none_or(|n| n == row.n_resets) {
+        note(shared, row, seen).await?;
+    }
+    Ok(Pass::Again)
 }
 
 /// The node's text without what it says to every failure.

@@ -183,7 +183,7 @@ impl Platform {
             return Err(self.refused_beat(bearer, &heartbeat.node_id).await);
         };
         let (id, now) = (known.node.id.clone(), self.now());
-        let Heartbeat { capacity, beat, life, report, instances, .. } = heartbeat;
+        let Heartbeat { capacity, beat, life, report, instances, conditions, .. } = heartbeat;
         let report = sane(report);
         let latency_ms = match report.sampled_at {
             at if at > 0.0 => (now.as_secs_f64() - at).max(0.0) * 1000.0,
@@ -226,6 +226,7 @@ impl Platform {
         let was_closed = known.node.report.closed.clone();
         state_closed(self, &node, &was_closed).await;
         nodes::replace(shared, node).await;
+        nodes::told::take(shared, &id, &conditions).await?;
         nodes::compare(shared, &id, &instances).await?;
         if builds_changed {
             let again = Arc::clone(shared);
@@ -320,6 +321,7 @@ impl Platform {
         let Ok(id) = id.parse::<NodeId>() else { return Ok(()) };
         if self.shared.store.remove_node(&id, self.now()).await? {
             nodes::refresh(&self.shared).await?;
+            self.shared.nodes.told.forget(&id);
             self.shared.store.clear_conditions(&Scope::Node(id.clone())).await?;
             tracing::info!(node.id = %id, "node {id} was removed");
             let happening = Happening::NodeRemoved { node_id: id.to_string() };

@@ -14,7 +14,7 @@ use crate::builder::{Carrier, Supplied, Supplier};
 use crate::daemon::platform::PlatformError;
 use crate::daemon::worker::link;
 use crate::daemon::{LocalNode, nodes};
-use crate::model::{BuildKey, Duty, Happening, NodeId, VpnProtocol};
+use crate::model::{BuildKey, ConditionStatus, Duty, Happening, NodeId, VpnProtocol};
 use crate::node::client::ImageReply;
 use crate::node::wire::{
     AgentRuntime, BuildAllReply, BuildReply, BuildStates, Container, FileEntry, Health,
@@ -534,6 +534,44 @@ async fn answers_that_belong_to_no_row_go_at_the_next_start() {
     assert!(daemon.store().given().await.unwrap().is_empty());
     assert_eq!(daemon.shared.worker.given(id), None);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_node_states_of_itself_is_read_at_its_platform() {
+    let cluster = Cluster::new(METADATA, 1).await;
+    let (platform, machine) = (cluster.platform(), &cluster.machines[0]);
+    let there = Scope::Node(machine.id.clone());
+    let state = async |status, reason, message: &str| {
+        let statement = crate::daemon::shared::Statement {
+            scope: Scope::Node(NodeId::local()),
+            kind: ConditionType::CertificateValid,
+            status,
+            reason,
+            message: message.to_owned(),
+            revision: None,
+        };
+        machine.daemon.shared.state(statement).await;
+        cluster.beat().await;
+        let seen = condition(&platform, &there, ConditionType::CertificateValid).await.unwrap();
+        (seen.status, seen.reason, seen.message)
+    };
+    let bad = state(ConditionStatus::False, "Expired", "it ended yesterday").await;
+    assert_eq!(
+        bad,
+        (ConditionStatus::False, "Expired".to_owned(), "it ended yesterday".to_owned())
+    );
+    let good = state(ConditionStatus::True, "Ok", "until spring").await;
+    assert_eq!(good, (ConditionStatus::True, "Ok".to_owned(), "until spring".to_owned()));
+    // Its platform knows better whether it is heard of, and what it says of itself is of it alone.
+    let heard = condition(&platform, &there, ConditionType::NodeConnected).await.unwrap();
+    assert!(heard.message.contains("joined"), "{heard:?}");
+    let own = Scope::Node(NodeId::local());
+    assert!(condition(&platform, &own, ConditionType::CertificateValid).await.is_none());
+    // Whoever removes it and takes it on again hears everything anew.
+    let id = machine.id.to_string();
+    platform.remove_node(&machine.token, &id).await.unwrap();
+    assert!(condition(&platform, &there, ConditionType::CertificateValid).await.is_none());
+    cluster.stop().await;
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ pub(crate) async fn heartbeat(
         life: life.to_owned(),
         report,
         instances: beating,
+        conditions: super::super::nodes::told::own(shared).await.unwrap_or_default(),
     }
 }
 

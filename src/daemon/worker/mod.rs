@@ -59,8 +59,8 @@ pub(crate) const FENCED: &str =
 const LOG_LINES: u32 = 1000;
 /// How long the end of an instance is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a row that is waited for.
-const POLL: Duration = Duration::from_millis(15);
+/// Between two looks at a row that is waited for and of which nothing is heard.
+const LOOK: Duration = Duration::from_secs(1);
 /// Largest file that is handed to the platform.
 const MAX_FILE: u64 = 256 << 20;
 /// Most characters of a build error.
@@ -274,12 +274,14 @@ impl LocalNode {
     /// Waits until an instance is over, and forgets it.
     async fn await_end(&self, id: InstanceId) -> Outcome<()> {
         let begin = Instant::now();
+        let mut bell = self.shared.store.instance_bell();
         while begin.elapsed() < STOP_PATIENCE {
+            bell.mark_unchanged();
             let row = self.shared.store.instance(id).await.map_err(internal)?;
             if row.is_none_or(|row| row.phase == InstancePhase::Stopped) {
                 return forget(&self.shared, id).await.map_err(internal);
             }
-            if !self.shared.tasks.sleep(POLL).await {
+            if !rung(&self.shared, &mut bell).await {
                 break;
             }
         }
@@ -290,6 +292,14 @@ impl LocalNode {
         let states = self.build_states().await?;
         let found = states.rows.into_iter().find(|row| row.challenge_id == id.as_str());
         found.ok_or_else(|| unknown_challenge(id.as_str()))
+    }
+}
+
+/// Waits until some row changed, or for a while; false when the daemon stops.
+async fn rung(shared: &Shared, bell: &mut tokio::sync::watch::Receiver<()>) -> bool {
+    tokio::select! {
+        _ = bell.changed() => true,
+        is_on = shared.tasks.sleep(LOOK) => is_on,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::platform::{Platform, PlatformError};
 use super::super::shared::Shared;
 use super::super::{queue, versions};
-use super::{POLL, forget, give, internal, refused, unknown_challenge};
+use super::{forget, give, internal, refused, rung, unknown_challenge};
 use crate::model::{
     AskedFor, Challenge, ChallengeId, Instance, InstanceId, InstancePhase, QuestionMode, TeamId,
     VpnSeat,
@@ -125,7 +125,9 @@ fn competition(extras: &StartExtras) -> String {
 async fn wait(shared: &Shared, id: InstanceId) -> Outcome<Instance> {
     let patience = u64::from(shared.settings.load().start_deadline_secs) + 30;
     let begin = Instant::now();
+    let mut bell = shared.store.instance_bell();
     loop {
+        bell.mark_unchanged();
         let row = shared.store.instance(id).await.map_err(internal)?;
         let row = row.ok_or_else(super::not_found)?;
         match row.phase {
@@ -143,7 +145,7 @@ async fn wait(shared: &Shared, id: InstanceId) -> Outcome<Instance> {
             | InstancePhase::Probing
             | InstancePhase::Removing => {}
         }
-        if begin.elapsed() > Duration::from_secs(patience) || !shared.tasks.sleep(POLL).await {
+        if begin.elapsed() > Duration::from_secs(patience) || !rung(shared, &mut bell).await {
             return Ok(row);
         }
     }
