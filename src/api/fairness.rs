@@ -28,26 +28,29 @@ pub(crate) fn routes() -> OpenApiRouter<Platform> {
 pub(crate) struct SuspicionView {
     /// Its name, which stays.
     id: String,
-    /// `foreign_answer`, `never_started`, `never_downloaded` or `too_fast`.
+    /// `foreign_answer`, `never_started`, `never_downloaded`, `too_fast` or `shared_profile`.
     kind: &'static str,
     /// How much it weighs, of 100.
     weight: u8,
     /// For people.
     message: String,
-    /// When the answer was given, RFC 3339.
+    /// When the answer was given, or the profile was seen first, RFC 3339.
     at: String,
     team_id: String,
     team_name: String,
     /// The account that gave it; null for a token of the team.
     user_id: Option<String>,
-    /// From where; empty when that is not known any more.
+    /// From where; empty when that is not known any more, and for a profile.
     address: String,
+    /// Where a VPN profile was connected from.
+    connected_from: Vec<String>,
     competition_id: String,
     challenge_id: String,
+    /// Empty for a profile.
     question_id: String,
     /// The instance that it was given through; null for a quiz.
     instance: Option<InstanceAge>,
-    /// Whose answer it is; null unless it is another team's.
+    /// Whose answer it is, or who plays from one of the addresses; null unless it is another team.
     owner: Option<OwnerView>,
     /// `open`, `dismissed` or `confirmed`.
     verdict: &'static str,
@@ -76,13 +79,15 @@ impl InstanceAge {
     }
 }
 
-/// The team whose answer was given by another one.
+/// The other team.
 #[derive(Debug, Serialize, ToSchema)]
 struct OwnerView {
     team_id: String,
     team_name: String,
-    instance: InstanceAge,
-    /// Where its own right answers to the question came from: the same place explains much.
+    /// Whose answer it is; null for a profile.
+    instance: Option<InstanceAge>,
+    /// Where its own right answers to the question came from: the same place explains much. Of a
+    /// profile: which of the addresses are its.
     addresses: Vec<String>,
 }
 
@@ -90,10 +95,11 @@ impl SuspicionView {
     fn of(found: Suspicion, names: &BTreeMap<TeamId, String>) -> Self {
         let name = |team: &TeamId| names.get(team).cloned().unwrap_or_default();
         let evidence = found.evidence;
-        let owner = found.other.map(|row| OwnerView {
-            team_id: row.team.to_string(),
-            team_name: name(&row.team),
-            instance: InstanceAge::of(&row, evidence.at),
+        let other_team = found.other.as_ref().map(|row| row.team).or(found.other_team);
+        let owner = other_team.map(|team| OwnerView {
+            team_id: team.to_string(),
+            team_name: name(&team),
+            instance: found.other.as_ref().map(|row| InstanceAge::of(row, evidence.at)),
             addresses: found.other_addresses.into_iter().collect(),
         });
         let review = found.review;
@@ -108,13 +114,14 @@ impl SuspicionView {
             team_name: name(&evidence.team),
             user_id: evidence.user.map(|user| user.to_string()),
             address: found.address,
+            connected_from: found.connected_from.into_iter().collect(),
             competition_id: found
                 .instance
                 .as_ref()
                 .map(|row| row.competition.clone())
                 .unwrap_or_default(),
             challenge_id: evidence.challenge.to_string(),
-            question_id: evidence.question.to_string(),
+            question_id: evidence.question().map(ToString::to_string).unwrap_or_default(),
             instance: found.instance.as_ref().map(|row| InstanceAge::of(row, evidence.at)),
             owner,
             verdict: review.as_ref().map_or("open", |review| review.verdict.as_str()),
@@ -129,7 +136,7 @@ impl SuspicionView {
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Filter {
-    /// `foreign_answer`, `never_started`, `never_downloaded` or `too_fast`.
+    /// `foreign_answer`, `never_started`, `never_downloaded`, `too_fast` or `shared_profile`.
     #[param(required = false)]
     kind: String,
     /// `open`, `dismissed` or `confirmed`.

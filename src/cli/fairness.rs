@@ -12,7 +12,8 @@ use super::wire::Fields as _;
 /// Show what looks odd in the answers of teams, and note what you make of it
 ///
 /// Evidence is worked out from the records each time: an answer that is another team's, a solve without
-/// ever having had an instance or a file, one that was implausibly fast. Nothing follows from it by
+/// ever having had an instance or a file, one that was implausibly fast, a VPN profile of one person that
+/// was connected from several addresses at once. Nothing follows from it by
 /// itself: no points change and nobody is stopped. Most of it has an innocent explanation.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -79,6 +80,9 @@ enum Kind {
     /// Solved implausibly soon
     #[value(name = "too_fast")]
     TooFast,
+    /// A VPN profile at several places at once
+    #[value(name = "shared_profile")]
+    SharedProfile,
 }
 
 /// What an organizer makes of it.

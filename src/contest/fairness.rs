@@ -4,11 +4,12 @@
 //! crash and an old event can be looked at with today's rules. Nothing follows from it by itself: most of
 //! what looks like cheating has an innocent explanation.
 //!
-//! In:  every answer, every instance, whose minted answer a wrong one is, which teams got files.
+//! In:  every answer, every instance, whose minted answer a wrong one is, which teams got files, which
+//!      VPN profiles were in use at several places.
 //! Out: pieces of evidence, the newest first.
 //!
 //! # Invariants
-//! * A piece of evidence keeps its id as long as its answer is on record.
+//! * A piece of evidence keeps its id as long as its answer, or its instance, is on record.
 //! * An answer of the team's own other instance is no evidence.
 //! * The same records give the same evidence.
 
@@ -46,6 +47,13 @@ pub enum Signal {
         /// What the others took, where enough of them did.
         median_secs: Option<f64>,
     },
+    /// The VPN profile of one person was connected from several addresses at once.
+    SharedProfile {
+        /// Seconds from the first time that this was seen to the last.
+        secs: f64,
+        /// Whose answers come from one of them, and not those of the profile's own team.
+        team: Option<TeamId>,
+    },
 }
 
 impl Signal {
@@ -56,6 +64,7 @@ impl Signal {
             Self::NeverStarted => "never_started",
             Self::NeverDownloaded => "never_downloaded",
             Self::TooFast { .. } => "too_fast",
+            Self::SharedProfile { .. } => "shared_profile",
         }
     }
 
@@ -63,7 +72,9 @@ impl Signal {
     pub fn weight(&self) -> u8 {
         match self {
             Self::ForeignAnswer { .. } => 90,
+            Self::SharedProfile { team: Some(_), .. } => 80,
             Self::NeverStarted => 70,
+            Self::SharedProfile { team: None, .. } => 50,
             Self::TooFast { .. } => 40,
             Self::NeverDownloaded => 20,
         }
@@ -86,6 +97,18 @@ impl fmt::Display for Signal {
             Self::TooFast { secs, median_secs: None } => {
                 write!(f, "{secs:.0} s after the instance was usable")
             }
+            Self::SharedProfile { secs, team } => {
+                f.write_str(
+                    "the VPN profile of one person was connected from several addresses at once",
+                )?;
+                if *secs >= 1.0 {
+                    write!(f, ", over {secs:.0} s")?;
+                }
+                match team {
+                    Some(_) => f.write_str("; answers of another team come from one of them"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -95,9 +118,9 @@ impl fmt::Display for Signal {
 pub struct Evidence {
     /// What looks odd.
     pub signal: Signal,
-    /// In which answer.
-    pub submission: SubmissionId,
-    /// When it was given.
+    /// In what.
+    pub source: Source,
+    /// When the answer was given, or the profile was seen first.
     pub at: Timestamp,
     /// By which team.
     pub team: TeamId,
@@ -105,17 +128,61 @@ pub struct Evidence {
     pub user: Option<UserId>,
     /// On what.
     pub challenge: ChallengeId,
-    /// Which question.
-    pub question: QuestionId,
     /// Through which instance; `None` for a quiz.
     pub instance: Option<InstanceId>,
+}
+
+/// What a piece of evidence was seen in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// An answer.
+    Answer {
+        /// Which.
+        id: SubmissionId,
+        /// To which question.
+        question: QuestionId,
+    },
+    /// The profile of one member.
+    Profile {
+        /// For this instance.
+        instance: InstanceId,
+        /// Whose.
+        holder: UserId,
+    },
 }
 
 impl Evidence {
     /// Its name, which stays.
     pub fn id(&self) -> String {
-        format!("{}:{}", self.signal.as_str(), self.submission)
+        let signal = self.signal.as_str();
+        match &self.source {
+            Source::Answer { id, .. } => format!("{signal}:{id}"),
+            Source::Profile { instance, holder } => format!("{signal}:{instance}:{holder}"),
+        }
     }
+
+    /// The question that was answered.
+    pub fn question(&self) -> Option<&QuestionId> {
+        match &self.source {
+            Source::Answer { question, .. } => Some(question),
+            Source::Profile { .. } => None,
+        }
+    }
+}
+
+/// A VPN profile of one person that was connected from several addresses at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedProfile {
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// Whose profile.
+    pub holder: UserId,
+    /// From where.
+    pub addresses: BTreeSet<String>,
+    /// When that was seen first.
+    pub first_at: Timestamp,
+    /// When last.
+    pub last_at: Timestamp,
 }
 
 /// What there is to judge by.
@@ -131,6 +198,10 @@ pub struct Records<'a> {
     pub got_files: &'a BTreeMap<(TeamId, ChallengeId), Timestamp>,
     /// Challenges that have files.
     pub with_files: &'a BTreeSet<ChallengeId>,
+    /// Profiles that were in use at several places.
+    pub profiles: &'a [SharedProfile],
+    /// Whose answers came from which addresses.
+    pub homes: &'a BTreeMap<String, BTreeSet<TeamId>>,
     /// Seconds after which a solve is always plausible by itself.
     pub fast_secs: u32,
 }
@@ -178,11 +249,12 @@ pub fn evidence(records: &Records<'_>) -> Vec<Evidence> {
             }
         }
     }
+    found.extend(records.profiles.iter().filter_map(|profile| shared(records, profile)));
     found.sort_by(|one, other| {
-        (other.at, other.signal.weight(), other.submission).cmp(&(
+        (other.at, other.signal.weight(), &other.source).cmp(&(
             one.at,
             one.signal.weight(),
-            one.submission,
+            &one.source,
         ))
     });
     found
@@ -191,14 +263,34 @@ pub fn evidence(records: &Records<'_>) -> Vec<Evidence> {
 fn piece(answer: &Submission, signal: Signal) -> Evidence {
     Evidence {
         signal,
-        submission: answer.id,
+        source: Source::Answer { id: answer.id, question: answer.question.clone() },
         at: answer.submitted_at,
         team: answer.team,
         user: answer.user,
         challenge: answer.challenge.clone(),
-        question: answer.question.clone(),
         instance: answer.instance,
     }
+}
+
+/// `None` once its instance is not on record any more.
+fn shared(records: &Records<'_>, profile: &SharedProfile) -> Option<Evidence> {
+    let row = records.instances.get(&profile.instance)?;
+    // An address that the own team answers from, too, explains nothing.
+    let teams = profile.addresses.iter().filter_map(|address| records.homes.get(address));
+    let team = teams
+        .filter(|teams| !teams.contains(&row.team))
+        .flat_map(|teams| teams.iter().copied())
+        .next();
+    let secs = seconds(profile.last_at.millis_since(profile.first_at));
+    Some(Evidence {
+        signal: Signal::SharedProfile { secs, team },
+        source: Source::Profile { instance: row.id, holder: profile.holder },
+        at: profile.first_at,
+        team: row.team,
+        user: Some(profile.holder),
+        challenge: row.challenge.clone(),
+        instance: Some(row.id),
+    })
 }
 
 fn foreign(records: &Records<'_>, answer: &Submission) -> Option<Signal> {
@@ -316,6 +408,8 @@ mod tests {
         owners: BTreeMap<SubmissionId, InstanceId>,
         got_files: BTreeMap<(TeamId, ChallengeId), Timestamp>,
         with_files: BTreeSet<ChallengeId>,
+        profiles: Vec<SharedProfile>,
+        homes: BTreeMap<String, BTreeSet<TeamId>>,
     }
 
     impl Scene {
@@ -324,16 +418,25 @@ mod tests {
             self
         }
 
-        fn signals(&self) -> Vec<(SubmissionId, &'static str)> {
-            let found = evidence(&Records {
+        fn evidence(&self) -> Vec<Evidence> {
+            evidence(&Records {
                 answers: &self.answers,
                 instances: &self.instances,
                 owners: &self.owners,
                 got_files: &self.got_files,
                 with_files: &self.with_files,
+                profiles: &self.profiles,
+                homes: &self.homes,
                 fast_secs: 20,
-            });
-            found.iter().map(|it| (it.submission, it.signal.as_str())).collect()
+            })
+        }
+
+        fn signals(&self) -> Vec<(SubmissionId, &'static str)> {
+            let of_answer = |it: &Evidence| match it.source {
+                Source::Answer { id, .. } => Some((id, it.signal.as_str())),
+                Source::Profile { .. } => None,
+            };
+            self.evidence().iter().filter_map(of_answer).collect()
         }
     }
 
@@ -385,6 +488,29 @@ mod tests {
             scene.answers.push(answer(n, u8::try_from(n).unwrap(), n, Right, 7_210));
         }
         assert_eq!(scene.signals(), [(submission(1), "too_fast")]);
+    }
+
+    #[test]
+    fn a_profile_at_two_places_is_evidence_and_weighs_more_where_another_team_plays() {
+        let mut scene = Scene::default().with(instance(1, 1, Some(5)));
+        let holder = UserId::new(Uuid::from_u128(9));
+        let addresses = ["198.51.100.1", "203.0.113.9"].map(str::to_owned).into();
+        let (first_at, last_at) = (at(100), at(190));
+        let profile = SharedProfile { instance: id(1), holder, addresses, first_at, last_at };
+        scene.profiles = vec![profile.clone(), SharedProfile { instance: id(7), ..profile }];
+        let told = |scene: &Scene| {
+            let found = scene.evidence();
+            assert_eq!(found.len(), 1, "an instance that is not on record is nobody's: {found:?}");
+            assert_eq!(found[0].id(), format!("shared_profile:{}:{holder}", id(1)));
+            assert_eq!((found[0].team, found[0].at, found[0].question()), (team(1), at(100), None));
+            let Signal::SharedProfile { secs, team } = found[0].signal else { panic!("{found:?}") };
+            (secs, team, found[0].signal.weight())
+        };
+        assert_eq!(told(&scene), (90.0, None, 50));
+        scene.homes.insert("198.51.100.1".to_owned(), BTreeSet::from([team(1), team(2)]));
+        assert_eq!(told(&scene), (90.0, None, 50), "a place that both share explains nothing");
+        scene.homes.insert("203.0.113.9".to_owned(), BTreeSet::from([team(3)]));
+        assert_eq!(told(&scene), (90.0, Some(team(3)), 80));
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl Daemon {
         tasks.spawn("captures", capture::keep(Arc::clone(&shared)));
         tasks.spawn("isolation", isolation::keep(Arc::clone(&shared)));
         tasks.spawn("vpn", vpn::keep(Arc::clone(&shared)));
+        tasks.spawn("profiles", vpn::look(Platform::new(Arc::clone(&shared)), Arc::clone(&shared)));
         tasks.spawn("hubs", hubs::keep(Arc::clone(&shared)));
         tasks.spawn("nodes", nodes::keep(Arc::clone(&shared)));
         if let Some(bond) = bond {

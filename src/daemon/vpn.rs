@@ -18,6 +18,7 @@ use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
 use super::executor::Fault;
+use super::platform::Platform;
 use super::shared::Shared;
 use crate::catalog;
 use crate::config::NetworkConfig;
@@ -45,6 +46,8 @@ const QUICK_TRIES: u32 = 30;
 const SLOW_RETRY_AFTER: Duration = Duration::from_secs(15);
 /// A look without a cause.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks who is connected: longer than a connection lasts whose machine moved.
+const CONNECTED_EVERY: Duration = Duration::from_secs(90);
 
 /// What is known of the VPN of `instance`, or that its networks are not there yet.
 pub(super) async fn facts(
@@ -145,6 +148,18 @@ pub(super) async fn team_name(shared: &Shared, instance: &Instance) -> Result<St
     let given = || shared.worker.given(instance.id).map(|given| given.team);
     let team = shared.store.team(team_of(shared, instance)).await?;
     Ok(team.map(|team| team.name).or_else(given).unwrap_or_default())
+}
+
+/// Looks whose profiles are in use at several places, until the daemon stops. Of a node its platform asks.
+pub(super) async fn look(platform: Platform, shared: Arc<Shared>) {
+    while shared.tasks.sleep(CONNECTED_EVERY).await {
+        if shared.worker.follows() {
+            continue;
+        }
+        if let Err(error) = platform.look_at_gateways().await {
+            tracing::warn!(error = %Chain(&error), "could not look who is connected, trying again");
+        }
+    }
 }
 
 /// Tells gateways whom they let in, until the daemon stops. Each by itself: one that hangs keeps no

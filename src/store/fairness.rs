@@ -1,11 +1,12 @@
 //! What evidence is worked out from beside answers and instances, and what organizers made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Store, StoreError, row};
-use crate::model::{ChallengeId, TeamId, Timestamp};
+use crate::contest::fairness::SharedProfile;
+use crate::model::{ChallengeId, InstanceId, TeamId, Timestamp, UserId};
 
 /// What an organizer made of a piece of evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,20 @@ impl ReviewVerdict {
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Dismissed, Self::Confirmed].into_iter().find(|it| it.as_str() == word)
     }
+}
+
+/// Most addresses that are kept of one profile.
+const MAX_ADDRESSES: usize = 16;
+
+fn shared_profile(row: &Row<'_>) -> rusqlite::Result<SharedProfile> {
+    let addresses: String = row.get("addresses")?;
+    Ok(SharedProfile {
+        instance: row::text(row, "instance")?,
+        holder: row::text(row, "holder")?,
+        addresses: serde_json::from_str(&addresses).unwrap_or_default(),
+        first_at: row::time(row, "first_at")?,
+        last_at: row::time(row, "last_at")?,
+    })
 }
 
 impl Store {
@@ -85,6 +100,61 @@ impl Store {
                     let key = (row::text(row, "team")?, row::text(row, "challenge")?);
                     Ok((key, row::time(row, "first_at")?))
                 })?
+                .collect()
+        })
+        .await
+    }
+
+    /// Notes that a profile of one person is connected from these addresses at once.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn note_shared_profile(
+        &self,
+        instance: InstanceId,
+        holder: UserId,
+        addresses: BTreeSet<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| {
+            let key = params![instance.to_string(), holder.to_string()];
+            let known = db
+                .prepare_cached(
+                    "SELECT * FROM shared_profiles WHERE instance = ?1 AND holder = ?2",
+                )?
+                .query_row(key, shared_profile)
+                .optional()?;
+            let (mut all, first_at) = known
+                .map_or_else(|| (BTreeSet::new(), now), |known| (known.addresses, known.first_at));
+            for address in addresses {
+                if all.len() < MAX_ADDRESSES {
+                    all.insert(address);
+                }
+            }
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO shared_profiles
+                 (instance, holder, addresses, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                instance.to_string(),
+                holder.to_string(),
+                serde_json::to_string(&all).unwrap_or_default(),
+                first_at.as_millis(),
+                now.as_millis(),
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Profiles of one person that were connected from several addresses at once.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn shared_profiles(&self) -> Result<Vec<SharedProfile>, StoreError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT * FROM shared_profiles ORDER BY first_at, instance, holder")?
+                .query_map([], shared_profile)?
                 .collect()
         })
         .await

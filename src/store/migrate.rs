@@ -75,6 +75,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "0025_changes", sql: include_str!("../../schema/sql/0025_changes.sql") },
     Migration { name: "0026_ctfd", sql: include_str!("../../schema/sql/0026_ctfd.sql") },
     Migration { name: "0027_news", sql: include_str!("../../schema/sql/0027_news.sql") },
+    Migration {
+        name: "0028_shared_profiles",
+        sql: include_str!("../../schema/sql/0028_shared_profiles.sql"),
+    },
 ];
 
 /// The connection that writes, to a database of this version's shape.

@@ -331,6 +331,12 @@ async fn a_member_connects_as_long_as_they_are_in_the_team() {
         if is_shared(0) && !is_shared(1) { Ok(()) } else { Err(body.to_string()) }
     })
     .await;
+    let body = admin.get("/admin/fairness?kind=shared_profile").await.body;
+    let found = &body["items"][0];
+    let ada_id = ada.get("/me").await.text("id");
+    assert_eq!((&body["total"], &found["user_id"]), (&json!(1), &json!(ada_id)), "{body}");
+    assert_eq!((&found["challenge_id"], &found["instance"]["id"]), (&json!(LAB), &json!(id)));
+    assert_eq!(found["connected_from"].as_array().map(Vec::len), Some(2), "{found}");
     drop(thief);
 
     // Who is put out is out within 5 s, and does not come back; the others stay.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Outcome, Platform, PlatformError};
-use crate::contest::fairness::{self, Evidence, Records, Signal, minted_part};
+use crate::contest::fairness::{
+    self, Evidence, Records, SharedProfile, Signal, Source, minted_part,
+};
 use crate::daemon::activities;
 use crate::daemon::shared::Shared;
 use crate::model::{
@@ -25,11 +27,15 @@ pub struct Suspicion {
     pub evidence: Evidence,
     /// Where the answer came from; empty when that is not known any more.
     pub address: String,
+    /// Where the profile was connected from.
+    pub connected_from: BTreeSet<String>,
     /// The instance that the answer was given through.
     pub instance: Option<Instance>,
     /// The instance that the answer belongs to.
     pub other: Option<Instance>,
-    /// Where right answers of the other team to this question came from.
+    /// The team whose answers come from one of the places where a profile was connected.
+    pub other_team: Option<TeamId>,
+    /// Where right answers of the other team to this question came from, or which of the places it is.
     pub other_addresses: BTreeSet<String>,
     /// What an organizer made of it.
     pub review: Option<Review>,
@@ -48,6 +54,11 @@ impl Platform {
             store.instances(all).await?.into_iter().map(|row| (row.id, row)).collect();
         let (got_files, addresses) =
             (store.got_files().await?, store.addresses_of_answers().await?);
+        let profiles = store.shared_profiles().await?;
+        let mut homes: BTreeMap<String, BTreeSet<TeamId>> = BTreeMap::new();
+        for ((team, _), address) in addresses.iter().filter(|(_, it)| !it.is_empty()) {
+            homes.entry(address.clone()).or_default().insert(*team);
+        }
         let mut reviews = store.reviews().await?;
         let with_files = self.with_files();
         let key = self.shared.data.answer_key().clone();
@@ -61,33 +72,54 @@ impl Platform {
                 owners: &owners,
                 got_files: &got_files,
                 with_files: &with_files,
+                profiles: &profiles,
+                homes: &homes,
                 fast_secs,
             });
-            (found, answers, instances)
+            (found, answers, instances, profiles, homes)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        let (found, answers, instances) =
+        let (found, answers, instances, profiles, homes) =
             done.map_err(|error| PlatformError::Internal(Box::new(error)))?;
         let address_of = |team: TeamId, at: Timestamp| addresses.get(&(team, at)).cloned();
         let suspicion = |evidence: Evidence| {
-            let other = match evidence.signal {
-                Signal::ForeignAnswer { instance, .. } => instances.get(&instance).cloned(),
-                Signal::NeverStarted | Signal::NeverDownloaded | Signal::TooFast { .. } => None,
+            let (other, other_team) = match evidence.signal {
+                Signal::ForeignAnswer { instance, .. } => (instances.get(&instance).cloned(), None),
+                Signal::SharedProfile { team, .. } => (None, team),
+                Signal::NeverStarted | Signal::NeverDownloaded | Signal::TooFast { .. } => {
+                    (None, None)
+                }
+            };
+            let is_it = |it: &&SharedProfile| {
+                evidence.source == Source::Profile { instance: it.instance, holder: it.holder }
+            };
+            let connected_from =
+                profiles.iter().find(is_it).map(|it| it.addresses.clone()).unwrap_or_default();
+            let is_theirs = |address: &&String| {
+                homes.get(*address).is_some_and(|of| other_team.is_some_and(|it| of.contains(&it)))
             };
             let solved_it = |answer: &&Submission| {
                 answer.is_correct
-                    && answer.question == evidence.question
+                    && Some(&answer.question) == evidence.question()
                     && other.as_ref().is_some_and(|row| Some(row.id) == answer.instance)
             };
             Suspicion {
-                address: address_of(evidence.team, evidence.at).unwrap_or_default(),
+                address: match evidence.source {
+                    Source::Answer { .. } => {
+                        address_of(evidence.team, evidence.at).unwrap_or_default()
+                    }
+                    Source::Profile { .. } => String::new(),
+                },
                 instance: evidence.instance.and_then(|id| instances.get(&id).cloned()),
                 other_addresses: answers
                     .iter()
                     .filter(solved_it)
                     .filter_map(|answer| address_of(answer.team, answer.submitted_at))
                     .filter(|address| !address.is_empty())
+                    .chain(connected_from.iter().filter(is_theirs).cloned())
                     .collect(),
+                connected_from,
+                other_team,
                 review: reviews.remove(&evidence.id()),
                 other,
                 evidence,

@@ -8,9 +8,11 @@ use uuid::Uuid;
 
 use super::{Denial, Outcome, Platform, PlatformError};
 use crate::daemon::{executor::Fault, specs, vpn};
-use crate::model::{Caller, Endpoint, Instance, InstanceId, InstanceStatus, Role, Timestamp};
+use crate::model::{
+    Caller, Endpoint, Instance, InstanceId, InstancePhase, InstanceStatus, Role, Timestamp, UserId,
+};
 use crate::planner::vpn::{self as rules, HolderKind, Standing};
-use crate::store::VpnChange;
+use crate::store::{InstanceFilter, VpnChange, Which};
 
 /// How the VPN of an instance stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,14 +164,44 @@ impl Platform {
     pub async fn vpn_status(&self, caller: &Caller, id: &str) -> Outcome<VpnStatus> {
         let instance = self.instance(caller, id).await?;
         self.check_vpn(&instance).await?;
-        let told = match self.link_of(&instance) {
+        self.connected(&instance).await
+    }
+
+    /// Asks a gateway who is connected, and notes whose profile is in use at several places.
+    async fn connected(&self, instance: &Instance) -> Outcome<VpnStatus> {
+        let told = match self.link_of(instance) {
             Some(link) => link.vpn_sessions(instance.id).await.ok().map(|it| it.text),
-            None => vpn::ask(&self.shared, &instance, vec!["status".to_owned()]).await.ok(),
+            None => vpn::ask(&self.shared, instance, vec!["status".to_owned()]).await.ok(),
         };
         let sessions = told
             .map(|text| text.lines().filter_map(session).take(MAX_SESSIONS).collect::<Vec<_>>());
-        let holders = self.vpn_holders(&instance, sessions.as_deref().unwrap_or_default()).await?;
+        let holders = self.vpn_holders(instance, sessions.as_deref().unwrap_or_default()).await?;
+        for holder in holders.iter().filter(|it| it.is_shared()) {
+            let member = UserId::new(holder.standing.holder.id);
+            let from = holder.from.iter().map(ToString::to_string).collect();
+            let now = self.now();
+            self.shared.store.note_shared_profile(instance.id, member, from, now).await?;
+        }
         Ok(VpnStatus { instance: instance.id, holders, sessions })
+    }
+
+    /// Asks every gateway that lets in members by themselves who is connected.
+    ///
+    /// # Errors
+    /// When the store fails; a gateway that does not answer is asked again the next time.
+    pub(crate) async fn look_at_gateways(&self) -> Outcome<()> {
+        let filter = InstanceFilter { which: Which::Live, ..InstanceFilter::default() };
+        let rows = self.shared.store.instances(filter).await?;
+        for row in rows.into_iter().filter(|row| row.phase == InstancePhase::Ready) {
+            if self.check_vpn(&row).await.is_err() {
+                continue;
+            }
+            let standings = vpn::standings(&self.shared, &row).await?;
+            if standings.iter().any(|it| it.kind == HolderKind::Member) {
+                self.connected(&row).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn vpn_holders(
