@@ -47,6 +47,8 @@ pub fn concern(condition: &Condition) -> Concern {
         (ConditionType::PruneHeld, "BudgetExceeded") => Concern::Silent,
         // A lack, not a failure.
         (ConditionType::Healthy, "NoHealthcheck") => Concern::Silent,
+        // `Isolated` or `DockerAvailable` of that node says so.
+        (ConditionType::Healthy, "Closed") => Concern::Silent,
         // The operator wants it so.
         (ConditionType::Isolated, "WithoutWall") => Concern::Silent,
         // Until the next start nothing changes.
@@ -103,6 +105,8 @@ mod tests {
             ("DockerAvailable", ConditionStatus::Unknown, "Timeout", Concern::Silent),
             ("Isolated", no, "RowsMissed", Concern::Lasting),
             ("Isolated", no, "WithoutWall", Concern::Silent),
+            ("Healthy", no, "Closed", Concern::Silent),
+            ("Healthy", no, "CrashLooping", Concern::Lasting),
             ("PruneHeld", yes, "AllWouldBeRemoved", Concern::Lasting),
             ("PruneHeld", yes, "Recovering", Concern::Silent),
             ("PruneHeld", yes, "BudgetExceeded", Concern::Silent),
