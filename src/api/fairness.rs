@@ -95,8 +95,7 @@ impl SuspicionView {
     fn of(found: Suspicion, names: &BTreeMap<TeamId, String>) -> Self {
         let name = |team: &TeamId| names.get(team).cloned().unwrap_or_default();
         let evidence = found.evidence;
-        let other_team = found.other.as_ref().map(|row| row.team).or(found.other_team);
-        let owner = other_team.map(|team| OwnerView {
+        let owner = evidence.signal.other_team().map(|team| OwnerView {
             team_id: team.to_string(),
             team_name: name(&team),
             instance: found.other.as_ref().map(|row| InstanceAge::of(row, evidence.at)),

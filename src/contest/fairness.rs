@@ -68,6 +68,15 @@ impl Signal {
         }
     }
 
+    /// The other team that it points to.
+    pub fn other_team(&self) -> Option<TeamId> {
+        match *self {
+            Self::ForeignAnswer { team, .. } => Some(team),
+            Self::SharedProfile { team, .. } => team,
+            Self::NeverStarted | Self::NeverDownloaded | Self::TooFast { .. } => None,
+        }
+    }
+
     /// How much it weighs, of 100.
     pub fn weight(&self) -> u8 {
         match self {

@@ -22,6 +22,7 @@ use futures_util::stream::FuturesUnordered;
 use super::activities;
 use super::attachments;
 use super::executor::{self, Effect, Fault, Job};
+use super::last_words;
 use super::nodes::remote::{self, Pass, RemoteError};
 use super::observe;
 use super::queue::Signal;
@@ -392,7 +393,7 @@ impl Worker {
         let is_first_of_loop = death.n_recent == Death::CRASH_LOOP;
         let players_see = self.shared.config.limits.players_see_logs;
         let words = if is_first_of_loop || players_see {
-            executor::last_words_of(job, container).await
+            last_words::of_container(job, container).await
         } else {
             String::new()
         };
@@ -518,7 +519,7 @@ impl Worker {
         observed: &Observed,
         reason: String,
     ) -> Result<Next, PassError> {
-        let detail = executor::last_words(job, observed).await;
+        let detail = last_words::of(job, observed).await;
         if job.is_first_start() {
             let millis = self.shared.now().millis_since(job.instance.created_at).max(0);
             let took = Duration::from_millis(millis.unsigned_abs());

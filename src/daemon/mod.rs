@@ -30,6 +30,7 @@ mod hubs;
 mod ingress;
 mod instances;
 pub mod isolation;
+mod last_words;
 mod leases;
 mod leftovers;
 mod nodes;

@@ -20,7 +20,8 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use futures_util::future::join_all;
 
-use super::executor::{Job, answers_of, masked};
+use super::executor::{Job, answers_of};
+use super::last_words::{masked, without};
 use super::shared::Shared;
 use super::specs;
 use crate::model::{Instance, InstanceId, ServiceName};
@@ -72,7 +73,7 @@ pub(crate) async fn keep_log_of(
         Ok(None) => BTreeMap::new(),
         Err(error) => return skip(row.id, &Chain(&error).to_string()),
     };
-    keep(shared, row, super::executor::without(answers.values(), text)).await;
+    keep(shared, row, without(answers.values(), text)).await;
 }
 
 /// What is kept of the output of an instance; empty when nothing is.

@@ -33,8 +33,6 @@ pub struct Suspicion {
     pub instance: Option<Instance>,
     /// The instance that the answer belongs to.
     pub other: Option<Instance>,
-    /// The team whose answers come from one of the places where a profile was connected.
-    pub other_team: Option<TeamId>,
     /// Where right answers of the other team to this question came from, or which of the places it is.
     pub other_addresses: BTreeSet<String>,
     /// What an organizer made of it.
@@ -83,13 +81,14 @@ impl Platform {
             done.map_err(|error| PlatformError::Internal(Box::new(error)))?;
         let address_of = |team: TeamId, at: Timestamp| addresses.get(&(team, at)).cloned();
         let suspicion = |evidence: Evidence| {
-            let (other, other_team) = match evidence.signal {
-                Signal::ForeignAnswer { instance, .. } => (instances.get(&instance).cloned(), None),
-                Signal::SharedProfile { team, .. } => (None, team),
-                Signal::NeverStarted | Signal::NeverDownloaded | Signal::TooFast { .. } => {
-                    (None, None)
-                }
+            let other = match evidence.signal {
+                Signal::ForeignAnswer { instance, .. } => instances.get(&instance).cloned(),
+                Signal::NeverStarted
+                | Signal::NeverDownloaded
+                | Signal::TooFast { .. }
+                | Signal::SharedProfile { .. } => None,
             };
+            let other_team = evidence.signal.other_team();
             let is_it = |it: &&SharedProfile| {
                 evidence.source == Source::Profile { instance: it.instance, holder: it.holder }
             };
@@ -119,7 +118,6 @@ impl Platform {
                     .chain(connected_from.iter().filter(is_theirs).cloned())
                     .collect(),
                 connected_from,
-                other_team,
                 review: reviews.remove(&evidence.id()),
                 other,
                 evidence,
